@@ -1,0 +1,4 @@
+//! Bytes without Redis meaning: numbers as text, globs, checksums, compression.
+
+pub mod glob;
+pub mod number;

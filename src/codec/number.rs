@@ -1,0 +1,200 @@
+//! Numbers as the protocol spells them, both ways.
+//!
+//! Integers are strict: an optional minus, no plus, no leading zero, no space, nothing behind. That is what decides
+//! whether a string counts as an integer anywhere in Redis, and so it must not be more generous.
+
+/// Parses a 64-bit signed integer of canonical form; anything else is `None`.
+///
+/// ```
+/// use ironkeep::codec::number::parse_i64;
+/// assert_eq!(parse_i64(b"-9223372036854775808"), Some(i64::MIN));
+/// assert_eq!(parse_i64(b"+1"), None);
+/// assert_eq!(parse_i64(b"01"), None);
+/// assert_eq!(parse_i64(b"-0"), None);
+/// ```
+pub fn parse_i64(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, text),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    let mut magnitude: u64 = 0;
+    for &byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        // 19 digits never exceed 9.99e18, which u64 holds.
+        magnitude = magnitude * 10 + u64::from(digit);
+    }
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
+}
+
+/// Parses an unsigned integer of canonical form.
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
+    match text {
+        [b'0'] => Some(0),
+        [b'1'..=b'9', ..] if text.iter().all(u8::is_ascii_digit) => std::str::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Parses a floating point number as a score or increment: decimal or exponent notation, `inf`, `+inf`, `-inf`,
+/// `infinity`, any case, and C's hexadecimal integers. NaN, spaces and an empty string are `None`.
+pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(text).ok()?;
+    if text.is_empty() || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+        return None;
+    }
+    let unsigned = text.trim_start_matches(['+', '-']);
+    if text.len() - unsigned.len() > 1 {
+        return None;
+    }
+    if let Some(hex) = unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X")) {
+        // A score written in hexadecimal is rare enough that whole numbers suffice.
+        let magnitude = u64::from_str_radix(hex, 16).ok()? as f64; // rounds to nearest, as strtod does
+        return Some(if text.starts_with('-') { -magnitude } else { magnitude });
+    }
+    let value: f64 = text.parse().ok()?;
+    (!value.is_nan()).then_some(value)
+}
+
+/// Appends the decimal form of `value`.
+pub fn write_i64(out: &mut Vec<u8>, value: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Appends `value` as Redis >= 7.2 prints doubles in replies: whole numbers without a point, otherwise the shortest
+/// digits that read back, in positional notation when the decimal exponent lies in a range of about -7..21, else
+/// with an exponent (`1e+21`, `1.5e-7`). Infinities are `inf` and `-inf`.
+pub fn write_f64(out: &mut Vec<u8>, value: f64) {
+    if value.is_nan() {
+        return out.extend_from_slice(b"nan");
+    }
+    if value.is_infinite() {
+        return out.extend_from_slice(if value > 0.0 { b"inf" } else { b"-inf" });
+    }
+    if value == 0.0 {
+        return out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
+    }
+    // Doubles below 2^52 that are whole print as integers; the cast is exact there.
+    if value.abs() < 4_503_599_627_370_496.0 && value.trunc() == value {
+        return write_i64(out, value as i64);
+    }
+    if value < 0.0 {
+        out.push(b'-');
+    }
+    let (digits, exponent) = shortest_digits(value.abs());
+    lay_out(out, digits.as_bytes(), exponent);
+}
+
+/// The shortest decimal digits of a positive finite `value` and the power of ten of the last of them.
+fn shortest_digits(value: f64) -> (String, i32) {
+    let mut buffer = ryu::Buffer::new();
+    let text = buffer.format_finite(value);
+    let (mantissa, exponent) = match text.split_once('e') {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().unwrap_or(0)),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let mut digits = format!("{whole}{fraction}");
+    let mut exponent = exponent - fraction.len() as i32; // a fraction has at most 17 digits
+    let leading = digits.len() - digits.trim_start_matches('0').len();
+    digits.drain(..leading);
+    while digits.len() > 1 && digits.ends_with('0') {
+        digits.pop();
+        exponent += 1;
+    }
+    (digits, exponent)
+}
+
+/// Places the point the way the Grisu2 printer in Redis does.
+fn lay_out(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
+    let count = digits.len() as i32; // at most 17
+    let scientific = exponent + count - 1;
+    if exponent >= 0 && scientific.abs() < count + 7 {
+        out.extend_from_slice(digits);
+        out.resize(out.len() + exponent as usize, b'0'); // non-negative by the condition
+        return;
+    }
+    if exponent < 0 && (exponent > -7 || scientific.abs() < 4) {
+        let point = count + exponent;
+        if point <= 0 {
+            out.extend_from_slice(b"0.");
+            out.resize(out.len() + point.unsigned_abs() as usize, b'0');
+            out.extend_from_slice(digits);
+        } else {
+            let (whole, fraction) = digits.split_at(point as usize); // positive by the condition
+            out.extend_from_slice(whole);
+            out.push(b'.');
+            out.extend_from_slice(fraction);
+        }
+        return;
+    }
+    out.push(digits[0]);
+    if digits.len() > 1 {
+        out.push(b'.');
+        out.extend_from_slice(&digits[1..]);
+    }
+    out.extend_from_slice(if scientific < 0 { b"e-" } else { b"e+" });
+    write_i64(out, i64::from(scientific.abs()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(value: f64) -> String {
+        let mut out = Vec::new();
+        write_f64(&mut out, value);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn doubles_print_as_redis_prints_them() {
+        for (value, expected) in [
+            (0.1, "0.1"),
+            (3.0, "3"),
+            (-2.5, "-2.5"),
+            (1e21, "1e+21"),
+            (1e100, "1e+100"),
+            (1.5e-10, "1.5e-10"),
+            (1e-5, "0.00001"),
+            (123456789.125, "123456789.125"),
+            (17179869184.5, "17179869184.5"),
+            (f64::INFINITY, "inf"),
+            (-0.0, "-0"),
+            (1e16, "10000000000000000"),
+        ] {
+            assert_eq!(text(value), expected);
+            assert_eq!(text(value).parse::<f64>().unwrap().to_bits(), value.to_bits());
+        }
+    }
+
+    #[test]
+    fn every_integer_survives_and_near_misses_do_not() {
+        for value in [0, 1, -1, 9, 10, i64::MAX, i64::MIN, 1234567890123] {
+            assert_eq!(parse_i64(value.to_string().as_bytes()), Some(value));
+        }
+        for text in
+            ["", "-", "00", "1 ", " 1", "9223372036854775808", "-9223372036854775809", "1.0", "99999999999999999999"]
+        {
+            assert_eq!(parse_i64(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn floats_reject_what_redis_rejects() {
+        assert_eq!(parse_f64(b"+inf"), Some(f64::INFINITY));
+        assert_eq!(parse_f64(b"-Infinity"), Some(f64::NEG_INFINITY));
+        assert_eq!(parse_f64(b"0x10"), Some(16.0));
+        for text in ["", "nan", " 1", "1 ", "1x", "--1", "+-1"] {
+            assert_eq!(parse_f64(text.as_bytes()), None, "{text}");
+        }
+    }
+}

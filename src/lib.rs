@@ -1,0 +1,28 @@
+//! Ironkeep: a Redis-compatible server that treats the disk as the point, and the library under its tools.
+//!
+//! Imports point down only; `tests/house.rs` holds it:
+//!
+//! ```text
+//! cow, codec, disk -> resp, value -> rdb, aof -> keyspace -> engine -> command -> persist -> server -> binaries
+//!  containers, bytes   vocabulary     formats      data       state     verbs      tasks     sockets
+//! ```
+//!
+//! A `SET` travels: a connection reads bytes, [`resp`] finds the request in them, [`command`] runs the handler, which
+//! changes [`keyspace`] and writes a reply; the effect enters the journal of [`engine`] and gets a position in the
+//! log; [`persist`] writes (and syncs) the log, and only then may the reply leave through [`server`].
+//!
+//! [`cli`] is what the binaries share: exit codes, JSON, finding the files, editing them in place.
+
+pub mod aof;
+pub mod cli;
+pub mod codec;
+pub mod command;
+pub mod cow;
+pub mod disk;
+pub mod engine;
+pub mod keyspace;
+pub mod persist;
+pub mod rdb;
+pub mod resp;
+pub mod server;
+pub mod value;
