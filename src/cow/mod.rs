@@ -1,1 +1,13 @@
-//! placeholder
+//! Copy-on-write containers, on which snapshots rest: a clone is one counted pointer, and a write afterwards copies
+//! only the path from the root to what it changes.
+//!
+//! - [`PackedMap`]: byte strings to byte strings, a hash trie with packed leaves (hashes, sets, members of sorted sets).
+//! - [`Sequence`]: chunks in order, a counted B+tree (lists, the order of sorted sets, streams).
+//!
+//! Both are plain safe Rust over [`std::sync::Arc`]; they know nothing of what Redis calls a value.
+
+pub mod packed_map;
+pub mod sequence;
+
+pub use packed_map::PackedMap;
+pub use sequence::{Chunk, Sequence};

@@ -1,0 +1,3 @@
+//! A map from bytes to bytes (final mechanism follows).
+#[derive(Clone, Debug, Default)]
+pub struct PackedMap;

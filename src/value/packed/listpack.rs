@@ -1,0 +1,636 @@
+//! The listpack: strings and integers in a row, readable from both ends.
+//!
+//! ```text
+//! +------------------+--------------+---------+---------+-----+------+
+//! | total bytes u32  | count u16 LE | entry 0 | entry 1 | ... | 0xFF |
+//! +------------------+--------------+---------+---------+-----+------+
+//! entry = encoding and data, then the length of those two ("back length"), to walk backwards
+//!
+//! 0vvvvvvv                     integer 0..127
+//! 10llllll data                string, l < 64
+//! 110vvvvv vvvvvvvv            integer of 13 bits, two's complement, high byte first
+//! 1110llll llllllll data       string, l < 4096, high byte first
+//! 11110000 l:u32 LE data       any string
+//! 11110001 / 2 / 3 / 4         integer of 16 / 24 / 32 / 64 bits, LE, in the following bytes
+//! ```
+//!
+//! The count is 65535 when there are that many or more; then only walking tells. The back length has 7 bits per byte,
+//! the lowest group in the *last* byte, and every byte but the first has its high bit set, so that it reads from the
+//! right. Its size follows from the length by Redis's own limits, of which three are one too low (16383 takes three
+//! bytes); they are kept, because Redis skips forward by computing that size.
+//!
+//! ```
+//! use ironkeep::value::packed::Listpack;
+//! let mut pack = Listpack::new();
+//! pack.push_back(b"abc");
+//! pack.push_back(b"-1");
+//! assert_eq!(pack.as_bytes(), [15, 0, 0, 0, 2, 0, 0x83, b'a', b'b', b'c', 4, 0xdf, 0xff, 2, 0xff]);
+//! ```
+
+use super::{Element, PackedError};
+use crate::codec::number::parse_i64;
+use std::ops::Range;
+
+const HEADER: usize = 6;
+const END: u8 = 0xff;
+/// The count that means "walk to know".
+const UNKNOWN: u16 = u16::MAX;
+
+/// A listpack that never grows beyond this, as in Redis; callers turn to another encoding long before.
+pub const MAX_BYTES: usize = 1 << 30;
+
+/// Strings and integers in the bytes that Redis stores. Positions are byte offsets of entries, as [`Listpack::first`],
+/// [`Listpack::next`] and [`Listpack::seek`] give them; a change makes those behind it invalid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listpack(Vec<u8>);
+
+impl Default for Listpack {
+    fn default() -> Self {
+        Listpack::new()
+    }
+}
+
+impl Listpack {
+    /// An empty listpack.
+    pub fn new() -> Self {
+        Listpack(vec![7, 0, 0, 0, 0, 0, END])
+    }
+
+    /// Takes bytes from outside and checks every entry, so that reading cannot fail afterwards.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, PackedError> {
+        if bytes.len() < HEADER + 1 {
+            return Err(PackedError::new(0, "a listpack header cut short"));
+        }
+        let total = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        if usize::try_from(total) != Ok(bytes.len()) {
+            return Err(PackedError::new(0, "a listpack length that is not its own"));
+        }
+        let end = bytes.len() - 1;
+        if bytes[end] != END {
+            return Err(PackedError::new(end, "a listpack without its end mark"));
+        }
+        let (mut at, mut count) = (HEADER, 0usize);
+        while at < end {
+            at = check_entry(&bytes, at, end)?;
+            count += 1;
+        }
+        let claimed = u16::from_le_bytes([bytes[4], bytes[5]]);
+        if claimed != UNKNOWN && usize::from(claimed) != count {
+            return Err(PackedError::new(4, "a listpack count that does not match its entries"));
+        }
+        Ok(Listpack(bytes))
+    }
+
+    /// The bytes as the RDB stores them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes as the RDB stores them.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Size of the whole layout in bytes.
+    pub fn byte_len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Bytes held by the allocation.
+    pub fn footprint(&self) -> usize {
+        self.0.capacity()
+    }
+
+    /// How many entries; beyond 65534 this walks.
+    pub fn len(&self) -> usize {
+        match self.header_count() {
+            UNKNOWN => self.iter().count(),
+            count => usize::from(count),
+        }
+    }
+
+    /// Whether it has no entry.
+    pub fn is_empty(&self) -> bool {
+        self.0.len() == HEADER + 1
+    }
+
+    /// All entries in order, from both ends.
+    pub fn iter(&self) -> ListpackIter<'_> {
+        ListpackIter { bytes: &self.0, front: HEADER, back: self.end() }
+    }
+
+    /// Entries from position `at` on.
+    pub fn iter_at(&self, at: usize) -> ListpackIter<'_> {
+        ListpackIter { bytes: &self.0, front: at, back: self.end() }
+    }
+
+    /// Entries before position `at`; walk it with `rev()`.
+    pub fn iter_before(&self, at: usize) -> ListpackIter<'_> {
+        ListpackIter { bytes: &self.0, front: HEADER, back: at }
+    }
+
+    /// Position of the first entry.
+    pub fn first(&self) -> Option<usize> {
+        (!self.is_empty()).then_some(HEADER)
+    }
+
+    /// Position of the last entry.
+    pub fn last(&self) -> Option<usize> {
+        self.previous(self.end())
+    }
+
+    /// Position behind the last entry: where [`Listpack::insert`] appends.
+    pub fn end(&self) -> usize {
+        self.0.len() - 1
+    }
+
+    /// Position of the entry after the one at `at`.
+    pub fn next(&self, at: usize) -> Option<usize> {
+        let next = at + entry_size(&self.0, at);
+        (next < self.end()).then_some(next)
+    }
+
+    /// Position of the entry before the one at `at` (or before the end).
+    pub fn previous(&self, at: usize) -> Option<usize> {
+        (at > HEADER).then(|| previous_entry(&self.0, at))
+    }
+
+    /// Position of entry number `index`, walked from the nearer end.
+    pub fn seek(&self, index: usize) -> Option<usize> {
+        let count = self.len();
+        if index >= count {
+            return None;
+        }
+        if index <= count / 2 {
+            return Some((0..index).fold(HEADER, |at, _| at + entry_size(&self.0, at)));
+        }
+        Some((index..count).fold(self.end(), |at, _| previous_entry(&self.0, at)))
+    }
+
+    /// The entry at position `at`.
+    pub fn get(&self, at: usize) -> Element<'_> {
+        decode(&self.0, at).0
+    }
+
+    /// Entry number `index`.
+    pub fn nth(&self, index: usize) -> Option<Element<'_>> {
+        self.seek(index).map(|at| self.get(at))
+    }
+
+    /// Position of the first entry that is `needle`, looking at every `stride`-th entry from position `from` on:
+    /// stride 2 from the first entry looks at the fields of a hash.
+    pub fn find(&self, from: Option<usize>, needle: &[u8], stride: usize) -> Option<usize> {
+        let number = parse_i64(needle);
+        let (mut at, end, mut turn) = (from?, self.end(), 0);
+        while at < end {
+            if turn == 0 {
+                let (element, next) = decode(&self.0, at);
+                let hit = match element {
+                    Element::Int(value) => number == Some(value),
+                    Element::Bytes(bytes) => bytes == needle,
+                };
+                if hit {
+                    return Some(at);
+                }
+                at = next;
+                turn = stride - 1;
+            } else {
+                at += entry_size(&self.0, at);
+                turn -= 1;
+            }
+        }
+        None
+    }
+
+    /// Appends; what spells a canonical integer is stored as one.
+    pub fn push_back(&mut self, item: &[u8]) {
+        self.splice(self.end()..self.end(), 0, &[item]);
+    }
+
+    /// Puts in front.
+    pub fn push_front(&mut self, item: &[u8]) {
+        self.splice(HEADER..HEADER, 0, &[item]);
+    }
+
+    /// Appends an element, without going through its text if it is an integer.
+    pub fn push_element(&mut self, item: Element<'_>) {
+        item.with(|text| self.push_back(text));
+    }
+
+    /// Puts `item` before the entry at `at`, which then follows it; `at` may be [`Listpack::end`].
+    pub fn insert(&mut self, at: usize, item: &[u8]) {
+        self.splice(at..at, 0, &[item]);
+    }
+
+    /// Puts several items, in order, before the entry at `at`.
+    pub fn insert_all(&mut self, at: usize, items: &[&[u8]]) {
+        self.splice(at..at, 0, items);
+    }
+
+    /// Replaces the entry at `at`, which stays at `at`.
+    pub fn replace(&mut self, at: usize, item: &[u8]) {
+        let size = entry_size(&self.0, at);
+        self.splice(at..at + size, 1, &[item]);
+    }
+
+    /// Removes the entry at `at`; its successor is then at `at`.
+    pub fn remove(&mut self, at: usize) {
+        self.remove_many(at, 1);
+    }
+
+    /// Removes up to `count` entries from position `at` on and says how many there were.
+    pub fn remove_many(&mut self, at: usize, count: usize) -> usize {
+        let (mut behind, mut removed) = (at, 0);
+        while removed < count && behind < self.end() {
+            behind += entry_size(&self.0, behind);
+            removed += 1;
+        }
+        self.splice(at..behind, removed, &[]);
+        removed
+    }
+
+    /// Cuts at `at`: the entries from there on are returned, the others stay.
+    pub fn split_off(&mut self, at: usize) -> Listpack {
+        let mut tail = Listpack::new();
+        tail.0.splice(HEADER..HEADER, self.0[at..self.end()].iter().copied());
+        let moved = tail.iter().count();
+        tail.write_header(moved);
+        let total = self.header_count();
+        let end = self.end();
+        self.0.drain(at..end);
+        let left = if total == UNKNOWN { self.iter().count() } else { usize::from(total) - moved };
+        self.write_header(left);
+        tail
+    }
+
+    /// Appends all entries of `other` as they are.
+    pub fn append(&mut self, other: &Listpack) {
+        let count = self.len() + other.len();
+        let end = self.end();
+        self.0.splice(end..end, other.0[HEADER..other.end()].iter().copied());
+        self.write_header(count);
+    }
+
+    /// Bytes that `item` takes as an entry.
+    pub fn entry_len(item: &[u8]) -> usize {
+        let data = match parse_i64(item) {
+            Some(value) => integer_len(value),
+            None => string_header_len(item.len()) + item.len(),
+        };
+        data + back_len_size(data)
+    }
+
+    fn header_count(&self) -> u16 {
+        u16::from_le_bytes([self.0[4], self.0[5]])
+    }
+
+    /// Replaces the bytes of `range`, which hold `removed` entries, by `items`.
+    fn splice(&mut self, range: Range<usize>, removed: usize, items: &[&[u8]]) {
+        let count = self.header_count();
+        let mut left = usize::from(count) - if count == UNKNOWN { 0 } else { removed };
+        if let [item] = items
+            && range.start == self.end()
+        {
+            // Appending is what most writers do; it moves only the end mark.
+            self.0.pop();
+            encode(&mut self.0, item);
+            self.0.push(END);
+        } else {
+            let mut bytes = Vec::with_capacity(items.iter().map(|item| item.len() + 10).sum());
+            for item in items {
+                encode(&mut bytes, item);
+            }
+            self.0.splice(range, bytes);
+        }
+        left += items.len();
+        self.write_header(if count == UNKNOWN { usize::from(UNKNOWN) } else { left });
+    }
+
+    fn write_header(&mut self, count: usize) {
+        assert!(self.0.len() <= MAX_BYTES + (1 << 29), "a listpack is turned into another encoding before it is this long");
+        let total = u32::try_from(self.0.len()).expect("the length was just checked");
+        self.0[..4].copy_from_slice(&total.to_le_bytes());
+        self.0[4..6].copy_from_slice(&u16::try_from(count).unwrap_or(UNKNOWN).to_le_bytes());
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for Listpack {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(items: I) -> Self {
+        let mut pack = Listpack::new();
+        for item in items {
+            pack.push_back(item);
+        }
+        pack
+    }
+}
+
+/// Entries of a [`Listpack`], from both ends.
+#[derive(Clone, Debug)]
+pub struct ListpackIter<'a> {
+    bytes: &'a [u8],
+    front: usize,
+    back: usize,
+}
+
+impl<'a> Iterator for ListpackIter<'a> {
+    type Item = Element<'a>;
+
+    fn next(&mut self) -> Option<Element<'a>> {
+        if self.front >= self.back {
+            return None;
+        }
+        let (element, next) = decode(self.bytes, self.front);
+        self.front = next;
+        Some(element)
+    }
+}
+
+impl DoubleEndedIterator for ListpackIter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.front >= self.back {
+            return None;
+        }
+        self.back = previous_entry(self.bytes, self.back);
+        Some(decode(self.bytes, self.back).0)
+    }
+}
+
+/// Encoding byte, length bytes and data of an entry whose bytes are known to be good.
+fn data_len(bytes: &[u8], at: usize) -> usize {
+    let first = bytes[at];
+    match first {
+        0x00..=0x7f => 1,
+        0x80..=0xbf => 1 + usize::from(first & 0x3f),
+        0xc0..=0xdf => 2,
+        0xe0..=0xef => 2 + (usize::from(first & 0x0f) << 8 | usize::from(bytes[at + 1])),
+        0xf0 => 5 + long_len(bytes, at),
+        0xf1 => 3,
+        0xf2 => 4,
+        0xf3 => 5,
+        _ => 9,
+    }
+}
+
+fn long_len(bytes: &[u8], at: usize) -> usize {
+    let len = u32::from_le_bytes([bytes[at + 1], bytes[at + 2], bytes[at + 3], bytes[at + 4]]);
+    // usize has at least 32 bits on every platform that this server runs on.
+    len as usize
+}
+
+fn entry_size(bytes: &[u8], at: usize) -> usize {
+    let data = data_len(bytes, at);
+    data + back_len_size(data)
+}
+
+/// The entry at `at` and the position behind it.
+fn decode(bytes: &[u8], at: usize) -> (Element<'_>, usize) {
+    let data = data_len(bytes, at);
+    let body = &bytes[at..at + data];
+    let element = match *body {
+        [small] => match small {
+            0x00..=0x7f => Element::Int(i64::from(small)),
+            _ => Element::Bytes(&[]),
+        },
+        [first @ 0xc0..=0xdf, low] => {
+            let raw = i64::from(first & 0x1f) << 8 | i64::from(low);
+            Element::Int(if raw >= 1 << 12 { raw - (1 << 13) } else { raw })
+        }
+        [0x80..=0xbf, ref text @ ..] => Element::Bytes(text),
+        [0xe0..=0xef, _, ref text @ ..] => Element::Bytes(text),
+        [0xf0, _, _, _, _, ref text @ ..] => Element::Bytes(text),
+        [0xf1, a, b] => Element::Int(i64::from(i16::from_le_bytes([a, b]))),
+        [0xf2, a, b, c] => Element::Int(i64::from(i32::from_le_bytes([0, a, b, c]) >> 8)),
+        [0xf3, a, b, c, d] => Element::Int(i64::from(i32::from_le_bytes([a, b, c, d]))),
+        [_, a, b, c, d, e, f, g, h] => Element::Int(i64::from_le_bytes([a, b, c, d, e, f, g, h])),
+        _ => unreachable!("the entry was checked when the listpack was taken in"),
+    };
+    (element, at + data + back_len_size(data))
+}
+
+/// Checks the entry at `at` and returns the position behind it; `end` is where the end mark stands.
+fn check_entry(bytes: &[u8], at: usize, end: usize) -> Result<usize, PackedError> {
+    let first = bytes[at];
+    let header = match first {
+        0xe0..=0xef => 2,
+        0xf0 => 5,
+        0xf5..=0xff => return Err(PackedError::new(at, "a listpack entry of unknown encoding")),
+        _ => 1,
+    };
+    let cut_short = PackedError::new(at, "a listpack entry that reaches beyond the end");
+    if header > end - at {
+        return Err(cut_short);
+    }
+    let data = data_len(bytes, at);
+    let next = data.checked_add(back_len_size(data)).and_then(|size| size.checked_add(at)).ok_or(cut_short)?;
+    if next > end {
+        return Err(cut_short);
+    }
+    let mut expected = [0; 5];
+    let size = write_back_len(&mut expected, data);
+    if bytes[at + data..next] != expected[..size] {
+        return Err(PackedError::new(at + data, "a listpack entry whose back length is wrong"));
+    }
+    Ok(next)
+}
+
+/// Position of the entry that ends just before `at`.
+fn previous_entry(bytes: &[u8], at: usize) -> usize {
+    let (mut place, mut shift, mut data) = (at, 0, 0usize);
+    loop {
+        place -= 1;
+        data |= usize::from(bytes[place] & 0x7f) << shift;
+        if bytes[place] & 0x80 == 0 {
+            return place - data;
+        }
+        shift += 7;
+    }
+}
+
+/// Bytes of the back length of an entry of `data` bytes; see the module's word on the odd limits.
+fn back_len_size(data: usize) -> usize {
+    match data {
+        0..=127 => 1,
+        128..=16382 => 2,
+        16383..=2097150 => 3,
+        2097151..=268435454 => 4,
+        _ => 5,
+    }
+}
+
+/// Writes the back length into `out` and returns its size.
+fn write_back_len(out: &mut [u8; 5], data: usize) -> usize {
+    let size = back_len_size(data);
+    for (place, byte) in out[..size].iter_mut().rev().enumerate() {
+        // Seven bits fit a byte.
+        *byte = (data >> (7 * place) & 0x7f) as u8;
+    }
+    for byte in &mut out[1..size] {
+        *byte |= 0x80;
+    }
+    size
+}
+
+fn string_header_len(len: usize) -> usize {
+    match len {
+        0..=63 => 1,
+        64..=4095 => 2,
+        _ => 5,
+    }
+}
+
+fn integer_len(value: i64) -> usize {
+    match value {
+        0..=127 => 1,
+        -4096..=4095 => 2,
+        -32768..=32767 => 3,
+        -8388608..=8388607 => 4,
+        -2147483648..=2147483647 => 5,
+        _ => 9,
+    }
+}
+
+fn encode(out: &mut Vec<u8>, item: &[u8]) {
+    let start = out.len();
+    match parse_i64(item) {
+        Some(value) => encode_integer(out, value),
+        None => encode_string(out, item),
+    }
+    let mut back = [0; 5];
+    let size = write_back_len(&mut back, out.len() - start);
+    out.extend_from_slice(&back[..size]);
+}
+
+fn encode_integer(out: &mut Vec<u8>, value: i64) {
+    let bytes = value.to_le_bytes();
+    match integer_len(value) {
+        1 => out.push(bytes[0]),
+        // Bits 8 to 12 of the two's complement go beside the mark.
+        2 => out.extend_from_slice(&[0xc0 | bytes[1] & 0x1f, bytes[0]]),
+        3 => out.extend_from_slice(&[0xf1, bytes[0], bytes[1]]),
+        4 => out.extend_from_slice(&[0xf2, bytes[0], bytes[1], bytes[2]]),
+        5 => out.extend_from_slice(&[0xf3, bytes[0], bytes[1], bytes[2], bytes[3]]),
+        _ => {
+            out.push(0xf4);
+            out.extend_from_slice(&bytes);
+        }
+    }
+}
+
+fn encode_string(out: &mut Vec<u8>, text: &[u8]) {
+    let len = u32::try_from(text.len()).expect("strings in a listpack are far below 4 GB").to_be_bytes();
+    match text.len() {
+        0..=63 => out.push(0x80 | len[3]),
+        64..=4095 => out.extend_from_slice(&[0xe0 | len[2], len[3]]),
+        _ => out.extend_from_slice(&[0xf0, len[3], len[2], len[1], len[0]]),
+    }
+    out.extend_from_slice(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Vec<Vec<u8>> {
+        let mut items: Vec<Vec<u8>> = Vec::new();
+        for shift in 0..64 {
+            for value in [1i64 << shift, -(1i64 << (shift % 63)), (1i64 << (shift % 63)) - 1] {
+                items.push(value.to_string().into_bytes());
+            }
+        }
+        for len in [0, 1, 63, 64, 126, 127, 128, 4095, 4096, 16377, 16378, 16379, 20000] {
+            items.push(vec![b'x'; len]);
+        }
+        items.push(b"-0".to_vec());
+        items.push(b"007".to_vec());
+        items
+    }
+
+    #[test]
+    fn every_encoding_reads_back_from_both_ends() {
+        let items = sample();
+        let pack: Listpack = items.iter().map(Vec::as_slice).collect();
+        assert_eq!(pack.len(), items.len());
+        assert!(pack.iter().map(|item| item.to_vec()).eq(items.iter().cloned()));
+        assert!(pack.iter().rev().map(|item| item.to_vec()).eq(items.iter().rev().cloned()));
+        for (index, item) in items.iter().enumerate() {
+            assert_eq!(pack.nth(index), Some(Element::from(item)));
+            assert!(pack.find(pack.first(), item, 1).is_some());
+        }
+        assert_eq!(Listpack::from_bytes(pack.as_bytes().to_vec()), Ok(pack));
+    }
+
+    #[test]
+    fn a_listpack_behaves_as_a_vector() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        let items = sample();
+        let (mut pack, mut model) = (Listpack::new(), Vec::<Vec<u8>>::new());
+        for _ in 0..3000 {
+            let item = &items[rng.usize(..items.len())];
+            let index = rng.usize(..=model.len());
+            let at = pack.seek(index).unwrap_or(pack.end());
+            match rng.u8(..8) {
+                0..=2 => {
+                    pack.insert(at, item);
+                    model.insert(index, item.clone());
+                }
+                3 if index < model.len() => {
+                    pack.replace(at, item);
+                    model[index] = item.clone();
+                }
+                4 | 5 if index < model.len() => {
+                    let count = rng.usize(1..4);
+                    let removed = pack.remove_many(at, count);
+                    assert_eq!(model.drain(index..(index + count).min(model.len())).count(), removed);
+                }
+                6 => {
+                    let tail = pack.split_off(at);
+                    let rest = model.split_off(index);
+                    assert!(tail.iter().map(|item| item.to_vec()).eq(rest.iter().cloned()));
+                    pack.append(&tail);
+                    model.extend(rest);
+                }
+                _ => {
+                    pack.push_front(item);
+                    model.insert(0, item.clone());
+                }
+            }
+            assert_eq!(pack.len(), model.len());
+            if model.len() > 60 {
+                pack.remove_many(pack.seek(20).unwrap(), 40);
+                model.drain(20..60);
+            }
+        }
+        assert!(pack.iter().map(|item| item.to_vec()).eq(model));
+        assert!(Listpack::from_bytes(pack.into_bytes()).is_ok());
+    }
+
+    #[test]
+    fn beyond_the_header_the_count_is_walked() {
+        let mut pack = Listpack::new();
+        for _ in 0..65540 {
+            pack.push_back(b"1");
+        }
+        assert_eq!(pack.len(), 65540);
+        assert_eq!(pack.remove_many(6, 10), 10);
+        assert_eq!(pack.len(), 65530);
+        assert!(Listpack::from_bytes(pack.into_bytes()).is_ok());
+    }
+
+    #[test]
+    fn cuts_and_flips_are_errors_or_still_readable() {
+        let pack: Listpack = [&b"abc"[..], b"12345", b"-7", &[b'y'; 100], b"99999999999"].into_iter().collect();
+        let good = pack.into_bytes();
+        for cut in 0..good.len() {
+            assert!(Listpack::from_bytes(good[..cut].to_vec()).is_err());
+        }
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                if let Ok(pack) = Listpack::from_bytes(bad) {
+                    assert_eq!(pack.iter().count(), pack.iter().rev().count());
+                }
+            }
+        }
+    }
+}
