@@ -104,7 +104,7 @@ pub fn bytes_of(text: &str) -> Option<Vec<u8>> {
 /// Whether `byte` can stand in a JSON string without a second look: printable ASCII but for `"` and `\`.
 #[inline]
 fn is_plain(byte: u8) -> bool {
-    byte >= 0x20 && byte < 0x80 && byte != b'"' && byte != b'\\'
+    (0x20..0x80).contains(&byte) && byte != b'"' && byte != b'\\'
 }
 
 /// How many bytes at the start of `bytes` are plain. Sixteen at a time, which the compiler turns into vector code.
