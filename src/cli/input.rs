@@ -1,0 +1,172 @@
+//! What a tool reads: a file, standard input, or the file that is found where no path was given.
+//!
+//! Nothing is judged by its name but a manifest (`*.manifest`): [`Magic`] looks at the first bytes, so that a tool can
+//! say "that is a command log" instead of "wrong signature". Finding never consults a redis.conf: the folder is
+//! `--dir`, else `IRONKEEP_DIR`, else the current one, and what was found there is named on stderr by the caller.
+
+use super::exit::{Exit, Failure};
+use crate::disk::{Disk, Mode};
+use anyhow::Context;
+use std::fmt;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+/// The environment variable that names the data folder.
+pub const DIR_VARIABLE: &str = "IRONKEEP_DIR";
+
+/// The folder to look in where no path was given: `dir`, else `IRONKEEP_DIR`, else the current one.
+pub fn data_dir(dir: Option<&Path>) -> PathBuf {
+    match dir {
+        Some(dir) => dir.to_owned(),
+        None => std::env::var_os(DIR_VARIABLE).filter(|dir| !dir.is_empty()).map_or_else(|| ".".into(), PathBuf::from),
+    }
+}
+
+/// What the first bytes of an input say it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Magic {
+    /// `REDIS` or `VALKEY`: an RDB, or a command log that begins with one.
+    Rdb,
+    /// `VCS`: an RDB in the compressed envelope of Valkey >= 9.2.
+    CompressedRdb,
+    /// `*` or `#`: a command log.
+    Commands,
+    /// `file`: the manifest of a multi-part log.
+    Manifest,
+    /// No byte at all.
+    Empty,
+    /// None of these.
+    Unknown,
+}
+
+impl Magic {
+    /// Judges by the first (up to 16) bytes.
+    pub fn of(head: &[u8]) -> Magic {
+        match head {
+            [] => Magic::Empty,
+            _ if head.starts_with(b"REDIS") || head.starts_with(b"VALKEY") => Magic::Rdb,
+            _ if head.starts_with(b"VCS") => Magic::CompressedRdb,
+            _ if head.starts_with(b"file ") => Magic::Manifest,
+            [b'*' | b'#', ..] => Magic::Commands,
+            _ => Magic::Unknown,
+        }
+    }
+}
+
+/// Where the bytes come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Standard input, written `-`.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+impl Source {
+    /// The source a path argument means.
+    pub fn of(path: &Path) -> Source {
+        if path == Path::new("-") { Source::Stdin } else { Source::File(path.to_owned()) }
+    }
+
+    /// Opens it and looks at the first bytes, which are still read afterwards. Errors name the source.
+    pub fn open(&self, disk: &dyn Disk) -> anyhow::Result<Input> {
+        let (mut reader, len): (Box<dyn Read>, _) = match self {
+            Source::Stdin => (Box::new(io::stdin().lock()), None),
+            Source::File(path) => {
+                let metadata = disk.metadata(path).with_context(|| self.to_string())?;
+                if metadata.is_dir() {
+                    return Err(Failure::error(Exit::Unreadable, "is a folder, not a file").context(self.to_string()));
+                }
+                let file = disk.open(path, Mode::Read).with_context(|| self.to_string())?;
+                // Pipes and devices have no length that means anything.
+                (Box::new(file), metadata.is_file().then_some(metadata.len))
+            }
+        };
+        let mut head = Vec::with_capacity(16);
+        reader.by_ref().take(16).read_to_end(&mut head).with_context(|| self.to_string())?;
+        let magic = Magic::of(&head);
+        Ok(Input { name: self.to_string(), len, magic, reader: Box::new(Cursor::new(head).chain(reader)) })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Stdin => out.write_str("standard input"),
+            Source::File(path) => write!(out, "{}", super::escape::Escaped(path.as_os_str().as_encoded_bytes())),
+        }
+    }
+}
+
+/// An opened input.
+pub struct Input {
+    /// For messages; escaped for a terminal.
+    pub name: String,
+    /// Bytes, where it is a file.
+    pub len: Option<u64>,
+    /// What the first bytes say.
+    pub magic: Magic,
+    /// All bytes, from the first on.
+    pub reader: Box<dyn Read>,
+}
+
+/// The RDB in a data folder: `dump.rdb`, else the base of the log in `appendonlydir` (or in the folder itself, where
+/// it is such a folder). `None` where there is neither.
+pub fn rdb_in(disk: &dyn Disk, dir: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let dump = dir.join("dump.rdb");
+    if is_file(disk, &dump) {
+        return Ok(Some(dump));
+    }
+    for folder in [dir.join("appendonlydir"), dir.to_owned()] {
+        if let Some(manifest) = manifest_in(disk, &folder)? {
+            return rdb_of_manifest(disk, &manifest).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn is_file(disk: &dyn Disk, path: &Path) -> bool {
+    disk.metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
+/// The manifest in a folder; of several the one that servers name by default, else none can be chosen.
+fn manifest_in(disk: &dyn Disk, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let usual = folder.join("appendonly.aof.manifest");
+    if is_file(disk, &usual) {
+        return Ok(Some(usual));
+    }
+    let Ok(names) = disk.list(folder) else { return Ok(None) };
+    let mut manifests = names.into_iter().map(|name| folder.join(name)).filter(|path| is_manifest(path));
+    match (manifests.next(), manifests.next()) {
+        (Some(_), Some(_)) => {
+            let message = "holds several manifests: name the one you mean";
+            Err(Failure::error(Exit::Usage, message).context(Source::of(folder).to_string()))
+        }
+        (found, _) => Ok(found),
+    }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "manifest")
+}
+
+/// The file behind a path argument of a tool that reads an RDB: a folder stands for the RDB in it, a manifest for its
+/// base, and no path for the RDB of the data folder.
+///
+/// The second part says whether the file was found rather than named, so that the caller can say which it is.
+pub fn find_rdb(disk: &dyn Disk, path: Option<&Path>, dir: Option<&Path>) -> anyhow::Result<(Source, bool)> {
+    let folder = match path {
+        Some(path) if path == Path::new("-") => return Ok((Source::Stdin, false)),
+        Some(path) if is_manifest(path) => return Ok((Source::File(rdb_of_manifest(disk, path)?), true)),
+        Some(path) if disk.metadata(path).is_ok_and(|metadata| metadata.is_dir()) => path.to_owned(),
+        Some(path) => return Ok((Source::of(path), false)),
+        None => data_dir(dir),
+    };
+    match rdb_in(disk, &folder)? {
+        Some(found) => Ok((Source::File(found), true)),
+        None => {
+            let message = "there is no dump.rdb and no appendonlydir with a base here: give a file, or a folder by --dir";
+            Err(Failure::error(Exit::Unreadable, message).context(Source::of(&folder).to_string()))
+        }
+    }
+}
