@@ -1,0 +1,302 @@
+//! The parameters: what redis.conf, the command line and CONFIG SET may say, and the settings that come of it.
+//!
+//! [`table`] has one row per directive of Redis 8.0 and Valkey 9.1; everything here is a loop over it. [`Config`] has a
+//! typed field for each parameter that some part of the server reads; the rest are kept as text, so that CONFIG GET
+//! tells what was set. What is accepted but not built yet is named by [`Config::warnings`]; what would protect or
+//! change the role, and is not built, is refused, so that no password or ACL is silently ignored.
+//!
+//! Every value has one canonical spelling, the one of CONFIG GET: sizes in bytes, `yes` and `no`, words parted by one
+//! blank. [`kind`] makes it from what the user typed, [`field`] stores it in the typed fields and reads it back.
+//!
+//! Nothing here touches files or the process: [`file`] and [`args`] are given closures to read with, and whoever calls
+//! [`Config::prepare`] carries out what a change needs (chdir, another log) before it keeps the new settings.
+
+pub mod args;
+pub mod field;
+pub mod file;
+pub mod kind;
+pub mod table;
+
+use std::collections::BTreeMap;
+
+use crate::codec::glob;
+
+pub use field::{
+    AppendFsync, EvictionPolicy, FileMode, LogLevel, Permission, RdbVersion, SanitizePayload, SavePoint, ShutdownFlags,
+};
+use table::{Change, Row, Status};
+
+/// Declares [`Config`] and its blank form, which only [`Config::default`] sees: it fills in the table's defaults.
+macro_rules! settings {
+    ($( $(#[$doc:meta])* $name:ident: $type:ty, )*) => {
+        /// The settings in force. Sizes are in bytes; the unit of every other number is that of its directive.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Config {
+            $( $(#[$doc])* pub $name: $type, )*
+            /// The configuration file that was read, as it was named; empty without one.
+            pub config_file: String,
+            /// Canonical values of the parameters without a field, where they differ from the default.
+            kept: BTreeMap<&'static str, Vec<u8>>,
+        }
+
+        impl Config {
+            fn blank() -> Self {
+                Self { $( $name: Default::default(), )* config_file: String::new(), kept: BTreeMap::new() }
+            }
+        }
+    };
+}
+
+settings! {
+    // Network
+    port: u16,
+    /// Addresses as typed: `*` and `::*` mean every one, a leading `-` means "if it is there".
+    bind: Vec<String>,
+    protected_mode: bool,
+    tcp_backlog: u32,
+    /// Seconds; 0 switches probes off.
+    tcp_keepalive: u32,
+    /// Path of the socket file; empty for none.
+    unixsocket: String,
+    /// Mode bits of the socket file; 0 leaves them to the umask.
+    unixsocketperm: FileMode,
+    /// Seconds after which an idle client is closed; 0 is never.
+    timeout: u64,
+    maxclients: usize,
+    proto_max_bulk_len: i64,
+    client_query_buffer_limit: u64,
+    client_output_buffer_limit: String,
+    // Access
+    /// The password of AUTH; empty for none.
+    requirepass: Vec<u8>,
+    enable_debug_command: Permission,
+    enable_protected_configs: Permission,
+    enable_module_command: Permission,
+    // Process
+    daemonize: bool,
+    pidfile: String,
+    /// Empty is standard output.
+    logfile: String,
+    loglevel: LogLevel,
+    always_show_logo: bool,
+    /// Runs of the background work per second.
+    hz: u32,
+    shutdown_on_sigint: ShutdownFlags,
+    shutdown_on_sigterm: ShutdownFlags,
+    /// Seconds that a shutdown waits for replicas.
+    shutdown_timeout: u64,
+    // Databases and memory
+    databases: usize,
+    /// Accepted with a warning: nothing is evicted yet.
+    maxmemory: u64,
+    maxmemory_policy: EvictionPolicy,
+    active_expire_effort: u32,
+    lazyfree_lazy_eviction: bool,
+    lazyfree_lazy_expire: bool,
+    lazyfree_lazy_server_del: bool,
+    lazyfree_lazy_user_del: bool,
+    lazyfree_lazy_user_flush: bool,
+    notify_keyspace_events: String,
+    // Snapshots
+    /// The working directory; the server replaces it by the absolute path at start.
+    dir: String,
+    dbfilename: String,
+    save: Vec<SavePoint>,
+    rdbcompression: bool,
+    rdbchecksum: bool,
+    rdb_version: RdbVersion,
+    stop_writes_on_bgsave_error: bool,
+    sanitize_dump_payload: SanitizePayload,
+    // Log
+    appendonly: bool,
+    appendfsync: AppendFsync,
+    appendfilename: String,
+    appenddirname: String,
+    no_appendfsync_on_rewrite: bool,
+    /// Growth over the base in percent that starts a rewrite; 0 is never.
+    auto_aof_rewrite_percentage: u32,
+    auto_aof_rewrite_min_size: u64,
+    aof_load_truncated: bool,
+    aof_use_rdb_preamble: bool,
+    aof_timestamp_enabled: bool,
+    aof_disable_auto_gc: bool,
+    // Encodings
+    hash_max_listpack_entries: usize,
+    hash_max_listpack_value: usize,
+    set_max_intset_entries: usize,
+    set_max_listpack_entries: usize,
+    set_max_listpack_value: usize,
+    zset_max_listpack_entries: usize,
+    zset_max_listpack_value: usize,
+    list_max_listpack_size: i64,
+    stream_node_max_bytes: usize,
+    stream_node_max_entries: usize,
+    hll_sparse_max_bytes: usize,
+    // Observation
+    /// Microseconds; negative switches the slow log off.
+    slowlog_log_slower_than: i64,
+    slowlog_max_len: usize,
+    /// Milliseconds; 0 switches the monitor off.
+    latency_monitor_threshold: i64,
+    latency_tracking: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let mut config = Self::blank();
+        for row in table::rows() {
+            config.store(row, row.default.as_bytes().to_vec()).expect("the table's defaults are canonical");
+        }
+        config
+    }
+}
+
+/// A parameter that [`Config::prepare`] gave another value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The name of the row, whatever alias was typed.
+    pub name: &'static str,
+    pub before: Vec<u8>,
+    pub after: Vec<u8>,
+}
+
+/// Why CONFIG SET changed nothing. `Display` is the reply without its `ERR`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetError {
+    #[error("Unknown option or number of arguments for CONFIG SET - '{0}'")]
+    Unknown(String),
+    #[error("CONFIG SET failed (possibly related to argument '{name}') - {reason}")]
+    Failed { name: String, reason: String },
+}
+
+impl SetError {
+    /// For whoever carries a change out and finds that it can't be done.
+    pub fn failed(name: &str, reason: impl Into<String>) -> Self {
+        Self::Failed { name: name.to_owned(), reason: reason.into() }
+    }
+}
+
+/// Whether a client may do what is only for trusted ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// On this machine: loopback or a Unix socket.
+    Local,
+    Remote,
+}
+
+impl Config {
+    /// The canonical value of a row.
+    pub fn value_of(&self, row: &Row) -> Vec<u8> {
+        match &row.access {
+            Some(access) => (access.read)(self),
+            None => self.kept.get(row.name).map_or_else(|| row.default.as_bytes().to_vec(), Vec::clone),
+        }
+    }
+
+    /// Names and canonical values of all parameters that match one of `patterns`, in order of name. A parameter with
+    /// an alias is listed under each name that matches; hidden ones only when named in full.
+    pub fn get_matching(&self, patterns: &[&[u8]]) -> Vec<(&'static str, Vec<u8>)> {
+        let mut found = BTreeMap::new();
+        for row in table::rows() {
+            for name in row.names() {
+                let matched = patterns.iter().any(|pattern| {
+                    if row.is_hidden() || !pattern.iter().any(|byte| b"*?[\\".contains(byte)) {
+                        row.is_listed() && pattern.eq_ignore_ascii_case(name.as_bytes())
+                    } else {
+                        glob::matches_ignoring_case(pattern, name.as_bytes())
+                    }
+                });
+                if matched {
+                    found.insert(name, self.value_of(row));
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// Changes several parameters, all or none, as CONFIG SET does; see [`Config::prepare`] where a change needs work
+    /// that may fail.
+    pub fn set(&mut self, pairs: &[(&[u8], &[u8])], peer: Peer) -> Result<Vec<Changed>, SetError> {
+        let (config, changed) = self.prepare(pairs, peer)?;
+        *self = config;
+        Ok(changed)
+    }
+
+    /// The settings as they would be after CONFIG SET with these names and values, and what differs.
+    pub fn prepare(&self, pairs: &[(&[u8], &[u8])], peer: Peer) -> Result<(Config, Vec<Changed>), SetError> {
+        let mut next = self.clone();
+        let mut rows: Vec<&'static Row> = Vec::with_capacity(pairs.len());
+        for (name, _) in pairs {
+            let typed = || String::from_utf8_lossy(name).into_owned();
+            let row = table::find(name).filter(|row| row.is_listed()).ok_or_else(|| SetError::Unknown(typed()))?;
+            let failed = |reason: &str| Err(SetError::failed(&typed(), reason));
+            match row.change {
+                Change::Immutable => return failed("can't set immutable config"),
+                Change::Protected if !self.enable_protected_configs.allows(peer) => {
+                    return failed("can't set protected config");
+                }
+                _ => {}
+            }
+            if rows.iter().any(|earlier| std::ptr::eq(*earlier, row)) {
+                return failed("duplicate parameter");
+            }
+            rows.push(row);
+        }
+        let mut changed = Vec::new();
+        for (row, (name, value)) in rows.iter().zip(pairs) {
+            let failed = |reason: String| SetError::failed(&String::from_utf8_lossy(name), reason);
+            let before = self.value_of(row);
+            next.assign(row, &[value]).map_err(failed)?;
+            let after = next.value_of(row);
+            if before != after {
+                changed.push(Changed { name: row.name, before, after });
+            }
+        }
+        Ok((next, changed))
+    }
+
+    /// One sentence for each parameter that is set to something which is not built yet.
+    pub fn warnings(&self) -> Vec<String> {
+        table::rows()
+            .filter(|row| row.status == Status::NotBuilt && self.value_of(row) != row.default.as_bytes())
+            .map(|row| {
+                let value = self.value_of(row);
+                format!(
+                    "WARNING: '{} {}' is accepted but has no effect: this version doesn't implement it.",
+                    row.name,
+                    if row.is_secret() { "(secret)".into() } else { String::from_utf8_lossy(&value) }
+                )
+            })
+            .collect()
+    }
+
+    /// Gives a parameter the value that the words behind its name spell.
+    fn assign(&mut self, row: &'static Row, words: &[&[u8]]) -> Result<(), String> {
+        let canonical = row.kind.canonical(words, &self.value_of(row))?;
+        if row.status == Status::Refused && canonical != row.default.as_bytes() {
+            return Err(format!(
+                "'{}' is refused: this version doesn't implement it, and ignoring it would leave you with less \
+                 protection, or another role, than you asked for",
+                row.name
+            ));
+        }
+        self.store(row, canonical)
+    }
+
+    fn store(&mut self, row: &'static Row, canonical: Vec<u8>) -> Result<(), String> {
+        match &row.access {
+            Some(access) => (access.write)(self, &canonical),
+            None if canonical == row.default.as_bytes() => {
+                self.kept.remove(row.name);
+                Ok(())
+            }
+            None => {
+                self.kept.insert(row.name, canonical);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
