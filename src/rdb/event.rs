@@ -1,0 +1,108 @@
+//! What a reader tells its caller: events between keys, and the elements of a value.
+
+use super::kind::Kind;
+use crate::value::{Element, Module, Stream};
+
+/// What comes next in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A named remark of the writer: `redis-ver`, `ctime`, `used-mem`, ... Unknown names are to be ignored.
+    Aux { name: Vec<u8>, value: Vec<u8> },
+    /// The keys that follow belong to this database.
+    SelectDb(u64),
+    /// How many keys, and keys with an expiry, the database holds; a hint of the writer.
+    ResizeDb { keys: u64, expires: u64 },
+    /// How many keys of a cluster slot follow; a hint of the writer.
+    SlotInfo { slot: u64, keys: u64, expires: u64 },
+    /// A slot import of Valkey 9 that was under way; its ranges are inclusive.
+    SlotImport { job: Vec<u8>, ranges: Vec<(u64, u64)> },
+    /// Data of a module that belongs to no key. `raw` is what follows the id, to the module EOF inclusive.
+    ModuleAux { id: u64, module: String, raw: Vec<u8> },
+    /// The source code of a function library.
+    Function { code: Vec<u8> },
+    /// A number under an opcode of another product, which has no meaning here.
+    Foreign { name: &'static str, value: u64 },
+    /// A key. Its value is to be taken with `value`, `object` or `skip`; what is not taken is skipped.
+    Key(KeyHeader),
+    /// The end marker and the checksum behind it.
+    End { checksum: Checksum },
+}
+
+/// A key and all that the file says of it before its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyHeader {
+    /// The database.
+    pub db: u64,
+    /// The key's bytes; may be empty.
+    pub key: Vec<u8>,
+    /// The type and encoding of the value.
+    pub kind: Kind,
+    /// Unix time in milliseconds at which the key expires.
+    pub expire_at_ms: Option<i64>,
+    /// Seconds since the last access, where the writer evicted by LRU.
+    pub idle_seconds: Option<u64>,
+    /// The logarithmic access counter, where the writer evicted by LFU.
+    pub frequency: Option<u8>,
+    /// File offset of the first byte that belongs to the key, its expiry included.
+    pub offset: u64,
+}
+
+/// What the eight bytes at the end say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// They fit the bytes before them.
+    Ok,
+    /// The version is below 5 and has none.
+    Absent,
+    /// Zero: the writer had checksums switched off.
+    Disabled,
+    /// They do not fit; only reported when verification is off, an error otherwise.
+    Mismatch { expected: u64, found: u64 },
+}
+
+/// Takes the elements of one value as they are read. Methods that are not overridden drop what they get.
+///
+/// A visitor cannot stop the reader; one that cannot go on remembers why and drops the rest.
+pub trait Visitor {
+    /// A value begins. `count` is the number of elements that the file announces, where it does: it may be a lie.
+    fn begin(&mut self, kind: Kind, count: Option<u64>) {
+        let _ = (kind, count);
+    }
+    /// The value of a string.
+    fn string(&mut self, value: Element<'_>) {
+        let _ = value;
+    }
+    /// The next element of a list, from head to tail.
+    fn list_item(&mut self, item: Element<'_>) {
+        let _ = item;
+    }
+    /// A member of a set, in the order of the file.
+    fn set_member(&mut self, member: Element<'_>) {
+        let _ = member;
+    }
+    /// A member of a sorted set, in the order of the file, which some writers give descending. The score may be NaN
+    /// in a damaged file.
+    fn zset_member(&mut self, member: Element<'_>, score: f64) {
+        let _ = (member, score);
+    }
+    /// A field of a hash, and when it expires (Unix time in ms), if it does.
+    fn hash_field(&mut self, field: Element<'_>, value: Element<'_>, expire_at_ms: Option<i64>) {
+        let _ = (field, value, expire_at_ms);
+    }
+    /// A whole stream.
+    fn stream(&mut self, stream: &Stream) {
+        let _ = stream;
+    }
+    /// A whole value of a module.
+    fn module(&mut self, module: &Module) {
+        let _ = module;
+    }
+    /// The value is complete.
+    fn end(&mut self) {}
+}
+
+/// Takes nothing: reading with it checks a value.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Discard;
+
+impl Visitor for Discard {}
