@@ -10,4 +10,4 @@ pub mod packed_map;
 pub mod sequence;
 
 pub use packed_map::PackedMap;
-pub use sequence::{Chunk, Sequence};
+pub use sequence::{Chunk, Place, Position, Sequence};

@@ -307,7 +307,10 @@ impl Listpack {
     }
 
     fn write_header(&mut self, count: usize) {
-        assert!(self.0.len() <= MAX_BYTES + (1 << 29), "a listpack is turned into another encoding before it is this long");
+        assert!(
+            self.0.len() <= MAX_BYTES + (1 << 29),
+            "a listpack is turned into another encoding before it is this long"
+        );
         let total = u32::try_from(self.0.len()).expect("the length was just checked");
         self.0[..4].copy_from_slice(&total.to_le_bytes());
         self.0[4..6].copy_from_slice(&u16::try_from(count).unwrap_or(UNKNOWN).to_le_bytes());
