@@ -1,0 +1,351 @@
+//! The manifest of a multi-part log: which files it has, in which order. Read and written as Redis 7.0 to 8 do.
+//!
+//! ```text
+//! manifest = 1*( comment / entry )
+//! comment  = "#" anything LF                      '#' must be the first byte
+//! entry    = key SP value *( SP key SP value ) LF at least three pairs; words may be quoted as in redis.conf
+//! keys     = "file" name / "seq" int / "type" ("b" base, "i" increment, "h" history)
+//!            "startoffset" int / "endoffset" int  replication offsets, Redis >= 8
+//!            any other key                        skipped; keys in any case, in any order
+//! ```
+//!
+//! A line has at most 1024 bytes with its LF, which the last one needs too. The error texts are those of Redis.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use nom::IResult;
+use nom::Parser;
+use nom::bytes::complete::{tag, take_till};
+use nom::sequence::terminated;
+
+use super::naming::{self, BaseFormat};
+use crate::codec::number;
+use crate::resp::request::split_words;
+
+const MAX_LINE: usize = 1024;
+/// No manifest that a server wrote comes near; a file beyond is not read into memory.
+pub const MAX_MANIFEST: u64 = 16 << 20;
+
+/// What part a file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileType {
+    /// The data set as of one moment.
+    Base,
+    /// What happened since.
+    Increment,
+    /// Replaced by a rewrite; servers delete it, nobody loads it.
+    History,
+}
+
+impl FileType {
+    fn letter(self) -> u8 {
+        match self {
+            Self::Base => b'b',
+            Self::Increment => b'i',
+            Self::History => b'h',
+        }
+    }
+}
+
+/// A file that the manifest names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub name: OsString,
+    pub seq: i64,
+    pub file_type: FileType,
+    /// The replication offset at its first byte and behind its last one (Redis >= 8).
+    pub start_offset: Option<i64>,
+    pub end_offset: Option<i64>,
+}
+
+impl Entry {
+    pub fn new(name: OsString, seq: i64, file_type: FileType) -> Self {
+        Self { name, seq, file_type, start_offset: None, end_offset: None }
+    }
+}
+
+/// The files of a log. Loaded are the base and then the increments, in this order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manifest {
+    pub base: Option<Entry>,
+    /// Newest first.
+    pub history: Vec<Entry>,
+    /// Oldest first; `seq` grows.
+    pub increments: Vec<Entry>,
+}
+
+/// A line that can't be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} of the manifest: {reason}: '{}'", .text.escape_ascii())]
+pub struct ManifestError {
+    /// Counted from 1; 0 for an empty file.
+    pub line: usize,
+    pub text: Vec<u8>,
+    pub reason: ManifestFault,
+}
+
+/// What is wrong with the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestFault {
+    #[error("Found an empty AOF manifest")]
+    Empty,
+    #[error("The AOF manifest file contains too long line")]
+    LongLine,
+    #[error("Invalid AOF manifest file format")]
+    Format,
+    #[error("File can't be a path, just a filename")]
+    Path,
+    #[error("Unknown AOF file type")]
+    UnknownType,
+    #[error("Found duplicate base file information")]
+    DuplicateBase,
+    #[error("Found a non-monotonic sequence number")]
+    NonMonotonic,
+}
+
+impl Manifest {
+    /// Reads the content of a manifest.
+    pub fn parse(content: &[u8]) -> Result<Self, ManifestError> {
+        let mut manifest = Self::default();
+        let mut rest = content;
+        let mut number = 0;
+        while !rest.is_empty() {
+            number += 1;
+            let parsed = line(rest).map_err(|_| rest);
+            let text = parsed.map_or_else(|text| text, |(_, text)| text);
+            let refuse =
+                |reason| ManifestError { line: number, text: text[..text.len().min(MAX_LINE)].to_vec(), reason };
+            match parsed {
+                // Redis reads a comment up to the limit and takes what follows for a line of its own.
+                Ok((_, text)) if text.len() >= MAX_LINE => return Err(refuse(ManifestFault::LongLine)),
+                Err([b'#', ..]) => return Ok(manifest),
+                Err(_) => return Err(refuse(ManifestFault::LongLine)),
+                Ok((after, [b'#', ..])) => rest = after,
+                Ok((after, text)) => {
+                    entry(text).and_then(|entry| manifest.add(entry)).map_err(refuse)?;
+                    rest = after;
+                }
+            }
+        }
+        if number == 0 {
+            return Err(ManifestError { line: 0, text: Vec::new(), reason: ManifestFault::Empty });
+        }
+        Ok(manifest)
+    }
+
+    /// The content of the manifest: base, history, increments.
+    pub fn render(&self) -> Vec<u8> {
+        let mut content = Vec::new();
+        for entry in self.base.iter().chain(&self.history).chain(&self.increments) {
+            content.extend_from_slice(b"file ");
+            push_word(&mut content, entry.name.as_bytes());
+            content.extend_from_slice(b" seq ");
+            number::write_i64(&mut content, entry.seq);
+            content.extend_from_slice(b" type ");
+            content.push(entry.file_type.letter());
+            for (key, offset) in [(&b" startoffset "[..], entry.start_offset), (b" endoffset ", entry.end_offset)] {
+                if let Some(offset) = offset {
+                    content.extend_from_slice(key);
+                    number::write_i64(&mut content, offset);
+                }
+            }
+            content.push(b'\n');
+        }
+        content
+    }
+
+    /// Adds a file, at the end of those of its type.
+    pub fn add(&mut self, entry: Entry) -> Result<(), ManifestFault> {
+        match entry.file_type {
+            FileType::Base if self.base.is_some() => return Err(ManifestFault::DuplicateBase),
+            FileType::Base => self.base = Some(entry),
+            FileType::History => self.history.push(entry),
+            FileType::Increment => {
+                if self.increments.last().is_some_and(|last| last.seq >= entry.seq) {
+                    return Err(ManifestFault::NonMonotonic);
+                }
+                self.increments.push(entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// The base and the increments, in the order in which they are loaded.
+    pub fn loaded(&self) -> impl Iterator<Item = &Entry> {
+        self.base.iter().chain(&self.increments)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.base.is_none() && self.increments.is_empty()
+    }
+
+    /// The increment that is written to.
+    pub fn last_increment(&self) -> Option<&Entry> {
+        self.increments.last()
+    }
+
+    /// The entry that a new base gets; not added.
+    pub fn next_base(&self, append_file_name: &OsStr, format: BaseFormat) -> Entry {
+        let seq = self.base.as_ref().map_or(0, |base| base.seq).saturating_add(1);
+        Entry::new(naming::base(append_file_name, seq, format), seq, FileType::Base)
+    }
+
+    /// The entry that a new increment gets; not added.
+    pub fn next_increment(&self, append_file_name: &OsStr) -> Entry {
+        let seq = self.increments.last().map_or(0, |last| last.seq).saturating_add(1);
+        Entry::new(naming::increment(append_file_name, seq), seq, FileType::Increment)
+    }
+
+    /// Makes `base` the base and everything that it replaces history, newest first; the last `keep_increments`
+    /// increments, which began after the base, stay.
+    pub fn replace_base(&mut self, base: Entry, keep_increments: usize) {
+        let replaced = self.increments.len().saturating_sub(keep_increments);
+        let replaced = self.base.replace(base).into_iter().chain(self.increments.drain(..replaced));
+        for mut entry in replaced {
+            entry.file_type = FileType::History;
+            self.history.insert(0, entry);
+        }
+    }
+}
+
+fn line(input: &[u8]) -> IResult<&[u8], &[u8]> {
+    terminated(take_till(|byte| byte == b'\n'), tag(&b"\n"[..])).parse(input)
+}
+
+fn entry(text: &[u8]) -> Result<Entry, ManifestFault> {
+    let words = split_words(text).ok_or(ManifestFault::Format)?;
+    if words.len() < 6 || words.len() % 2 == 1 {
+        return Err(ManifestFault::Format);
+    }
+    let (mut name, mut seq, mut file_type) = (None, None, None);
+    let (mut start_offset, mut end_offset) = (None, None);
+    for pair in words.chunks_exact(2) {
+        let (key, value) = (pair[0].to_ascii_lowercase(), &pair[1]);
+        match &key[..] {
+            b"file" if value.contains(&b'/') => return Err(ManifestFault::Path),
+            b"file" => name = Some(OsString::from_vec(value.clone())),
+            b"seq" => seq = number::parse_i64(value).filter(|seq| *seq > 0),
+            b"type" => {
+                file_type = Some(match value.first() {
+                    Some(b'b') => FileType::Base,
+                    Some(b'i') => FileType::Increment,
+                    Some(b'h') => FileType::History,
+                    _ => return Err(ManifestFault::UnknownType),
+                });
+            }
+            b"startoffset" => start_offset = number::parse_i64(value),
+            b"endoffset" => end_offset = number::parse_i64(value),
+            _ => {}
+        }
+    }
+    let name = name.filter(|name| !name.is_empty() && name != "." && name != "..").ok_or(ManifestFault::Format)?;
+    let seq = seq.ok_or(ManifestFault::Format)?;
+    let file_type = file_type.ok_or(ManifestFault::Format)?;
+    Ok(Entry { name, seq, file_type, start_offset, end_offset })
+}
+
+/// Appends a word so that it is read back as one: quoted and escaped where it has spaces, quotes or unprintable bytes.
+fn push_word(out: &mut Vec<u8>, word: &[u8]) {
+    if !word.is_empty() && word.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\')) {
+        return out.extend_from_slice(word);
+    }
+    out.push(b'"');
+    for &byte in word {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x07 => out.extend_from_slice(b"\\a"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            b' '..=b'~' => out.push(byte),
+            _ => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(content: &[u8]) -> (usize, ManifestFault) {
+        let error = Manifest::parse(content).unwrap_err();
+        (error.line, error.reason)
+    }
+
+    #[test]
+    fn a_manifest_of_redis_8_survives_a_round_trip() {
+        let content = b"file a.2.base.rdb seq 2 type b\nfile a.1.base.rdb seq 1 type h\n\
+            file a.4.incr.aof seq 4 type i startoffset 304 endoffset 400\nfile a.7.incr.aof seq 7 type i startoffset 400\n";
+        let manifest = Manifest::parse(content).unwrap();
+        assert_eq!(manifest.render(), content);
+        assert_eq!(manifest.increments[0].end_offset, Some(400));
+        assert_eq!(manifest.next_base(OsStr::new("a"), BaseFormat::Resp).name, "a.3.base.aof");
+        assert_eq!(manifest.next_increment(OsStr::new("a")).name, "a.8.incr.aof");
+        assert_eq!(manifest.loaded().count(), 3);
+    }
+
+    #[test]
+    fn comments_cases_unknown_keys_and_quotes_are_understood() {
+        let content = b"# by hand\nTYPE i Mood fine SEQ 3 File \"a b\\x22\\n\"\nfile 'x' seq 1 type base\r\n";
+        let manifest = Manifest::parse(content).unwrap();
+        assert_eq!(manifest.increments[0].name, "a b\"\n");
+        assert_eq!(manifest.base.as_ref().unwrap().name, "x");
+        assert_eq!(Manifest::parse(&manifest.render()).unwrap(), manifest);
+        assert!(Manifest::parse(b"#\n# no entries").unwrap().is_empty());
+    }
+
+    #[test]
+    fn every_error_has_its_line_and_its_words() {
+        use ManifestFault::*;
+        let good = "file a seq 1 type i\n";
+        for (content, expected) in [
+            ("".to_owned(), (0, Empty)),
+            (format!("{good}file b seq 2 type i"), (2, LongLine)),
+            (format!("file {} seq 2 type i\n", "x".repeat(1024)), (1, LongLine)),
+            (format!("{good}\n"), (2, Format)),
+            ("file a seq 1 type\n".to_owned(), (1, Format)),
+            ("file a seq 1\n".to_owned(), (1, Format)),
+            ("file a seq 1 kind i\n".to_owned(), (1, Format)),
+            ("file a seq 0 type i\n".to_owned(), (1, Format)),
+            ("file a seq one type i\n".to_owned(), (1, Format)),
+            ("file \"a seq 1 type i\n".to_owned(), (1, Format)),
+            ("file ../a seq 1 type i\n".to_owned(), (1, Path)),
+            ("file a seq 1 type x\n".to_owned(), (1, UnknownType)),
+            ("file a seq 1 type b\nfile b seq 2 type b\n".to_owned(), (2, DuplicateBase)),
+            (format!("{good}{good}"), (2, NonMonotonic)),
+        ] {
+            assert_eq!(fault(content.as_bytes()), expected, "{content:?}");
+        }
+        let error = Manifest::parse(b"file a seq 1 type x\n").unwrap_err();
+        assert_eq!(error.to_string(), "line 1 of the manifest: Unknown AOF file type: 'file a seq 1 type x'");
+    }
+
+    #[test]
+    fn a_new_base_turns_what_it_replaces_into_history() {
+        let mut manifest =
+            Manifest::parse(b"file b1 seq 1 type b\nfile i1 seq 1 type i\nfile i2 seq 2 type i\n").unwrap();
+        let base = manifest.next_base(OsStr::new("a"), BaseFormat::Rdb);
+        manifest.replace_base(base, 1);
+        let rendered =
+            "file a.2.base.rdb seq 2 type b\nfile i1 seq 1 type h\nfile b1 seq 1 type h\nfile i2 seq 2 type i\n";
+        assert_eq!(String::from_utf8(manifest.render()).unwrap(), rendered);
+    }
+
+    #[test]
+    fn a_broken_manifest_is_never_a_panic() {
+        let content = b"file \"a\\x41\" seq 2 type b\nfile c seq 7 type i startoffset 12\n";
+        for at in 0..content.len() {
+            for value in 0..=255 {
+                let mut broken = content.to_vec();
+                broken[at] = value;
+                if let Ok(manifest) = Manifest::parse(&broken) {
+                    assert_eq!(Manifest::parse(&manifest.render()).map_err(|_| ()), Ok(manifest));
+                }
+            }
+            let _ = Manifest::parse(&content[..at]);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One file's records, annotations and units. Reads only; what to do about a fault is the caller's business.
+
+use std::io::Read;
+
+use super::{Fault, Item, Place, Scanner, Units};
+
+/// Reads a file from its beginning, or from behind the RDB in front of it.
+pub struct Reader<R> {
+    scanner: Scanner<R>,
+    units: Units,
+    place: Place,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads a file without RDB in front, or a stream of unknown length.
+    pub fn new(reader: R) -> Self {
+        Self::resume(reader, Vec::new(), 0, None)
+    }
+
+    /// As [`Scanner::resume`]: goes on at the file offset `offset` with the bytes `unread` and then the reader; `end` is
+    /// the length of the file.
+    pub fn resume(reader: R, unread: Vec<u8>, offset: u64, end: Option<u64>) -> Self {
+        Self { scanner: Scanner::resume(reader, unread, offset, end), units: Units::new(offset), place: Place::Alone }
+    }
+
+    /// The next item; `None` where the file ends behind a whole unit.
+    #[allow(clippy::should_implement_trait)] // it lends from its buffer, as no Iterator can
+    pub fn next(&mut self) -> Result<Option<Item<'_>>, Fault> {
+        let end = self.scanner.offset();
+        match self.scanner.next()? {
+            Some(item) => {
+                self.place = self.units.place(&item)?;
+                Ok(Some(item))
+            }
+            None => match self.units.open_multi() {
+                Some(multi) => Err(Fault::OpenMulti { multi, end }),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Where the last item stands in its unit.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The offset behind the last whole unit: what a torn tail is cut back to.
+    pub fn whole_until(&self) -> u64 {
+        self.units.whole_until()
+    }
+
+    /// Whole units so far.
+    pub fn units(&self) -> u64 {
+        self.units.count()
+    }
+
+    /// The file offset of the next item.
+    pub fn offset(&self) -> u64 {
+        self.scanner.offset()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::encode_request;
+
+    fn bytes(commands: &[&[&[u8]]]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for command in commands {
+            encode_request(&mut bytes, command);
+        }
+        bytes
+    }
+
+    fn end_of(bytes: &[u8]) -> (u64, Option<Fault>) {
+        let mut reader = Reader::new(bytes);
+        loop {
+            match reader.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => return (reader.whole_until(), None),
+                Err(fault) => return (reader.whole_until(), Some(fault)),
+            }
+        }
+    }
+
+    #[test]
+    fn cut_inside_a_transaction_drops_the_whole_transaction() {
+        let before = bytes(&[&[b"SET", b"a", b"1"]]);
+        let all = bytes(&[&[b"SET", b"a", b"1"], &[b"multi"], &[b"SET", b"b", b"2"], &[b"Exec"], &[b"PING"]]);
+        let exec_end = all.len() as u64 - bytes(&[&[b"PING"]]).len() as u64;
+        for cut in before.len()..=all.len() {
+            let (whole, fault) = end_of(&all[..cut]);
+            let expected = match cut as u64 {
+                cut if cut == all.len() as u64 => cut,
+                cut if cut >= exec_end => exec_end,
+                _ => before.len() as u64,
+            };
+            assert_eq!(whole, expected, "cut {cut}");
+            assert_eq!(fault.is_none(), whole == cut as u64);
+        }
+    }
+
+    #[test]
+    fn multi_in_multi_and_exec_alone_are_faults() {
+        let nested = bytes(&[&[b"MULTI"], &[b"MULTI"]]);
+        assert!(matches!(end_of(&nested).1, Some(Fault::NestedMulti { offset: 15, multi: 0 })));
+        assert!(matches!(end_of(&bytes(&[&[b"EXEC"]])).1, Some(Fault::LooseExec { offset: 0 })));
+    }
+}
