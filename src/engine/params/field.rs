@@ -46,8 +46,8 @@ macro_rules! words {
 words! {
     /// When the log is synced.
     AppendFsync, APPEND_FSYNC {
-        Always = "always",
         Everysec = "everysec",
+        Always = "always",
         No = "no",
     }
 }

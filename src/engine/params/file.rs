@@ -118,10 +118,10 @@ impl Loader<'_> {
         if name.eq_ignore_ascii_case(b"include") {
             return self.include(values, shown, position);
         }
-        let wrong = || position.error(shown, "Bad directive or wrong number of arguments");
-        let row = table::find(name).ok_or_else(wrong)?;
+        let unknown = || position.error(shown, "Bad directive or wrong number of arguments");
+        let row = table::find(name).ok_or_else(unknown)?;
         if values.is_empty() {
-            return Err(wrong());
+            return Err(position.error(shown, "wrong number of arguments"));
         }
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         self.assign(row, &values).map_err(|reason| position.error(shown, reason))

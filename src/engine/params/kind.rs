@@ -27,8 +27,11 @@ pub enum Kind {
     /// A single word that this function accepts.
     Checked(fn(&[u8]) -> Result<(), &'static str>),
     /// One or more words for this function, which also sees the present canonical value.
-    List(fn(&[&[u8]], &[u8]) -> Result<Vec<u8>, String>),
+    List(ListParser),
 }
+
+/// Makes the canonical value of the words and the present one.
+pub type ListParser = fn(&[&[u8]], &[u8]) -> Result<Vec<u8>, String>;
 
 impl Kind {
     /// The canonical value of `words`. A kind that takes lists splits a single word at its blanks, so that
@@ -124,7 +127,10 @@ fn memory_or_percent(word: &[u8]) -> Result<Vec<u8>, String> {
     let wrong = || "argument must be a memory or percent value".to_owned();
     match word.strip_suffix(b"%") {
         Some(percent) => {
-            let percent = number::parse_u64(percent).filter(|percent| *percent <= 100).ok_or_else(wrong)?;
+            let percent = number::parse_u64(percent).ok_or_else(wrong)?;
+            if percent > 100 {
+                return Err("percentage argument must be less or equal to 100".to_owned());
+            }
             Ok(format!("{percent}%").into_bytes())
         }
         None => Ok(parse_memory(word).ok_or_else(wrong)?.to_string().into_bytes()),
@@ -240,7 +246,7 @@ pub fn percentiles(words: &[&[u8]], _present: &[u8]) -> Result<Vec<u8>, String> 
     let mut canonical = Vec::new();
     for word in words {
         let value = number::parse_f64(word).filter(|value| (0.0..=100.0).contains(value));
-        let value = value.ok_or("latency-tracking-info-percentiles should contain values between 0.0 and 100.0")?;
+        let value = value.ok_or("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]")?;
         if !canonical.is_empty() {
             canonical.push(b' ');
         }
@@ -249,22 +255,24 @@ pub fn percentiles(words: &[&[u8]], _present: &[u8]) -> Result<Vec<u8>, String> 
     Ok(canonical)
 }
 
-/// The letters of keyspace events, in the order of Redis and with `A` for what it stands for.
+/// The letters of keyspace events, in the order in which Redis 8 shows them; `A` stands for the classes but `n`.
 pub fn keyspace_events(words: &[&[u8]], _present: &[u8]) -> Result<Vec<u8>, String> {
-    const ALL: &[u8] = b"g$lshzxetd";
-    const OTHERS: &[u8] = b"KEmn";
+    const CLASSES: &[u8] = b"g$lshzxetd";
+    const OTHERS: &[u8] = b"nKEm";
     let letters = words.concat();
-    if !letters.iter().all(|letter| *letter == b'A' || ALL.contains(letter) || OTHERS.contains(letter)) {
+    if !letters.iter().all(|letter| *letter == b'A' || CLASSES.contains(letter) || OTHERS.contains(letter)) {
         return Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned());
     }
     let has = |letter: &u8| letters.contains(letter);
+    let all = has(&b'A') || CLASSES.iter().all(has);
     let mut canonical = Vec::new();
-    if has(&b'A') || ALL.iter().all(has) {
+    if all {
         canonical.push(b'A');
     } else {
-        canonical.extend(ALL.iter().filter(|letter| has(letter)));
+        canonical.extend(CLASSES.iter().filter(|letter| has(letter)));
     }
-    canonical.extend(OTHERS.iter().filter(|letter| has(letter)));
+    // Redis shows no `n` beside `A`.
+    canonical.extend(OTHERS.iter().filter(|letter| has(letter) && !(all && **letter == b'n')));
     Ok(canonical)
 }
 
@@ -272,7 +280,7 @@ pub fn keyspace_events(words: &[&[u8]], _present: &[u8]) -> Result<Vec<u8>, Stri
 /// classes keep what they have.
 pub fn output_limits(words: &[&[u8]], present: &[u8]) -> Result<Vec<u8>, String> {
     const CLASSES: [&str; 3] = ["normal", "slave", "pubsub"];
-    if words.is_empty() || words.len() % 4 != 0 {
+    if words.is_empty() || !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".to_owned());
     }
     let present = String::from_utf8_lossy(present).into_owned();

@@ -20,6 +20,7 @@ pub mod table;
 use std::collections::BTreeMap;
 
 use crate::codec::glob;
+use crate::value::Limits;
 
 pub use field::{
     AppendFsync, EvictionPolicy, FileMode, LogLevel, Permission, RdbVersion, SanitizePayload, SavePoint, ShutdownFlags,
@@ -194,24 +195,41 @@ impl Config {
     }
 
     /// Names and canonical values of all parameters that match one of `patterns`, in order of name. A parameter with
-    /// an alias is listed under each name that matches; hidden ones only when named in full.
-    pub fn get_matching(&self, patterns: &[&[u8]]) -> Vec<(&'static str, Vec<u8>)> {
+    /// an alias is listed under each name that matches; one that is named in full is spelled as it was typed; hidden
+    /// ones must be named in full.
+    pub fn get_matching(&self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
         let mut found = BTreeMap::new();
-        for row in table::rows() {
-            for name in row.names() {
-                let matched = patterns.iter().any(|pattern| {
-                    if row.is_hidden() || !pattern.iter().any(|byte| b"*?[\\".contains(byte)) {
-                        row.is_listed() && pattern.eq_ignore_ascii_case(name.as_bytes())
-                    } else {
-                        glob::matches_ignoring_case(pattern, name.as_bytes())
-                    }
-                });
-                if matched {
-                    found.insert(name, self.value_of(row));
+        for pattern in patterns {
+            if !pattern.iter().any(|byte| b"*?[".contains(byte)) {
+                if let Some(row) = table::find(pattern).filter(|row| row.is_listed()) {
+                    let typed = String::from_utf8_lossy(pattern).into_owned();
+                    found.entry(typed.to_ascii_lowercase()).or_insert((typed, self.value_of(row)));
+                }
+                continue;
+            }
+            for row in table::rows().filter(|row| !row.is_hidden()) {
+                for name in row.names().filter(|name| glob::matches_ignoring_case(pattern, name.as_bytes())) {
+                    found.entry(name.to_owned()).or_insert((name.to_owned(), self.value_of(row)));
                 }
             }
         }
-        found.into_iter().collect()
+        found.into_values().collect()
+    }
+
+    /// When collections change their encoding.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            hash_max_listpack_entries: self.hash_max_listpack_entries,
+            hash_max_listpack_value: self.hash_max_listpack_value,
+            set_max_intset_entries: self.set_max_intset_entries,
+            set_max_listpack_entries: self.set_max_listpack_entries,
+            set_max_listpack_value: self.set_max_listpack_value,
+            zset_max_listpack_entries: self.zset_max_listpack_entries,
+            zset_max_listpack_value: self.zset_max_listpack_value,
+            list_max_listpack_size: self.list_max_listpack_size,
+            stream_node_max_bytes: self.stream_node_max_bytes,
+            stream_node_max_entries: self.stream_node_max_entries,
+        }
     }
 
     /// Changes several parameters, all or none, as CONFIG SET does; see [`Config::prepare`] where a change needs work

@@ -9,7 +9,7 @@ use super::Config;
 use super::field::{
     APPEND_FSYNC, EVICTION_POLICIES, Field, LOG_LEVELS, PERMISSIONS, RDB_VERSIONS, SANITIZE_PAYLOAD, SHUTDOWN_FLAGS,
 };
-use super::kind::{self, Kind};
+use super::kind::{self, Kind, ListParser};
 
 /// When a parameter may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,8 +196,6 @@ const fn text(name: &'static str) -> Row {
 const fn list(name: &'static str, default: &'static str, parse: ListParser) -> Row {
     row(name, Kind::List(parse), default)
 }
-
-type ListParser = fn(&[&[u8]], &[u8]) -> Result<Vec<u8>, String>;
 
 macro_rules! at {
     ($field:ident) => {
