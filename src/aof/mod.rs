@@ -18,6 +18,7 @@
 //! - [`log`]: the files in order, for a data folder, a manifest, or a single file.
 //! - [`record`]: bytes to records and annotations, each with its offset. [`unit`]: records to units.
 //! - [`reader`]: both, for one file. It ends with `None` after a whole unit, or with a [`Fault`].
+//! - [`mod@check`]: all of it for a whole log, as a server would read it at its start.
 //! - [`verdict`]: whether a fault is a torn tail, which a start may cut, or damage, which stops it.
 //!
 //! ```
@@ -29,6 +30,7 @@
 //! assert_eq!(reader.whole_until(), 18);
 //! ```
 
+pub mod check;
 pub mod fault;
 pub mod log;
 pub mod manifest;
@@ -39,6 +41,7 @@ pub mod unit;
 pub mod verdict;
 pub mod writer;
 
+pub use check::{FileReport, Observer, RdbDepth, RdbPart, Report, check};
 pub use fault::Fault;
 pub use log::{Log, LogError, LogFile, Role};
 pub use manifest::{Entry, FileType, Manifest, ManifestError};

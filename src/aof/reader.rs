@@ -8,7 +8,6 @@ use super::{Fault, Item, Place, Scanner, Units};
 pub struct Reader<R> {
     scanner: Scanner<R>,
     units: Units,
-    place: Place,
 }
 
 impl<R: Read> Reader<R> {
@@ -26,22 +25,22 @@ impl<R: Read> Reader<R> {
     /// The next item; `None` where the file ends behind a whole unit.
     #[allow(clippy::should_implement_trait)] // it lends from its buffer, as no Iterator can
     pub fn next(&mut self) -> Result<Option<Item<'_>>, Fault> {
+        Ok(self.next_placed()?.map(|(item, _)| item))
+    }
+
+    /// The next item and where it stands in its unit.
+    pub fn next_placed(&mut self) -> Result<Option<(Item<'_>, Place)>, Fault> {
         let end = self.scanner.offset();
         match self.scanner.next()? {
             Some(item) => {
-                self.place = self.units.place(&item)?;
-                Ok(Some(item))
+                let place = self.units.place(&item)?;
+                Ok(Some((item, place)))
             }
             None => match self.units.open_multi() {
                 Some(multi) => Err(Fault::OpenMulti { multi, end }),
                 None => Ok(None),
             },
         }
-    }
-
-    /// Where the last item stands in its unit.
-    pub fn place(&self) -> Place {
-        self.place
     }
 
     /// The offset behind the last whole unit: what a torn tail is cut back to.
@@ -75,13 +74,14 @@ mod tests {
 
     fn end_of(bytes: &[u8]) -> (u64, Option<Fault>) {
         let mut reader = Reader::new(bytes);
-        loop {
+        let fault = loop {
             match reader.next() {
                 Ok(Some(_)) => {}
-                Ok(None) => return (reader.whole_until(), None),
-                Err(fault) => return (reader.whole_until(), Some(fault)),
+                Ok(None) => break None,
+                Err(fault) => break Some(fault),
             }
-        }
+        };
+        (reader.whole_until(), fault)
     }
 
     #[test]
