@@ -87,6 +87,93 @@ pub fn write_f64(out: &mut Vec<u8>, value: f64) {
     }
 }
 
+/// An object being written, member by member, in the order in which they are added.
+///
+/// ```
+/// use ironkeep::cli::json::Object;
+/// let mut out = Vec::new();
+/// let mut object = Object::open(&mut out);
+/// object.str("schema", "rdbtool.info/1").u64("keys", 3);
+/// object.close();
+/// assert_eq!(out, br#"{"schema":"rdbtool.info/1","keys":3}"#);
+/// ```
+#[derive(Debug)]
+pub struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    empty: bool,
+}
+
+impl<'a> Object<'a> {
+    /// Opens the brace.
+    pub fn open(out: &'a mut Vec<u8>) -> Object<'a> {
+        out.push(b'{');
+        Object { out, empty: true }
+    }
+
+    /// Writes a member's name; its value is to be appended to the buffer that this returns.
+    pub fn member(&mut self, name: &[u8]) -> &mut Vec<u8> {
+        if !self.empty {
+            self.out.push(b',');
+        }
+        self.empty = false;
+        write_bytes(self.out, name);
+        self.out.push(b':');
+        self.out
+    }
+
+    /// A member that is text of our own.
+    pub fn str(&mut self, name: &str, value: &str) -> &mut Self {
+        write_str(self.member(name.as_bytes()), value);
+        self
+    }
+
+    /// A member that is a byte string.
+    pub fn bytes(&mut self, name: &str, value: &[u8]) -> &mut Self {
+        write_bytes(self.member(name.as_bytes()), value);
+        self
+    }
+
+    /// A member that is a whole number.
+    pub fn u64(&mut self, name: &str, value: u64) -> &mut Self {
+        write_u64(self.member(name.as_bytes()), value);
+        self
+    }
+
+    /// A member that is a whole number.
+    pub fn i64(&mut self, name: &str, value: i64) -> &mut Self {
+        write_i64(self.member(name.as_bytes()), value);
+        self
+    }
+
+    /// A member that is true or false.
+    pub fn bool(&mut self, name: &str, value: bool) -> &mut Self {
+        self.member(name.as_bytes()).extend_from_slice(if value { b"true" } else { b"false" });
+        self
+    }
+
+    /// A member that is an array: `each` writes one item.
+    pub fn array<T>(&mut self, name: &str, items: impl IntoIterator<Item = T>, each: impl FnMut(&mut Vec<u8>, T)) {
+        write_array(self.member(name.as_bytes()), items, each);
+    }
+
+    /// Closes the brace.
+    pub fn close(self) {
+        self.out.push(b'}');
+    }
+}
+
+/// Appends an array: `each` writes one item.
+pub fn write_array<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut each: impl FnMut(&mut Vec<u8>, T)) {
+    out.push(b'[');
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        each(out, item);
+    }
+    out.push(b']');
+}
+
 /// The byte string that a JSON string of this module stands for; `None` where the base64 is broken.
 ///
 /// ```
