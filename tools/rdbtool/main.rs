@@ -1,2 +1,56 @@
-//! The server's door.
-fn main() {}
+//! `rdbtool`: look into RDB files. One file per verb; the formats of `dump` are in `output`.
+
+mod check;
+mod dump;
+mod info;
+mod library;
+mod opened;
+mod output;
+
+use clap::{Parser, Subcommand};
+use ironkeep::cli::exit::{self, Exit};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Look into RDB files of any version of Redis and Valkey.
+///
+/// Exit codes: 0 fine, 1 findings, 2 usage, 3 could not read or write, 4 unsupported version or feature.
+#[derive(Parser)]
+#[command(name = "rdbtool", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Info(info::Arguments),
+    Check(check::Arguments),
+    Dump(dump::Arguments),
+}
+
+/// Which file a verb reads.
+#[derive(clap::Args)]
+pub struct Place {
+    /// An RDB file, `-` for standard input, a data folder, or the manifest of a multi-part log. Without it, the RDB of
+    /// --dir, of IRONKEEP_DIR, or of the current folder is found.
+    file: Option<PathBuf>,
+    /// The data folder to look in when no file is named.
+    #[arg(long, value_name = "DIR", conflicts_with = "file")]
+    dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    exit::run(run)
+}
+
+fn run() -> anyhow::Result<Exit> {
+    match CommandLine::parse().verb {
+        Verb::Info(arguments) => info::run(&arguments),
+        Verb::Check(arguments) => check::run(&arguments),
+        Verb::Dump(arguments) => dump::run(&arguments),
+    }
+}
