@@ -25,6 +25,11 @@ impl<R: Read> Progress<R> {
         Progress { inner, bar, read: 0, told: 0 }
     }
 
+    /// Counts, and shows nothing: for data that goes to the same terminal.
+    pub fn hidden(inner: R) -> Progress<R> {
+        Progress { inner, bar: None, read: 0, told: 0 }
+    }
+
     /// Bytes handed out so far.
     pub fn read_bytes(&self) -> u64 {
         self.read

@@ -1,12 +1,12 @@
 //! `rdbtool dump`: everything in the file, as JSON or as a listing.
 
 use crate::Place;
-use crate::opened::{self, Opened};
+use crate::opened::{self, FileReader};
 use crate::output::{Format, JsonArray, JsonLines, Listing, Records, Sink};
 use anyhow::Context;
 use ironkeep::cli::exit::Exit;
 use ironkeep::codec::glob;
-use ironkeep::rdb::{Event, KeyHeader};
+use ironkeep::rdb::{Error, Event, KeyHeader, Options};
 use std::io;
 
 /// Print all keys with their values, and what else the file holds
@@ -47,7 +47,9 @@ impl Filter {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let mut opened = opened::open(&arguments.place)?;
+    let input = opened::open(&arguments.place)?;
+    let name = input.name.clone();
+    let mut reader = opened::reader(input, Options::default()).map_err(|error| opened::failure(&name, &error))?;
     let sink = Sink::new(Box::new(io::stdout().lock()));
     let mut format: Box<dyn Format> = if arguments.json {
         Box::new(Records::<JsonArray>::new(sink))
@@ -57,7 +59,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         Box::new(Listing::new(sink))
     };
     format.open();
-    match walk(&mut opened, &arguments.filter, format.as_mut())? {
+    match walk(&mut reader, &arguments.filter, format.as_mut())? {
         Ok(()) => {
             format.close().context("standard output")?;
             Ok(Exit::Fine)
@@ -65,39 +67,40 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         Err(damage) => {
             // What is whole comes out before the reason why no more does.
             format.abandon().context("standard output")?;
-            Err(opened.failure(damage))
+            Err(opened::failure(&name, &damage))
         }
     }
 }
 
 /// Walks the file. The outer error is the output's, the inner one the file's.
-fn walk(
-    opened: &mut Opened,
-    filter: &Filter,
-    format: &mut dyn Format,
-) -> anyhow::Result<Result<(), ironkeep::rdb::Error>> {
+fn walk(reader: &mut FileReader, filter: &Filter, format: &mut dyn Format) -> anyhow::Result<Result<(), Error>> {
     loop {
-        let event = match opened.reader.next() {
+        let event = match reader.next() {
             Ok(event) => event,
             Err(damage) => return Ok(Err(damage)),
         };
         match event {
             Event::Aux { name, value } => format.aux(&name, &value),
-            Event::ModuleAux { module, raw } => format.module_aux(&module, &raw),
+            Event::ModuleAux { module, raw, .. } => format.module_aux(&module, &raw),
             Event::Function { code } => format.function(&code),
             Event::Key(key) => {
                 let outcome = if filter.wants(&key) {
                     format.begin_key(&key);
-                    opened.reader.value(format).inspect(|()| format.end_key())
+                    reader.value(format).inspect(|()| format.end_key())
                 } else {
-                    opened.reader.skip()
+                    reader.skip()
                 };
                 if outcome.is_err() {
                     return Ok(outcome);
                 }
             }
             Event::End { .. } => return Ok(Ok(())),
-            _ => {}
+            // Hints and states of the writer that say nothing of the data.
+            Event::SelectDb(_)
+            | Event::ResizeDb { .. }
+            | Event::SlotInfo { .. }
+            | Event::SlotImport { .. }
+            | Event::Foreign { .. } => {}
         }
         format.check().context("standard output")?;
     }

@@ -6,6 +6,7 @@ mod info;
 mod library;
 mod opened;
 mod output;
+mod servers;
 
 use clap::{Parser, Subcommand};
 use ironkeep::cli::exit::{self, Exit};

@@ -1,0 +1,86 @@
+//! Finding, judging and opening the file that a verb reads.
+
+use crate::Place;
+use ironkeep::cli::exit::{Exit, Failure};
+use ironkeep::cli::input::{self, Input, Magic};
+use ironkeep::cli::progress::Progress;
+use ironkeep::disk::RealDisk;
+use ironkeep::rdb::{Cause, Error, Options, Reader};
+use std::io::{self, IsTerminal, Read, Write};
+
+/// The reader of all verbs.
+pub type FileReader = Reader<Progress<Box<dyn Read>>>;
+
+/// Opens what `place` means. A file that was found rather than named is named on stderr; one that is no RDB at all is
+/// refused with the tool that fits.
+pub fn open(place: &Place) -> anyhow::Result<Input> {
+    let (source, found) = input::find_rdb(&RealDisk, place.file.as_deref(), place.dir.as_deref())?;
+    if found {
+        writeln!(io::stderr(), "reading {source}")?;
+    }
+    let opened = source.open(&RealDisk)?;
+    let refusal = match opened.magic {
+        Magic::Commands => (Exit::Unreadable, "this is a command log, not an RDB: aoftool reads it"),
+        Magic::Manifest => (Exit::Unreadable, "this is the manifest of a command log: aoftool reads it"),
+        Magic::CompressedRdb => (
+            Exit::Unsupported,
+            "this RDB is in the compressed envelope of Valkey 9.2, which this version does not read: \
+             save it with rdbcompression-mode off",
+        ),
+        Magic::Rdb | Magic::Empty | Magic::Unknown => return Ok(opened),
+    };
+    Err(Failure::error(refusal.0, refusal.1).context(opened.name))
+}
+
+/// Reads the header. The progress bar is drawn unless the data itself goes to a terminal.
+pub fn reader(opened: Input, options: Options) -> Result<FileReader, Error> {
+    let Input { name, len, reader, .. } = opened;
+    let counted = if io::stdout().is_terminal() { Progress::hidden(reader) } else { Progress::new(reader, len, &name) };
+    Reader::new(counted, options)
+}
+
+/// The exit code for a file that cannot be read to its end by a verb that wants its data.
+pub fn exit_of(error: &Error) -> Exit {
+    if error.is_unsupported() { Exit::Unsupported } else { Exit::Unreadable }
+}
+
+/// Whether the disk failed, and not the bytes.
+pub fn is_disk_error(error: &Error) -> bool {
+    matches!(error.cause(), Cause::Io(_))
+}
+
+/// The error of the file `name` as the end of a verb.
+pub fn failure(name: &str, error: &Error) -> anyhow::Error {
+    Failure::error(exit_of(error), error).context(name.to_owned())
+}
+
+/// What stands behind the end of an RDB.
+pub struct Trailing {
+    /// Where it begins.
+    pub offset: u64,
+    /// How much it is.
+    pub bytes: u64,
+    /// Whether it looks like the log that follows an RDB preamble.
+    pub is_commands: bool,
+}
+
+/// Reads what is left behind the end marker; `None` where there is nothing.
+pub fn trailing(reader: FileReader) -> io::Result<Option<Trailing>> {
+    let offset = reader.offset();
+    let (mut rest, unread) = reader.into_inner();
+    let mut first = unread.first().copied();
+    let mut bytes = unread.len() as u64; // usize fits
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match rest.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                first = first.or(Some(buffer[0]));
+                bytes += count as u64; // usize fits
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((bytes > 0).then_some(Trailing { offset, bytes, is_commands: matches!(first, Some(b'*' | b'#')) }))
+}
