@@ -5,6 +5,7 @@
 //! `--dir`, else `IRONKEEP_DIR`, else the current one, and what was found there is named on stderr by the caller.
 
 use super::exit::{Exit, Failure};
+use crate::aof::manifest::{MAX_MANIFEST, Manifest};
 use crate::disk::{Disk, Mode};
 use anyhow::Context;
 use std::fmt;
@@ -165,8 +166,71 @@ pub fn find_rdb(disk: &dyn Disk, path: Option<&Path>, dir: Option<&Path>) -> any
     match rdb_in(disk, &folder)? {
         Some(found) => Ok((Source::File(found), true)),
         None => {
-            let message = "there is no dump.rdb and no appendonlydir with a base here: give a file, or a folder by --dir";
+            let message =
+                "there is no dump.rdb and no appendonlydir with a base here: give a file, or a folder by --dir";
             Err(Failure::error(Exit::Unreadable, message).context(Source::of(&folder).to_string()))
         }
+    }
+}
+
+/// The base of a multi-part log, as its manifest names it.
+fn rdb_of_manifest(disk: &dyn Disk, manifest: &Path) -> anyhow::Result<PathBuf> {
+    let name = Source::of(manifest).to_string();
+    let content = disk.read_small(manifest, MAX_MANIFEST).with_context(|| name.clone())?;
+    let parsed = Manifest::parse(&content).with_context(|| name.clone())?;
+    match parsed.base {
+        // The parser refuses names with a slash, so that the base lies beside its manifest.
+        Some(base) => Ok(manifest.with_file_name(base.name)),
+        None => Err(Failure::error(Exit::Unreadable, "the manifest names no base").context(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+    use std::io::Write;
+
+    fn put(folder: &Path, name: &str, content: &[u8]) {
+        let path = folder.join(name);
+        let parent = path.parent().unwrap();
+        if !RealDisk.exists(parent) {
+            RealDisk.create_dir(parent).unwrap();
+        }
+        RealDisk.open(&path, Mode::CreateNew).unwrap().write_all(content).unwrap();
+    }
+
+    #[test]
+    fn dump_rdb_is_found_before_the_base_of_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        assert_eq!(rdb_in(&RealDisk, dir).unwrap(), None);
+        put(dir, "appendonlydir/appendonly.aof.manifest", b"file appendonly.aof.2.base.rdb seq 2 type b\n");
+        let base = dir.join("appendonlydir/appendonly.aof.2.base.rdb");
+        assert_eq!(rdb_in(&RealDisk, dir).unwrap(), Some(base.clone()));
+        assert_eq!(rdb_in(&RealDisk, &dir.join("appendonlydir")).unwrap(), Some(base.clone()));
+        let manifest = dir.join("appendonlydir/appendonly.aof.manifest");
+        assert_eq!(find_rdb(&RealDisk, Some(&manifest), None).unwrap(), (Source::File(base), true));
+        put(dir, "dump.rdb", b"REDIS0011");
+        assert_eq!(find_rdb(&RealDisk, None, Some(dir)).unwrap(), (Source::File(dir.join("dump.rdb")), true));
+    }
+
+    #[test]
+    fn the_first_bytes_are_judged_and_still_read() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), "any", b"REDIS0011 and more than sixteen bytes");
+        let mut input = Source::File(folder.path().join("any")).open(&RealDisk).unwrap();
+        let mut content = String::new();
+        input.reader.read_to_string(&mut content).unwrap();
+        assert_eq!((input.magic, content.as_str()), (Magic::Rdb, "REDIS0011 and more than sixteen bytes"));
+        assert_eq!(Magic::of(b"*1\r\n$4\r\nPING\r\n"), Magic::Commands);
+        assert_eq!(Magic::of(b"file a seq 1 type i\n"), Magic::Manifest);
+    }
+
+    #[test]
+    fn a_missing_file_is_unreadable_and_named() {
+        let error = Source::of(Path::new("/nowhere/dump.rdb")).open(&RealDisk).err().unwrap();
+        assert_eq!(Exit::of(&error), Exit::Unreadable);
+        assert!(error.to_string().contains("/nowhere/dump.rdb"));
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod escape;
 pub mod exit;
+pub mod input;
 pub mod json;
 pub mod progress;
 pub mod utc;

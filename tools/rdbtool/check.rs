@@ -74,7 +74,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         return Err(opened::failure(&name, error));
     }
     let mut out = Vec::new();
-    if arguments.json { report.write_json(&name, &mut out) } else { report.write_text(&name, &mut out)? }
+    if arguments.json {
+        report.write_json(&name, &mut out)
+    } else {
+        report.write_text(&name, &mut out)?
+    }
     io::stdout().write_all(&out).and_then(|()| io::stdout().flush()).context("standard output")?;
     Ok(report.exit())
 }

@@ -68,12 +68,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let input = opened::open(&arguments.place)?;
     let name = input.name.clone();
     // A checksum that does not fit is told like everything else here; check judges it.
-    let mut reader = opened::reader(input, Options { verify: false }).map_err(|error| opened::failure(&name, &error))?;
+    let mut reader =
+        opened::reader(input, Options { verify: false }).map_err(|error| opened::failure(&name, &error))?;
     let mut report = Report::new(reader.header());
     let fault = report.walk(&mut reader).err();
     report.bytes = reader.offset();
     let mut out = Vec::new();
-    if arguments.json { report.write_json(&name, &mut out) } else { report.write_text(&name, &mut out)? }
+    if arguments.json {
+        report.write_json(&name, &mut out)
+    } else {
+        report.write_text(&name, &mut out)?
+    }
     io::stdout().write_all(&out).and_then(|()| io::stdout().flush()).context("standard output")?;
     fault.map_or(Ok(Exit::Fine), |error| Err(opened::failure(&name, &error)))
 }
