@@ -1,3 +1,600 @@
-//! A map from bytes to bytes (final mechanism follows).
+//! Byte strings to byte strings, in the order of their hashes, packed into small leaves that clones share.
+//!
+//! ```text
+//! Sequence of leaves, each for a range of hash positions (the upper 48 bits of the hash), full ones cut at the median
+//!
+//! leaf:  low      u64          least position that belongs here
+//!        tags     [u8]         lowest byte of each record's hash, searched with memchr
+//!        offsets  [u16]        where each record starts in `bytes`
+//!        bytes    records      part key, part value
+//!        large    [Arc<[u8]>]  parts longer than 253 bytes
+//!
+//! part:  length u8 (0..=253), then the bytes        or 255, then the index into `large` as u16 LE
+//! ```
+//!
+//! A leaf is cut when it would hold more than 64 records, and joined with a neighbour when both are nearly empty.
+//! Because the order is that of hash positions and no record ever changes its position, a scan that resumes at a
+//! position meets every record that is there all the time, whatever else comes and goes. Records of one position may
+//! fill several leaves, so colliding hashes cost time, not correctness.
+//!
+//! The hash must be keyed with something that clients don't know ([`PackedMap::new`] takes it). It is computed again
+//! when a leaf is cut, which is cheaper than eight bytes for every record.
+
+use super::sequence::{self, Chunk, Place, Sequence};
+use std::sync::Arc;
+
+/// Most records of a leaf, but for the moment before it is cut.
+const LEAF_RECORDS: usize = if cfg!(test) { 8 } else { 64 };
+/// Longest part that stands in the leaf itself.
+const INLINE: usize = 253;
+const OUT_OF_LINE: u8 = 255;
+
+/// The function that places keys.
+pub type HashFunction = fn(&[u8]) -> u64;
+
+/// A copy-on-write map; see the module.
+#[derive(Clone, Debug)]
+pub struct PackedMap {
+    leaves: Sequence<Leaf>,
+    hash: HashFunction,
+    /// Bytes of all parts that stand out of line.
+    large_bytes: usize,
+    /// Bytes of keys and values in the leaves.
+    packed_bytes: usize,
+}
+
 #[derive(Clone, Debug, Default)]
-pub struct PackedMap;
+struct Leaf {
+    low: u64,
+    tags: Vec<u8>,
+    offsets: Vec<u16>,
+    bytes: Vec<u8>,
+    large: Vec<Arc<[u8]>>,
+}
+
+impl Chunk for Leaf {
+    fn weight(&self) -> u64 {
+        self.tags.len() as u64
+    }
+
+    fn key(&self) -> u64 {
+        self.low
+    }
+}
+
+/// Where a key belongs.
+#[derive(Clone, Copy)]
+struct Spot {
+    position: u64,
+    tag: u8,
+}
+
+impl PackedMap {
+    /// An empty map over `hash`.
+    pub fn new(hash: HashFunction) -> Self {
+        PackedMap { leaves: Sequence::new(), hash, large_bytes: 0, packed_bytes: 0 }
+    }
+
+    /// How many records.
+    pub fn len(&self) -> usize {
+        // Every record takes memory, so the count fits.
+        self.leaves.weight() as usize
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value under `key`.
+    pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        let spot = self.spot(key);
+        let leaf = self.leaves.get(Place::Key(spot.position))?;
+        if let Some(index) = leaf.find(spot, key) {
+            return Some(leaf.record(index).1);
+        }
+        if leaf.low != spot.position {
+            return None;
+        }
+        let (ordinal, index) = self.find_before(spot, key)?;
+        self.leaves.get(Place::Ordinal(ordinal)).map(|leaf| leaf.record(index).1)
+    }
+
+    /// Whether `key` is there.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Puts `value` under `key`; true if the key is new.
+    pub fn insert(&mut self, key: &[u8], value: &[u8]) -> bool {
+        let spot = self.spot(key);
+        if self.leaves.is_empty() {
+            self.leaves.push_back(Leaf::default());
+        }
+        let place = self.place_of(spot, key);
+        let found = place.is_some();
+        let place = place.unwrap_or(Place::Key(spot.position));
+        let (old, full) = self
+            .leaves
+            .modify(place, |leaf| {
+                let old = leaf.find(spot, key).map(|index| leaf.replace(index, value));
+                if old.is_none() {
+                    leaf.push(spot.tag, key, value);
+                }
+                (old, leaf.is_full())
+            })
+            .expect("there is at least one leaf");
+        self.count_in(key.len() * usize::from(!found), key.len() > INLINE);
+        self.count_in(value.len(), value.len() > INLINE);
+        if let Some(old) = old {
+            self.count_out(old, old > INLINE);
+        }
+        if full {
+            self.cut(place);
+        }
+        !found
+    }
+
+    /// Takes `key` out; true if it was there.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        let spot = self.spot(key);
+        let Some(place) = self.place_of(spot, key) else { return false };
+        let (old, left) = self
+            .leaves
+            .modify(place, |leaf| {
+                let index = leaf.find(spot, key).expect("place_of found the key in this leaf");
+                (leaf.remove(index), leaf.tags.len())
+            })
+            .expect("place_of named a leaf");
+        self.count_out(key.len(), key.len() > INLINE);
+        self.count_out(old, old > INLINE);
+        if left < LEAF_RECORDS / 4 {
+            self.join(place);
+        }
+        true
+    }
+
+    /// All records, in hash order.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { leaves: self.leaves.iter(), leaf: None, index: 0 }
+    }
+
+    /// Record number `rank` in hash order: with a random rank, a uniformly random record.
+    pub fn nth(&self, rank: usize) -> Option<(&[u8], &[u8])> {
+        let (position, within) = self.leaves.locate(rank as u64)?;
+        let leaf = self.leaves.get(Place::Ordinal(position.ordinal))?;
+        // The rank within a leaf is small.
+        Some(leaf.record(within as usize))
+    }
+
+    /// A uniformly random record.
+    pub fn random(&self, rng: &mut fastrand::Rng) -> Option<(&[u8], &[u8])> {
+        if self.is_empty() { None } else { self.nth(rng.usize(..self.len())) }
+    }
+
+    /// Visits the records from hash position `cursor` on, at least `count` if there are as many, and returns the
+    /// position to go on at, or 0 after the last. A record that is there during a whole scan (from cursor 0 until 0 is
+    /// returned) is visited at least once. Cursors are below 2^48.
+    pub fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
+        // The leaf before the first that begins at the cursor may hold records at or behind it.
+        let start = self.leaves.prefix(|leaf| leaf.low < cursor).ordinal.saturating_sub(1);
+        let mut visited = 0;
+        for leaf in self.leaves.iter_between(start, self.leaves.chunk_count()) {
+            // Never stop at the cursor itself, or a position with many records would hold the scan forever.
+            if visited >= count && leaf.low > cursor {
+                return leaf.low;
+            }
+            let whole = leaf.low >= cursor;
+            for index in 0..leaf.tags.len() {
+                let (key, value) = leaf.record(index);
+                if whole || self.spot(key).position >= cursor {
+                    visit(key, value);
+                    visited += 1;
+                }
+            }
+        }
+        0
+    }
+
+    /// Bytes held, approximately: what is shared with clones counts in full.
+    pub fn footprint(&self) -> usize {
+        // A leaf costs its own fields, its slot and the slack of its buffers; a record its tag, offset and lengths.
+        self.packed_bytes + self.packed_bytes / 16 + self.large_bytes + self.len() * 5 + self.leaves.chunk_count() * 170
+    }
+
+    fn spot(&self, key: &[u8]) -> Spot {
+        let hash = (self.hash)(key);
+        // The lowest byte is the tag.
+        Spot { position: hash >> 16, tag: hash as u8 }
+    }
+
+    /// The leaf that holds `key`.
+    fn place_of(&self, spot: Spot, key: &[u8]) -> Option<Place> {
+        let place = Place::Key(spot.position);
+        let leaf = self.leaves.get(place)?;
+        if leaf.find(spot, key).is_some() {
+            return Some(place);
+        }
+        if leaf.low != spot.position {
+            return None;
+        }
+        self.find_before(spot, key).map(|(ordinal, _)| Place::Ordinal(ordinal))
+    }
+
+    /// Looks in the leaves before the one that `spot` names, as long as they can hold its position too.
+    fn find_before(&self, spot: Spot, key: &[u8]) -> Option<(usize, usize)> {
+        let mut ordinal = self.leaves.position(Place::Key(spot.position)).ordinal;
+        for leaf in self.leaves.iter_between(0, ordinal).rev() {
+            ordinal -= 1;
+            if let Some(index) = leaf.find(spot, key) {
+                return Some((ordinal, index));
+            }
+            if leaf.low < spot.position {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Cuts the full leaf at `place` in two.
+    fn cut(&mut self, place: Place) {
+        let ordinal = self.leaves.position(place).ordinal;
+        let hash = self.hash;
+        let right = self.leaves.modify(Place::Ordinal(ordinal), |leaf| leaf.cut(hash)).expect("the leaf is there");
+        self.leaves.insert(ordinal + 1, right);
+    }
+
+    /// Joins the leaf at `place` with a neighbour if both together are half full.
+    fn join(&mut self, place: Place) {
+        let ordinal = self.leaves.position(place).ordinal;
+        let count = |ordinal| self.leaves.get(Place::Ordinal(ordinal)).map_or(LEAF_RECORDS, |leaf| leaf.tags.len());
+        let own = count(ordinal);
+        let left = if ordinal > 0 && count(ordinal - 1) + own <= LEAF_RECORDS / 2 {
+            ordinal - 1
+        } else if count(ordinal + 1) + own <= LEAF_RECORDS / 2 {
+            ordinal
+        } else {
+            return;
+        };
+        let right = self.leaves.remove(left + 1).expect("a neighbour was just counted");
+        self.leaves.modify(Place::Ordinal(left), |leaf| leaf.take_in(&right)).expect("a neighbour was just counted");
+    }
+
+    fn count_in(&mut self, bytes: usize, large: bool) {
+        *(if large { &mut self.large_bytes } else { &mut self.packed_bytes }) += bytes;
+    }
+
+    fn count_out(&mut self, bytes: usize, large: bool) {
+        *(if large { &mut self.large_bytes } else { &mut self.packed_bytes }) -= bytes;
+    }
+}
+
+/// Records of a [`PackedMap`] in hash order.
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    leaves: sequence::Iter<'a, Leaf>,
+    leaf: Option<&'a Leaf>,
+    index: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(leaf) = self.leaf
+                && self.index < leaf.tags.len()
+            {
+                self.index += 1;
+                return Some(leaf.record(self.index - 1));
+            }
+            self.leaf = Some(self.leaves.next()?);
+            self.index = 0;
+        }
+    }
+}
+
+impl Leaf {
+    fn find(&self, spot: Spot, key: &[u8]) -> Option<usize> {
+        memchr::memchr_iter(spot.tag, &self.tags).find(|&index| self.part(self.offset(index)).0 == key)
+    }
+
+    fn offset(&self, index: usize) -> usize {
+        usize::from(self.offsets[index])
+    }
+
+    fn record(&self, index: usize) -> (&[u8], &[u8]) {
+        let (key, behind) = self.part(self.offset(index));
+        (key, self.part(behind).0)
+    }
+
+    /// The part at `at` and the offset behind it.
+    fn part(&self, at: usize) -> (&[u8], usize) {
+        match self.bytes[at] {
+            OUT_OF_LINE => (&self.large[self.large_index(at)], at + 3),
+            len => {
+                let end = at + 1 + usize::from(len);
+                (&self.bytes[at + 1..end], end)
+            }
+        }
+    }
+
+    fn large_index(&self, at: usize) -> usize {
+        usize::from(u16::from_le_bytes([self.bytes[at + 1], self.bytes[at + 2]]))
+    }
+
+    /// A leaf is full by count, or when a further record of any size might not be addressed.
+    fn is_full(&self) -> bool {
+        self.tags.len() > LEAF_RECORDS
+    }
+
+    fn push(&mut self, tag: u8, key: &[u8], value: &[u8]) {
+        // 65 records of two parts stay below 34 KB.
+        let offset = u16::try_from(self.bytes.len()).expect("a leaf is cut long before 64 KB");
+        make_room(&mut self.tags, 1);
+        make_room(&mut self.offsets, 1);
+        make_room(&mut self.bytes, key.len().min(INLINE) + value.len().min(INLINE) + 2);
+        self.tags.push(tag);
+        self.offsets.push(offset);
+        self.push_part(key);
+        self.push_part(value);
+    }
+
+    fn push_part(&mut self, part: &[u8]) {
+        match u8::try_from(part.len()) {
+            Ok(len) if part.len() <= INLINE => {
+                self.bytes.push(len);
+                self.bytes.extend_from_slice(part);
+            }
+            _ => self.push_large(Arc::from(part)),
+        }
+    }
+
+    fn push_large(&mut self, part: Arc<[u8]>) {
+        let index = u16::try_from(self.large.len()).expect("a leaf has at most two large parts per record");
+        self.bytes.push(OUT_OF_LINE);
+        self.bytes.extend_from_slice(&index.to_le_bytes());
+        self.large.push(part);
+    }
+
+    /// Returns the length of the value that was there.
+    fn replace(&mut self, index: usize, value: &[u8]) -> usize {
+        let at = self.part(self.offset(index)).1;
+        let old = self.part(at).0.len();
+        if old == value.len() && old <= INLINE {
+            self.bytes[at + 1..at + 1 + old].copy_from_slice(value);
+            return old;
+        }
+        let (tag, start) = (self.tags[index], self.offset(index));
+        if self.bytes[start] == OUT_OF_LINE {
+            let key = Arc::clone(&self.large[self.large_index(start)]);
+            self.remove(index);
+            self.push(tag, &[], &[]);
+            let at = self.bytes.len() - 2;
+            self.bytes.truncate(at);
+            self.push_large(key);
+            self.push_part(value);
+        } else {
+            let key = self.part(start).0.to_vec();
+            self.remove(index);
+            self.push(tag, &key, value);
+        }
+        old
+    }
+
+    /// Returns the length of the value that was there. The last record takes the number of the removed one.
+    fn remove(&mut self, index: usize) -> usize {
+        let start = self.offset(index);
+        let value = self.part(start).1;
+        let (old, end) = (self.part(value).0.len(), self.part(value).1);
+        // From the value to the key, so that the key's index is still the key's.
+        for at in [value, start] {
+            if self.bytes[at] == OUT_OF_LINE {
+                self.remove_large(self.large_index(at));
+            }
+        }
+        self.bytes.drain(start..end);
+        self.tags.swap_remove(index);
+        self.offsets.swap_remove(index);
+        let gone = end - start;
+        for offset in &mut self.offsets {
+            if usize::from(*offset) > start {
+                // What is removed lies before, so it is smaller than the offset.
+                *offset -= gone as u16;
+            }
+        }
+        old
+    }
+
+    /// Takes a large part out; the last one takes its index.
+    fn remove_large(&mut self, index: usize) {
+        let last = self.large.len() - 1;
+        self.large.swap_remove(index);
+        if index == last {
+            return;
+        }
+        for record in 0..self.offsets.len() {
+            let key = self.offset(record);
+            // A key whose large part was just taken out is about to go, and its length no longer matters here.
+            let value = if self.bytes[key] == OUT_OF_LINE { key + 3 } else { self.part(key).1 };
+            for at in [key, value] {
+                if self.bytes[at] == OUT_OF_LINE && self.large_index(at) == last {
+                    // Indices fit 16 bits: this one is smaller than one that did.
+                    self.bytes[at + 1..at + 3].copy_from_slice(&(index as u16).to_le_bytes());
+                }
+            }
+        }
+    }
+
+    /// Keeps the lower half of the positions and returns the upper.
+    fn cut(&mut self, hash: HashFunction) -> Leaf {
+        let positions: Vec<u64> = (0..self.tags.len()).map(|index| hash(self.record(index).0) >> 16).collect();
+        let mut sorted = positions.clone();
+        sorted.sort_unstable();
+        let middle = sorted.len() / 2;
+        let least = sorted[0];
+        let bound =
+            if sorted[middle] > least { Some(sorted[middle]) } else { sorted.iter().copied().find(|p| *p > least) };
+        let mut left = Leaf { low: self.low, ..Leaf::default() };
+        let mut right = Leaf { low: bound.unwrap_or(least), ..Leaf::default() };
+        let keeps = |index: usize| bound.map_or(index < middle, |bound| positions[index] < bound);
+        for side in [true, false] {
+            let records = (0..positions.len()).filter(|&index| keeps(index) == side);
+            (if side { &mut left } else { &mut right }).take_records(self, records);
+        }
+        *self = left;
+        right
+    }
+
+    fn take_in(&mut self, other: &Leaf) {
+        self.take_records(other, 0..other.tags.len());
+    }
+
+    /// Copies records of `other` to here, in buffers of a fitting size.
+    fn take_records(&mut self, other: &Leaf, records: impl Iterator<Item = usize> + Clone) {
+        let mut bytes = 0;
+        for index in records.clone() {
+            bytes += other.part(other.part(other.offset(index)).1).1 - other.offset(index);
+        }
+        let count = records.clone().count();
+        self.bytes.reserve_exact(bytes + bytes / 8);
+        self.tags.reserve_exact(count + count / 8);
+        self.offsets.reserve_exact(count + count / 8);
+        for index in records {
+            let mut at = other.offset(index);
+            self.tags.push(other.tags[index]);
+            self.offsets.push(u16::try_from(self.bytes.len()).expect("a leaf is cut long before 64 KB"));
+            for _ in 0..2 {
+                let (part, behind) = other.part(at);
+                match other.bytes[at] {
+                    OUT_OF_LINE => self.push_large(Arc::clone(&other.large[other.large_index(at)])),
+                    _ => self.push_part(part),
+                }
+                at = behind;
+            }
+        }
+    }
+}
+
+/// Grows by an eighth: doubling would leave a quarter of all buffers empty.
+fn make_room<T>(buffer: &mut Vec<T>, extra: usize) {
+    if buffer.capacity() - buffer.len() < extra {
+        buffer.reserve_exact(extra + buffer.len() / 8 + 4);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn fair(bytes: &[u8]) -> u64 {
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+        })
+    }
+
+    fn crowded(bytes: &[u8]) -> u64 {
+        fair(bytes) & 0x3 | (u64::from(bytes[0]) & 1) << 40
+    }
+
+    fn constant(_: &[u8]) -> u64 {
+        77 << 20
+    }
+
+    fn check(map: &PackedMap, model: &BTreeMap<Vec<u8>, Vec<u8>>) {
+        assert_eq!(map.len(), model.len());
+        let copy: BTreeMap<_, _> = map.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+        assert_eq!(&copy, model);
+        for (key, value) in model {
+            assert_eq!(map.get(key), Some(&value[..]));
+        }
+        let bytes = |large: bool| {
+            let sizes = model.iter().flat_map(|(key, value)| [key.len(), value.len()]);
+            sizes.filter(|size| (*size > INLINE) == large).sum::<usize>()
+        };
+        assert_eq!((map.packed_bytes, map.large_bytes), (bytes(false), bytes(true)));
+    }
+
+    fn some_key(rng: &mut fastrand::Rng) -> Vec<u8> {
+        let mut key = rng.u32(..300).to_string().into_bytes();
+        if key.ends_with(b"7") {
+            key.resize(300, b'k');
+        }
+        key
+    }
+
+    #[test]
+    fn a_map_behaves_as_an_ordered_map_and_clones_stay_as_they_were() {
+        for (seed, hash) in [fair as HashFunction, crowded, constant].into_iter().enumerate() {
+            let mut rng = fastrand::Rng::with_seed(seed as u64);
+            let (mut map, mut model) = (PackedMap::new(hash), BTreeMap::new());
+            let mut clones = Vec::new();
+            for step in 0..8000 {
+                let key = some_key(&mut rng);
+                if rng.u32(..100) < if step % 3000 < 2000 { 70 } else { 20 } {
+                    let value = vec![rng.u8(..); rng.usize(..3) * rng.usize(..200)];
+                    assert_eq!(map.insert(&key, &value), model.insert(key, value).is_none());
+                } else {
+                    assert_eq!(map.remove(&key), model.remove(&key).is_some());
+                    assert!(!map.contains(&key));
+                }
+                if step % 403 == 0 {
+                    clones.push((map.clone(), model.clone()));
+                    check(&map, &model);
+                }
+            }
+            for (map, model) in &clones {
+                check(map, model);
+            }
+        }
+    }
+
+    #[test]
+    fn a_scan_meets_every_key_that_stays_and_ends() {
+        for (seed, hash) in [fair as HashFunction, crowded, constant].into_iter().enumerate() {
+            let mut rng = fastrand::Rng::with_seed(seed as u64);
+            let mut map = PackedMap::new(hash);
+            let stays: BTreeSet<Vec<u8>> = (0..500).map(|i| format!("stays{i}").into_bytes()).collect();
+            for key in &stays {
+                map.insert(key, b"");
+            }
+            for _ in 0..20 {
+                let (mut met, mut cursor, mut steps) = (BTreeSet::new(), 0, 0);
+                loop {
+                    cursor = map.scan(cursor, 5, &mut |key, _| {
+                        met.insert(key.to_vec());
+                    });
+                    steps += 1;
+                    assert!(steps < 5000);
+                    if cursor == 0 {
+                        break;
+                    }
+                    for _ in 0..30 {
+                        let key = some_key(&mut rng);
+                        if rng.bool() && map.len() < 800 {
+                            map.insert(&key, b"v")
+                        } else {
+                            map.remove(&key)
+                        };
+                    }
+                }
+                assert!(met.is_superset(&stays));
+            }
+        }
+    }
+
+    #[test]
+    fn random_records_are_drawn_uniformly() {
+        let mut map = PackedMap::new(fair);
+        for key in 0..100 {
+            map.insert(&[key], b"");
+        }
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut drawn = [0; 100];
+        for _ in 0..50_000 {
+            drawn[usize::from(map.random(&mut rng).unwrap().0[0])] += 1;
+        }
+        assert!(drawn.iter().all(|count| (400..600).contains(count)), "{drawn:?}");
+    }
+}

@@ -8,6 +8,7 @@
 pub mod hash;
 pub mod list;
 pub mod module;
+mod ordered;
 pub mod packed;
 pub mod set;
 pub mod stream;
@@ -122,6 +123,23 @@ pub fn hash_of(bytes: &[u8]) -> u64 {
     let mut hasher = KEY.get_or_init(RandomState::new).build_hasher();
     hasher.write(bytes);
     hasher.finish()
+}
+
+/// One of two iterators.
+enum Either<L, R> {
+    Left(L),
+    Right(R),
+}
+
+impl<T, L: Iterator<Item = T>, R: Iterator<Item = T>> Iterator for Either<L, R> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        match self {
+            Either::Left(items) => items.next(),
+            Either::Right(items) => items.next(),
+        }
+    }
 }
 
 const _: () = {

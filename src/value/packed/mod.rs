@@ -4,7 +4,7 @@
 //! are valid by construction: what comes from outside passes `from_bytes` once, and reading never fails afterwards.
 
 mod intset;
-mod listpack;
+pub mod listpack;
 
 pub use intset::Intset;
 pub use listpack::{Listpack, ListpackIter};
