@@ -169,7 +169,7 @@ mod tests {
             (17179869184.5, "17179869184.5"),
             (f64::INFINITY, "inf"),
             (-0.0, "-0"),
-            (1e16, "10000000000000000"),
+            (1e16, "1e+16"),
         ] {
             assert_eq!(text(value), expected);
             assert_eq!(text(value).parse::<f64>().unwrap().to_bits(), value.to_bits());

@@ -1,1 +1,121 @@
-//! placeholder
+//! Databases: keys, what they hold, when they expire; and snapshots of all of it.
+//!
+//! A [`Db`] maps keys to entries. A [`Snapshot`] clones one root per database and may be read on another thread while the
+//! databases change; it sees what was there when it was taken, and nothing else.
+//!
+//! **Epochs.** The keyspace counts snapshots. An entry carries the epoch of its birth. An entry younger than every open
+//! snapshot is changed in place or freed at once. Any other is replaced by a new one, and the old is kept, with the epoch
+//! of its death, until no open snapshot lies between the two: so a snapshot holds at most one old version of a key,
+//! and snapshots that overlap drain.
+//!
+//! Values are inside entries when they are short strings, and `value::Object`s else; those are copy-on-write
+//! themselves, so replacing the entry of a large collection copies a pointer to it.
+
+mod db;
+mod entry;
+mod epochs;
+mod snapshot;
+
+pub use db::{Db, Expiry};
+pub use entry::View;
+pub use snapshot::{Snapshot, SnapshotDb, SnapshotEntry};
+
+use std::hash::{BuildHasher, RandomState};
+
+use epochs::Epochs;
+
+/// All databases of a server.
+pub struct Keyspace {
+    dbs: Vec<db::Table>,
+    epochs: Epochs,
+    hasher: RandomState,
+}
+
+impl Keyspace {
+    /// `count` empty databases.
+    pub fn new(count: usize) -> Self {
+        Self { dbs: (0..count).map(|_| db::Table::default()).collect(), epochs: Epochs::default(), hasher: RandomState::new() }
+    }
+
+    pub fn db_count(&self) -> usize {
+        self.dbs.len()
+    }
+
+    /// A database to read and change. Panics if there is no such number, as the session's number is checked when it is
+    /// set.
+    pub fn db(&mut self, index: usize) -> Db<'_> {
+        Db { table: &mut self.dbs[index], epochs: &mut self.epochs, hasher: &self.hasher }
+    }
+
+    /// The hash that decides a key's place.
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(db::KeyHash(key))
+    }
+
+    /// Keys in a database, and how many of them have an expiry.
+    pub fn counts(&self, index: usize) -> (usize, usize) {
+        self.dbs[index].counts()
+    }
+
+    /// Keys in all databases.
+    pub fn len(&self) -> usize {
+        self.dbs.iter().map(|table| table.counts().0).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether any hash has had a field expiry since the keyspace was last empty: what decides the version of an RDB.
+    pub fn may_have_field_expiry(&self) -> bool {
+        self.epochs.field_expiry_seen
+    }
+
+    /// Fetches the memory that looking up these keys will need, all of it at once. Worth it for two keys or more.
+    pub fn prefetch(&self, index: usize, keys: &[&[u8]]) {
+        let table = &self.dbs[index];
+        let places: smallvec::SmallVec<[_; 64]> = keys.iter().map(|key| db::place(self.hash(key))).collect();
+        places.iter().for_each(|&place| table.prefetch_segment(place));
+        places.iter().for_each(|&place| table.prefetch_slots(place));
+        places.iter().for_each(|&place| table.prefetch_entry(place));
+    }
+
+    /// A snapshot of all databases, in microseconds at any size.
+    pub fn snapshot(&mut self) -> Snapshot {
+        let token = self.epochs.open();
+        Snapshot::new(self.dbs.iter().map(db::Table::share).collect(), token)
+    }
+
+    /// Frees what no open snapshot can reach any more, some thousand entries at a time; true if there is more to do.
+    pub fn reclaim(&mut self) -> bool {
+        self.epochs.reclaim()
+    }
+
+    /// Old versions that open snapshots hold: how many, and their bytes.
+    pub fn deferred(&self) -> (usize, usize) {
+        self.epochs.deferred()
+    }
+
+    /// Exchanges two databases.
+    pub fn swap(&mut self, first: usize, second: usize) {
+        self.dbs.swap(first, second);
+    }
+
+    /// Empties all databases.
+    pub fn clear(&mut self) {
+        for index in 0..self.dbs.len() {
+            self.db(index).clear();
+        }
+        self.epochs.field_expiry_seen = false;
+    }
+}
+
+impl Drop for Keyspace {
+    fn drop(&mut self) {
+        self.clear();
+        self.epochs.abandon();
+    }
+}
+
+#[cfg(test)]
+mod model;

@@ -1,0 +1,302 @@
+//! One database: the operations on keys.
+
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+
+use crate::codec::number;
+use crate::cow::segments::{Place, SegmentTable};
+use crate::value::{Object, StringValue};
+
+use super::entry::{Content, Entry, MAX_INLINE, View};
+use super::epochs::Epochs;
+use super::snapshot::{SnapshotDb, SnapshotEntry};
+
+/// What a write does to the expiry of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    Clear,
+    Keep,
+    /// Unix time in ms.
+    At(i64),
+}
+
+/// A key's bytes for the hasher, without the length that `[u8]` would add.
+pub(super) struct KeyHash<'a>(pub(super) &'a [u8]);
+
+impl Hash for KeyHash<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.0);
+    }
+}
+
+pub(super) fn place(hash: u64) -> Place {
+    Place::of(hash)
+}
+
+/// The keys of a database and their counts.
+#[derive(Default)]
+pub(super) struct Table {
+    slots: SegmentTable,
+    keys: usize,
+    expires: usize,
+}
+
+impl Table {
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.keys, self.expires)
+    }
+
+    pub(super) fn share(&self) -> SnapshotDb {
+        SnapshotDb::new(self.slots.clone(), self.keys, self.expires)
+    }
+
+    pub(super) fn prefetch_segment(&self, place: Place) {
+        self.slots.prefetch_segment(place);
+    }
+
+    pub(super) fn prefetch_slots(&self, place: Place) {
+        self.slots.prefetch_slots(place);
+    }
+
+    pub(super) fn prefetch_entry(&self, place: Place) {
+        if let Some(payload) = self.slots.likely(place) {
+            Entry::from_payload(payload).prefetch();
+        }
+    }
+}
+
+/// A database, borrowed from its keyspace.
+pub struct Db<'a> {
+    pub(super) table: &'a mut Table,
+    pub(super) epochs: &'a mut Epochs,
+    pub(super) hasher: &'a RandomState,
+}
+
+impl<'a> Db<'a> {
+    pub fn len(&self) -> usize {
+        self.table.keys
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.keys == 0
+    }
+
+    /// Keys that have an expiry.
+    pub fn expires(&self) -> usize {
+        self.table.expires
+    }
+
+    /// What the key holds, whether expired or not: who runs commands removes expired keys first.
+    pub fn get(&self, key: &[u8]) -> Option<View<'_>> {
+        self.find(key).map(Entry::view)
+    }
+
+    /// As [`Db::get`], for as long as the database is borrowed.
+    pub fn into_value(self, key: &[u8]) -> Option<View<'a>> {
+        self.find(key).map(Entry::view)
+    }
+
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// The key's expiry in Unix ms, `Some(None)` if it has none, `None` if there is no such key.
+    pub fn expire_at_ms(&self, key: &[u8]) -> Option<Option<i64>> {
+        self.find(key).map(Entry::expire_at_ms)
+    }
+
+    /// The key with all that is known of it.
+    pub fn entry(&self, key: &[u8]) -> Option<SnapshotEntry<'_>> {
+        self.find(key).map(SnapshotEntry::of)
+    }
+
+    /// Bytes of the key's entry and of what it holds.
+    pub fn footprint(&self, key: &[u8]) -> Option<usize> {
+        let entry = self.find(key)?;
+        let object = match entry.view() {
+            View::Object(object) => object.footprint() + size_of::<Object>(),
+            _ => 0,
+        };
+        Some(entry.size() + size_of::<u64>() + object)
+    }
+
+    /// Marks the key as used: `access` is a clock of 24 bits, or an LFU counter with its clock.
+    pub fn set_access(&mut self, key: &[u8], access: u32) {
+        if let Some(entry) = self.find(key).filter(|entry| entry.access() != access) {
+            entry.set_access(access);
+        }
+    }
+
+    /// Stores a string; one that spells a canonical integer is kept as one.
+    pub fn set_string(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) {
+        let content = match number::parse_i64(bytes) {
+            Some(value) => Content::Int(value),
+            None if bytes.len() <= MAX_INLINE => Content::Bytes(bytes),
+            None => Content::Object(Box::new(Object::String(StringValue::from_bytes(bytes.to_vec())))),
+        };
+        self.put(key, content, expiry);
+    }
+
+    /// Stores an integer, in place where nothing stands against it.
+    pub fn set_int(&mut self, key: &[u8], value: i64, expiry: Expiry) {
+        if let Some(entry) = self.find(key).filter(|_| expiry == Expiry::Keep) {
+            if matches!(entry.view(), View::Int(_)) && !self.epochs.is_shared(entry) {
+                return entry.set_int(value);
+            }
+        }
+        self.put(key, Content::Int(value), expiry);
+    }
+
+    /// Stores any value; short strings go inside the entry.
+    pub fn insert(&mut self, key: &[u8], object: Object, expire_at_ms: Option<i64>) {
+        let expiry = expire_at_ms.map_or(Expiry::Clear, Expiry::At);
+        match object {
+            Object::String(StringValue::Int(value)) => self.put(key, Content::Int(value), expiry),
+            Object::String(StringValue::Bytes(bytes)) => self.set_string(key, &bytes, expiry),
+            object => {
+                self.note(&object);
+                self.put(key, Content::Object(Box::new(object)), expiry);
+            }
+        }
+    }
+
+    /// The key's object, to change; `None` where there is no key, or a string that is inside its entry.
+    pub fn object_mut(&mut self, key: &[u8]) -> Option<&mut Object> {
+        let entry = self.find(key)?;
+        let View::Object(object) = entry.view() else { return None };
+        if !self.epochs.is_shared(entry) {
+            return entry.object_mut();
+        }
+        let content = Content::Object(Box::new(object.clone()));
+        self.put(key, content, Expiry::Keep).object_mut()
+    }
+
+    /// The key's object, to change; where there is no key it is made from `new`. `None` for a string that is inside its
+    /// entry.
+    pub fn object_or_insert(&mut self, key: &[u8], new: impl FnOnce() -> Object) -> Option<&mut Object> {
+        if self.contains(key) {
+            return self.object_mut(key);
+        }
+        self.put(key, Content::Object(Box::new(new())), Expiry::Clear).object_mut()
+    }
+
+    /// Says that a hash in this keyspace may have got a field expiry.
+    pub fn note_field_expiry(&mut self) {
+        self.epochs.field_expiry_seen = true;
+    }
+
+    /// Removes the key; false if there was none.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        match self.unlink(key) {
+            Some(entry) => {
+                self.epochs.retire(entry);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Removes the key and returns what it held.
+    pub fn take(&mut self, key: &[u8]) -> Option<(Object, Option<i64>)> {
+        let entry = self.unlink(key)?;
+        let expire_at_ms = entry.expire_at_ms();
+        let object = match entry.view() {
+            View::Object(_) if !self.epochs.is_shared(entry) => {
+                return entry.into_object().map(|object| (*object, expire_at_ms));
+            }
+            view => view.to_object(),
+        };
+        self.epochs.retire(entry);
+        Some((object, expire_at_ms))
+    }
+
+    /// Gives the key another expiry, or none; false if there is no such key.
+    pub fn set_expire_at_ms(&mut self, key: &[u8], expire_at_ms: Option<i64>) -> bool {
+        let Some(entry) = self.find(key) else { return false };
+        match (entry.expire_at_ms(), expire_at_ms) {
+            (None, None) => {}
+            (Some(_), Some(at)) if !self.epochs.is_shared(entry) => entry.set_expire_at_ms(at),
+            (_, at) => {
+                let expiry = at.map_or(Expiry::Clear, Expiry::At);
+                match entry.view() {
+                    View::Int(value) => self.put(key, Content::Int(value), expiry),
+                    View::Bytes(bytes) => self.put(key, Content::Bytes(bytes), expiry),
+                    View::Object(object) => self.put(key, Content::Object(Box::new(object.clone())), expiry),
+                };
+            }
+        }
+        true
+    }
+
+    /// Removes all keys.
+    pub fn clear(&mut self) {
+        let table = std::mem::take(self.table);
+        for segment in table.slots.into_segments() {
+            segment.iter().for_each(|payload| self.epochs.retire(Entry::from_payload(payload)));
+        }
+    }
+
+    /// Visits keys from a position of the hash order on, at least `at_least` of them; returns the position to go on
+    /// from. A key that stays in the database during a whole round is visited in it.
+    pub fn visit_from(&self, position: u64, at_least: usize, visit: &mut dyn FnMut(SnapshotEntry<'_>)) -> Option<u64> {
+        self.table.slots.visit_from(position, at_least, &mut |payload| visit(SnapshotEntry::of(Entry::from_payload(payload))))
+    }
+
+    /// Visits all keys.
+    pub fn visit(&self, visit: &mut dyn FnMut(SnapshotEntry<'_>)) {
+        self.visit_from(0, usize::MAX, visit);
+    }
+
+    pub fn random(&self, random: &mut fastrand::Rng) -> Option<SnapshotEntry<'_>> {
+        self.table.slots.random(random).map(|payload| SnapshotEntry::of(Entry::from_payload(payload)))
+    }
+
+    fn place_of(&self, key: &[u8]) -> Place {
+        place(self.hasher.hash_one(KeyHash(key)))
+    }
+
+    fn find(&self, key: &[u8]) -> Option<Entry> {
+        self.table.slots.find(self.place_of(key), is_entry_of(key)).map(Entry::from_payload)
+    }
+
+    /// Makes a new entry, replacing any former one, which the key slice may come from.
+    fn put(&mut self, key: &[u8], content: Content<'_>, expiry: Expiry) -> Entry {
+        let place = self.place_of(key);
+        let expire_at_ms = match expiry {
+            Expiry::Clear => None,
+            Expiry::At(at) => Some(at),
+            Expiry::Keep => {
+                let former = self.table.slots.find(place, is_entry_of(key)).map(Entry::from_payload);
+                former.and_then(Entry::expire_at_ms)
+            }
+        };
+        let entry = Entry::new(key, content, expire_at_ms, self.epochs.current(), 0);
+        self.table.expires += usize::from(expire_at_ms.is_some());
+        match self.table.slots.insert(place, entry.to_payload(), is_entry_of(key)).map(Entry::from_payload) {
+            Some(former) => {
+                entry.set_access(former.access());
+                self.table.expires -= usize::from(former.expire_at_ms().is_some());
+                self.epochs.retire(former);
+            }
+            None => self.table.keys += 1,
+        }
+        entry
+    }
+
+    fn unlink(&mut self, key: &[u8]) -> Option<Entry> {
+        let place = self.place_of(key);
+        let entry = Entry::from_payload(self.table.slots.remove(place, is_entry_of(key))?);
+        self.table.keys -= 1;
+        self.table.expires -= usize::from(entry.expire_at_ms().is_some());
+        Some(entry)
+    }
+
+    fn note(&mut self, object: &Object) {
+        if let Object::Hash(hash) = object {
+            self.epochs.field_expiry_seen |= hash.has_field_expiry();
+        }
+    }
+}
+
+fn is_entry_of(key: &[u8]) -> impl FnMut(u64) -> bool {
+    move |payload| Entry::from_payload(payload).key() == key
+}

@@ -1,0 +1,102 @@
+//! Random commands and snapshots against std maps: every snapshot must read what the map held when it was taken.
+
+use std::collections::HashMap;
+
+use crate::value::{Limits, List, Object};
+
+use super::{Expiry, Keyspace, Snapshot, View};
+
+type Model = HashMap<Vec<u8>, (Vec<Vec<u8>>, Option<i64>)>;
+
+fn render(value: View<'_>) -> Vec<Vec<u8>> {
+    match value {
+        View::Object(Object::List(list)) => list.iter().map(|item| item.to_vec()).collect(),
+        other => vec![other.string().expect("the model stores strings and lists").to_vec()],
+    }
+}
+
+fn contents(snapshot: Snapshot) -> Model {
+    let mut all = Model::new();
+    let visited: Result<(), std::convert::Infallible> = snapshot.visit(
+        |_, _| Ok(true),
+        |_, entry| {
+            assert!(all.insert(entry.key.to_vec(), (render(entry.value), entry.expire_at_ms)).is_none());
+            Ok(())
+        },
+    );
+    let Ok(()) = visited;
+    all
+}
+
+fn change(keyspace: &mut Keyspace, model: &mut Model, random: &mut fastrand::Rng) {
+    let key = format!("key:{}", random.u16(..400)).into_bytes();
+    let mut db = keyspace.db(0);
+    let mut slot = model.get_mut(&key);
+    match random.u8(..10) {
+        0..3 => {
+            let value = "v".repeat(random.usize(..5_000)).into_bytes();
+            db.set_string(&key, &value, Expiry::Clear);
+            model.insert(key, (vec![value], None));
+        }
+        3 => {
+            let value = random.i64(..);
+            db.set_int(&key, value, Expiry::Keep);
+            let expiry = slot.map_or(None, |(_, expiry)| *expiry);
+            model.insert(key, (vec![value.to_string().into_bytes()], expiry));
+        }
+        4..6 => {
+            let at = random.bool().then(|| random.i64(..));
+            assert_eq!(db.set_expire_at_ms(&key, at), slot.is_some());
+            slot.iter_mut().for_each(|(_, expiry)| *expiry = at);
+        }
+        6..8 => {
+            let item = random.u32(..).to_string().into_bytes();
+            let is_list = matches!(db.get(&key), None | Some(View::Object(Object::List(_))));
+            if is_list {
+                let made = db.object_or_insert(&key, || Object::List(List::new()));
+                let Some(Object::List(list)) = made else { unreachable!("checked before") };
+                list.push_back(&item, &Limits::default());
+                model.entry(key).or_default().0.push(item);
+            }
+        }
+        8 => assert_eq!(db.remove(&key), model.remove(&key).is_some()),
+        _ => {
+            let taken = db.take(&key).map(|(object, expiry)| (render(View::Object(&object)), expiry));
+            assert_eq!(taken, model.remove(&key));
+        }
+    }
+}
+
+#[test]
+fn snapshots_read_what_was_there_when_they_were_taken() {
+    let steps = if cfg!(miri) { 300 } else { 30_000 };
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut keyspace = Keyspace::new(2);
+    let mut model = Model::new();
+    let mut open: Vec<(Snapshot, Model)> = Vec::new();
+    let mut threads = Vec::new();
+    for step in 0..steps {
+        change(&mut keyspace, &mut model, &mut random);
+        assert_eq!(keyspace.counts(0).0, model.len());
+        match random.u8(..100) {
+            0 if open.len() < 4 => open.push((keyspace.snapshot(), model.clone())),
+            1 if !open.is_empty() => {
+                let (snapshot, expected) = open.swap_remove(random.usize(..open.len()));
+                threads.push(std::thread::spawn(move || assert_eq!(contents(snapshot), expected)));
+            }
+            2 => drop(keyspace.reclaim()),
+            3 if step % 5 == 0 => {
+                keyspace.clear();
+                model.clear();
+            }
+            _ => {}
+        }
+    }
+    for (snapshot, expected) in open {
+        assert_eq!(contents(snapshot), expected);
+    }
+    threads.into_iter().for_each(|thread| thread.join().expect("the snapshot equals the model"));
+    while keyspace.reclaim() {}
+    assert_eq!(keyspace.deferred(), (0, 0));
+    assert_eq!(contents(keyspace.snapshot()), model);
+}
