@@ -92,6 +92,34 @@ pub fn write_f64(out: &mut Vec<u8>, value: f64) {
     lay_out(out, digits.as_bytes(), exponent);
 }
 
+/// Appends `value` without an exponent, as INCRBYFLOAT stores its results: at most 17 digits behind the point.
+pub fn write_f64_plain(out: &mut Vec<u8>, value: f64) {
+    let text = format!("{value:.17}");
+    let shortest = format!("{value}"); // Rust prints the shortest digits that read back, never an exponent
+    let fraction_len = shortest.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let chosen = if fraction_len <= 17 { shortest } else { text };
+    let trimmed = if chosen.contains('.') { chosen.trim_end_matches('0').trim_end_matches('.') } else { &chosen };
+    out.extend_from_slice(if trimmed == "-0" { b"0" } else { trimmed.as_bytes() });
+}
+
+/// Appends `value` as C's `%.17g` prints it.
+pub fn write_f64_g17(out: &mut Vec<u8>, value: f64) {
+    if !value.is_finite() {
+        return write_f64(out, value);
+    }
+    let scientific = format!("{value:.16e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let trim = |text: &str| if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() };
+    if (-4..17).contains(&exponent) {
+        let decimals = usize::try_from(16 - exponent).unwrap_or(0);
+        out.extend_from_slice(trim(&format!("{value:.decimals$}")).as_bytes());
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        out.extend_from_slice(format!("{}e{sign}{:02}", trim(mantissa), exponent.abs()).as_bytes());
+    }
+}
+
 /// The shortest decimal digits of a positive finite `value` and the power of ten of the last of them.
 fn shortest_digits(value: f64) -> (String, i32) {
     let mut buffer = ryu::Buffer::new();

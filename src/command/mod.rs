@@ -1,1 +1,32 @@
-//! placeholder
+//! The verbs: every command is a row of a table and a synchronous handler.
+//!
+//! A handler gets a [`Context`] and returns the proof that it replied, or a [`CommandError`]. It touches no socket, no
+//! file and no clock. What it changed is logged as it was typed, unless it says otherwise with
+//! [`Context::log_as`] where the change happens.
+//!
+//! [`execute()`] is the one path on which requests become effects: sockets, MULTI and scripts come through it, and
+//! [`replay`] is the same path for the log.
+
+pub mod args;
+pub mod context;
+pub mod error;
+pub mod execute;
+pub mod replay;
+pub mod spec;
+pub mod table;
+
+mod connection;
+mod debug;
+mod functions;
+mod generic;
+mod persistence;
+mod string;
+mod transaction;
+
+pub use context::Context;
+pub use error::CommandError;
+pub use execute::execute;
+pub use spec::Command;
+
+/// What a handler returns.
+pub type Outcome = Result<crate::resp::Reply, CommandError>;

@@ -7,6 +7,7 @@
 //! Both are plain safe Rust over [`std::sync::Arc`]; they know nothing of what Redis calls a value.
 
 pub mod packed_map;
+pub mod segments;
 pub mod sequence;
 
 pub use packed_map::PackedMap;

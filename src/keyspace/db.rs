@@ -128,10 +128,18 @@ impl<'a> Db<'a> {
 
     /// Stores a string; one that spells a canonical integer is kept as one.
     pub fn set_string(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) {
-        let content = match number::parse_i64(bytes) {
-            Some(value) => Content::Int(value),
-            None if bytes.len() <= MAX_INLINE => Content::Bytes(bytes),
-            None => Content::Object(Box::new(Object::String(StringValue::from_bytes(bytes.to_vec())))),
+        match number::parse_i64(bytes) {
+            Some(value) => drop(self.put(key, Content::Int(value), expiry)),
+            None => self.set_bytes(key, bytes, expiry),
+        }
+    }
+
+    /// Stores a string that has been edited as bytes: it stays bytes, whatever it spells.
+    pub fn set_bytes(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) {
+        let content = if bytes.len() <= MAX_INLINE {
+            Content::Bytes(bytes)
+        } else {
+            Content::Object(Box::new(Object::String(StringValue::from_bytes(bytes.to_vec()))))
         };
         self.put(key, content, expiry);
     }
@@ -168,6 +176,18 @@ impl<'a> Db<'a> {
         }
         let content = Content::Object(Box::new(object.clone()));
         self.put(key, content, Expiry::Keep).object_mut()
+    }
+
+    /// As [`Db::object_mut`], for as long as the database is borrowed.
+    pub fn into_object_mut(mut self, key: &[u8]) -> Option<&'a mut Object> {
+        self.object_mut(key)?;
+        self.find(key)?.object_mut()
+    }
+
+    /// As [`Db::object_or_insert`], for as long as the database is borrowed.
+    pub fn into_object_or_insert(mut self, key: &[u8], new: impl FnOnce() -> Object) -> Option<&'a mut Object> {
+        self.object_or_insert(key, new)?;
+        self.find(key)?.object_mut()
     }
 
     /// The key's object, to change; where there is no key it is made from `new`. `None` for a string that is inside its

@@ -1,0 +1,153 @@
+//! What a handler gets, and all that it may touch.
+
+use crate::engine::{Engine, Session};
+use crate::keyspace::{Db, View};
+use crate::resp::Encoder;
+use crate::value::{Hash, Limits, List, Object, Set, Stream, Zset};
+
+use super::CommandError;
+
+/// One command under execution.
+pub struct Context<'a> {
+    pub engine: &'a mut Engine,
+    pub session: &'a mut Session,
+    /// The request, the command's name first.
+    pub args: &'a [&'a [u8]],
+    pub reply: Encoder<'a>,
+    pub(super) changes: u64,
+    pub(super) is_logged: bool,
+    /// The log is being replayed: nothing expires, nothing is refused for the state of the disk.
+    pub is_replay: bool,
+}
+
+/// The typed views of a key: one macro row each, as they differ in the type only.
+macro_rules! typed {
+    ($($read:ident $write:ident $create:ident $kind:ident;)*) => {
+        $(
+            /// The key's value to read; an error if it holds another type.
+            pub fn $read(&mut self, key: &[u8]) -> Result<Option<&$kind>, CommandError> {
+                match self.value(key) {
+                    None => Ok(None),
+                    Some(View::Object(Object::$kind(value))) => Ok(Some(value)),
+                    Some(_) => Err(CommandError::WrongType),
+                }
+            }
+
+            /// The key's value to change; an error if it holds another type.
+            pub fn $write(&mut self, key: &[u8]) -> Result<Option<&mut $kind>, CommandError> {
+                if self.$read(key)?.is_none() {
+                    return Ok(None);
+                }
+                match self.db_mut().into_object_mut(key) {
+                    Some(Object::$kind(value)) => Ok(Some(value)),
+                    _ => Err(CommandError::WrongType),
+                }
+            }
+
+            /// The key's value to change, made empty if there is none; an error if it holds another type.
+            pub fn $create(&mut self, key: &[u8]) -> Result<&mut $kind, CommandError> {
+                self.$read(key)?;
+                match self.db_mut().into_object_or_insert(key, || Object::$kind($kind::new())) {
+                    Some(Object::$kind(value)) => Ok(value),
+                    _ => Err(CommandError::WrongType),
+                }
+            }
+        )*
+    };
+}
+
+impl<'a> Context<'a> {
+    /// Unix time in ms: the same for the whole command.
+    pub fn now_ms(&self) -> i64 {
+        self.engine.clock.now_ms()
+    }
+
+    /// Encoding thresholds.
+    pub fn limits(&self) -> Limits {
+        self.engine.limits
+    }
+
+    /// The selected database.
+    pub fn db_mut(&mut self) -> Db<'_> {
+        self.engine.keyspace.db(self.session.db)
+    }
+
+    /// What the key holds; it counts as used, as a hit or a miss.
+    pub fn value(&mut self, key: &[u8]) -> Option<View<'_>> {
+        let access = self.engine.access_clock();
+        let mut db = self.engine.keyspace.db(self.session.db);
+        db.set_access(key, access);
+        let view = db.into_value(key);
+        if view.is_some() {
+            self.engine.stats.keyspace_hits += 1;
+        } else {
+            self.engine.stats.keyspace_misses += 1;
+        }
+        view
+    }
+
+    typed! {
+        read_list write_list create_list List;
+        read_set write_set create_set Set;
+        read_hash write_hash create_hash Hash;
+        read_zset write_zset create_zset Zset;
+        read_stream write_stream create_stream Stream;
+    }
+
+    /// The key's string to read; an error if it holds another type.
+    pub fn read_string(&mut self, key: &[u8]) -> Result<Option<crate::value::Element<'_>>, CommandError> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(view) => view.string().map(Some).ok_or(CommandError::WrongType),
+        }
+    }
+
+    /// Removes the key if its collection has become empty. Streams stay.
+    pub fn remove_if_empty(&mut self, key: &[u8]) -> bool {
+        let mut db = self.db_mut();
+        let is_empty = match db.get(key) {
+            Some(View::Object(Object::Stream(_) | Object::Module(_) | Object::String(_))) => false,
+            Some(View::Object(object)) => object.len() == 0,
+            _ => false,
+        };
+        is_empty && db.remove(key)
+    }
+
+    /// Removes any key.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        self.db_mut().remove(key)
+    }
+
+    /// Says that the command changed `count` things. A command that changed anything is logged.
+    pub fn changed(&mut self, count: usize) {
+        self.changes += count as u64; // usize has at most 64 bits
+    }
+
+    /// How many things the command has changed so far.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Logs this instead of the request as it was typed. Several calls are several operations, replayed as one unit.
+    pub fn log_as<A: AsRef<[u8]>>(&mut self, operation: &[A]) {
+        let operation: crate::resp::request::Arguments<'_> = operation.iter().map(AsRef::as_ref).collect();
+        self.is_logged = true;
+        self.engine.journal.append(self.session.db, &operation);
+    }
+
+    /// As [`Context::log_as`], for a change in another database than the selected one.
+    pub fn log_in_db_as(&mut self, db: usize, operation: &[&[u8]]) {
+        self.is_logged = true;
+        self.engine.journal.append(db, operation);
+    }
+
+    /// Nothing of what changed belongs in the log.
+    pub fn log_nothing(&mut self) {
+        self.is_logged = true;
+    }
+
+    /// The verb with which a key that the server itself removes is logged.
+    pub fn removal_verb(&self) -> &'static [u8] {
+        if self.engine.config.lazyfree_lazy_server_del { b"UNLINK" } else { b"DEL" }
+    }
+}

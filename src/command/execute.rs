@@ -1,0 +1,178 @@
+//! The one path from a request to its effects and its reply.
+
+use crate::engine::{Engine, Session};
+use crate::resp::Encoder;
+
+use super::spec::{LOADING, NO_AUTH, NO_MULTI, WRITE};
+use super::{Command, CommandError, Context, Outcome, args, table};
+
+/// Executes one request of a client and appends the reply to `out`.
+///
+/// Inside MULTI it is queued instead. The effects are in the engine's journal when this returns; the reply must not
+/// leave before the journal's end, as it is then, has been written.
+pub fn execute(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]], out: &mut Vec<u8>) {
+    engine.stats.commands_processed += 1;
+    session.last_command_ms = engine.clock.now_ms();
+    let start = out.len();
+    let checked = find(arguments).and_then(|command| {
+        check(engine, session, command, arguments)?;
+        Ok(command)
+    });
+    let mut reply = Encoder::new(out, session.protocol);
+    match checked {
+        Err(error) => {
+            if let Some(transaction) = &mut session.transaction {
+                transaction.is_aborted = true;
+            }
+            engine.stats.error_replies += 1;
+            reply.error(error.to_string().as_bytes());
+        }
+        Ok(command) if is_queued(session, command) => {
+            let copy = arguments.iter().map(|argument| argument.to_vec()).collect();
+            session.transaction.get_or_insert_default().queue.push(copy);
+            reply.simple("QUEUED");
+        }
+        Ok(command) => {
+            session.last_command = command.name;
+            engine.journal.begin_unit();
+            run(engine, session, command, arguments, out);
+            engine.journal.end_unit();
+        }
+    }
+    apply_reply_mode(session, out, start);
+}
+
+/// The command that the request names, its subcommand where it has such.
+pub fn find(arguments: &[&[u8]]) -> Result<&'static Command, CommandError> {
+    let command = table::find(arguments[0]).ok_or_else(|| unknown_command(arguments))?;
+    if command.subcommands.is_empty() || arguments.len() < 2 {
+        return if command.accepts(arguments.len()) { Ok(command) } else { Err(wrong_arity(command, None)) };
+    }
+    let subcommand = table::find_subcommand(command, arguments[1]).ok_or_else(|| CommandError::UnknownSubcommand {
+        command: command.name.to_ascii_uppercase(),
+        subcommand: args::printable(arguments[1]),
+    })?;
+    if subcommand.accepts(arguments.len()) { Ok(subcommand) } else { Err(wrong_arity(command, Some(subcommand))) }
+}
+
+/// Runs a command that has been found and allowed, inside the unit that the caller opened.
+pub(super) fn run(
+    engine: &mut Engine,
+    session: &mut Session,
+    command: &'static Command,
+    arguments: &[&[u8]],
+    out: &mut Vec<u8>,
+) {
+    let db = session.db;
+    if engine.keyspace.counts(db).1 > 0 {
+        for position in command.key_positions(arguments) {
+            engine.expire_if_due(db, arguments[position]);
+        }
+    }
+    let start = out.len();
+    let protocol = session.protocol;
+    let reply = Encoder::new(out, protocol);
+    let mut context =
+        Context { engine, session, args: arguments, reply, changes: 0, is_logged: false, is_replay: false };
+    let outcome = (command.run)(&mut context);
+    let (changes, is_logged) = (context.changes, context.is_logged);
+    if let Err(error) = outcome {
+        context.reply.truncate(start);
+        context.reply.error(error.to_string().as_bytes());
+        engine.stats.error_replies += 1;
+    }
+    if changes > 0 {
+        settle(engine, db, command, arguments, changes, is_logged);
+    }
+}
+
+/// What a change entails: the log, the count of changes, the watchers.
+pub(super) fn settle(
+    engine: &mut Engine,
+    db: usize,
+    command: &Command,
+    arguments: &[&[u8]],
+    changes: u64,
+    is_logged: bool,
+) {
+    if !is_logged {
+        engine.journal.append(db, arguments);
+    }
+    engine.journal.count_changes(changes);
+    if !engine.watches.is_idle() {
+        for position in command.key_positions(arguments) {
+            engine.watches.touch(db, arguments[position]);
+        }
+    }
+}
+
+fn check(engine: &Engine, session: &Session, command: &Command, arguments: &[&[u8]]) -> Result<(), CommandError> {
+    if !session.is_authenticated && !command.is(NO_AUTH) {
+        return Err(CommandError::NoAuth);
+    }
+    if session.transaction.is_some() && command.is(NO_MULTI) {
+        return Err(CommandError::NotInTransaction);
+    }
+    if engine.persistence.is_loading && !command.is(LOADING) {
+        return Err(CommandError::Loading);
+    }
+    // As in Redis, PING is refused too where writes are: health checks are to see it.
+    if command.is(WRITE) || (command.name == "ping" && arguments.len() == 1) {
+        check_disk(engine)?;
+    }
+    Ok(())
+}
+
+fn check_disk(engine: &Engine) -> Result<(), CommandError> {
+    if let Some(error) = &engine.persistence.log_error {
+        return Err(CommandError::LogFailed(error.clone()));
+    }
+    let config = &engine.config;
+    if !engine.persistence.last_save_ok && config.stop_writes_on_bgsave_error && !config.save.is_empty() {
+        return Err(CommandError::SaveFailed);
+    }
+    Ok(())
+}
+
+fn is_queued(session: &Session, command: &Command) -> bool {
+    let runs_at_once = ["exec", "discard", "multi", "watch", "quit", "reset"];
+    session.transaction.is_some() && !runs_at_once.contains(&command.name)
+}
+
+fn unknown_command(arguments: &[&[u8]]) -> CommandError {
+    let mut shown = String::new();
+    for argument in &arguments[1..] {
+        if shown.len() >= 128 {
+            break;
+        }
+        shown.push('\'');
+        shown.push_str(&args::printable(argument));
+        shown.push_str("' ");
+    }
+    CommandError::UnknownCommand { name: args::printable(arguments[0]), arguments: shown }
+}
+
+fn wrong_arity(command: &Command, subcommand: Option<&Command>) -> CommandError {
+    CommandError::WrongArity(match subcommand {
+        Some(subcommand) => format!("{}|{}", command.name, subcommand.name),
+        None => command.name.to_owned(),
+    })
+}
+
+/// The handler of a command that is nothing without its subcommand: the arity of the row keeps requests from it.
+pub(super) fn no_subcommand(context: &mut Context<'_>) -> Outcome {
+    Err(CommandError::WrongArity(args::printable(context.args[0]).to_ascii_lowercase()))
+}
+
+fn apply_reply_mode(session: &mut Session, out: &mut Vec<u8>, start: usize) {
+    use crate::engine::session::ReplyMode;
+    match session.reply_mode {
+        ReplyMode::On => {}
+        ReplyMode::Off => out.truncate(start),
+        ReplyMode::SkipThis => session.reply_mode = ReplyMode::SkipNext,
+        ReplyMode::SkipNext => {
+            out.truncate(start);
+            session.reply_mode = ReplyMode::On;
+        }
+    }
+}

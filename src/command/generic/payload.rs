@@ -1,0 +1,97 @@
+//! DUMP and RESTORE: a key as bytes that travel between servers.
+
+use crate::rdb;
+
+use super::super::args::{self, is};
+use super::super::{CommandError, Context, Outcome};
+
+pub(super) fn dump(context: &mut Context<'_>) -> Outcome {
+    let key = context.args[1];
+    let Some(view) = context.db_mut().into_value(key) else {
+        return Ok(context.reply.null());
+    };
+    let object = view.to_object();
+    let payload = rdb::dump::encode(&object).map_err(|error| CommandError::err(error))?;
+    Ok(context.reply.bulk(&payload))
+}
+
+struct RestoreOptions {
+    replace: bool,
+    absolute: bool,
+    access: Option<u32>,
+}
+
+impl RestoreOptions {
+    fn parse(context: &Context<'_>) -> Result<Self, CommandError> {
+        let mut options = Self { replace: false, absolute: false, access: None };
+        let mut rest = &context.args[4..];
+        while let [option, tail @ ..] = rest {
+            rest = match tail {
+                tail if is(option, "REPLACE") => {
+                    options.replace = true;
+                    tail
+                }
+                tail if is(option, "ABSTTL") => {
+                    options.absolute = true;
+                    tail
+                }
+                [value, tail @ ..] if is(option, "IDLETIME") && options.access.is_none() => {
+                    let seconds = args::int(value)?;
+                    if seconds < 0 {
+                        return Err(CommandError::err("Invalid IDLETIME value, must be >= 0"));
+                    }
+                    options.access = Some(context.engine.access_clock().wrapping_sub(seconds as u32)); // modulo 2^24 anyway
+                    tail
+                }
+                [value, tail @ ..] if is(option, "FREQ") && options.access.is_none() => {
+                    let frequency = u8::try_from(args::int(value)?);
+                    options.access =
+                        Some(frequency.map_err(|_| CommandError::err("Invalid FREQ value, must be >= 0 and <= 255"))?.into());
+                    tail
+                }
+                _ => return Err(CommandError::Syntax),
+            };
+        }
+        Ok(options)
+    }
+}
+
+pub(super) fn restore(context: &mut Context<'_>) -> Outcome {
+    let (key, payload) = (context.args[1], context.args[3]);
+    let options = RestoreOptions::parse(context)?;
+    if !options.replace && context.db_mut().contains(key) {
+        return Err(CommandError::BusyKey);
+    }
+    let ttl = args::int(context.args[2])?;
+    if ttl < 0 {
+        return Err(CommandError::InvalidTtl);
+    }
+    let object = rdb::dump::decode(payload, &context.limits()).map_err(|error| match error {
+        rdb::dump::PayloadError::VersionOrChecksum => CommandError::PayloadVersion,
+        rdb::dump::PayloadError::BadData(_) => CommandError::BadPayload,
+    })?;
+    let replaced = context.remove(key);
+    let base = if options.absolute { 0 } else { context.now_ms() };
+    let expire_at_ms = (ttl > 0).then(|| ttl.saturating_add(base));
+    if expire_at_ms.is_some_and(|at| at <= context.now_ms()) && !context.is_replay {
+        if replaced {
+            context.changed(1);
+            let verb = context.removal_verb();
+            context.log_as(&[verb, key]);
+        }
+        return Ok(context.reply.ok());
+    }
+    context.db_mut().insert(key, object, expire_at_ms);
+    if let Some(access) = options.access {
+        context.db_mut().set_access(key, access & 0x00FF_FFFF);
+    }
+    context.changed(1);
+    if let (Some(at), false) = (expire_at_ms, options.absolute) {
+        let mut number = itoa::Buffer::new();
+        let mut absolute = context.args.to_vec();
+        absolute[2] = number.format(at).as_bytes();
+        absolute.push(b"ABSTTL");
+        context.log_as(&absolute);
+    }
+    Ok(context.reply.ok())
+}

@@ -1,0 +1,107 @@
+//! Saving, the log, and the end.
+//!
+//! These handlers leave intents; `persist` carries them out. SAVE and the DEBUG reloads are the exception that the
+//! contract demands: they answer when the work is done, so the server does it between two commands.
+
+use crate::engine::jobs::{Job, Shutdown};
+
+use super::args::is;
+use super::spec::{
+    ADMIN, ALLOW_BUSY, CAT_ADMIN, CAT_DANGEROUS, Command, FAST, LOADING, NO_ASYNC_LOADING, NO_KEYS, NO_MULTI, NOSCRIPT,
+    STALE, command,
+};
+use super::{CommandError, Context, Outcome};
+
+const SAVING: u32 = ADMIN | NOSCRIPT | NO_ASYNC_LOADING;
+
+pub const COMMANDS: &[Command] = &[
+    command("save", 1, SAVING | NO_MULTI, NO_KEYS, CAT_ADMIN, "1.0.0", save),
+    command("bgsave", -1, SAVING, NO_KEYS, CAT_ADMIN, "1.0.0", bgsave),
+    command("bgrewriteaof", 1, SAVING, NO_KEYS, CAT_ADMIN, "1.0.0", bgrewriteaof),
+    command("lastsave", 1, LOADING | STALE | FAST, NO_KEYS, CAT_ADMIN | CAT_DANGEROUS, "1.0.0", lastsave),
+    command("shutdown", -1, ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY, NO_KEYS, CAT_ADMIN, "1.0.0", shutdown),
+];
+
+fn save(context: &mut Context<'_>) -> Outcome {
+    if context.engine.persistence.save.is_some() {
+        return Err(CommandError::SaveInProgress);
+    }
+    match crate::engine::jobs::run_blocking(context.engine, crate::engine::jobs::Blocking::Save) {
+        Ok(()) => Ok(context.reply.ok()),
+        Err(_) => Err(CommandError::text("ERR")),
+    }
+}
+
+fn bgsave(context: &mut Context<'_>) -> Outcome {
+    let is_scheduled = match context.args[1..] {
+        [] => false,
+        [option] if is(option, "SCHEDULE") => true,
+        [option] if is(option, "CANCEL") => return cancel(context),
+        _ => return Err(CommandError::Syntax),
+    };
+    let persistence = &mut context.engine.persistence;
+    if persistence.save.is_some() {
+        return Err(CommandError::SaveInProgress);
+    }
+    if persistence.rewrite.is_some() {
+        if !is_scheduled {
+            return Err(CommandError::RewriteInProgress);
+        }
+        persistence.save_scheduled = true;
+        return Ok(context.reply.simple("Background saving scheduled"));
+    }
+    context.engine.jobs.push(Job::BackgroundSave);
+    Ok(context.reply.simple("Background saving started"))
+}
+
+fn cancel(context: &mut Context<'_>) -> Outcome {
+    let persistence = &mut context.engine.persistence;
+    if let Some(save) = &persistence.save {
+        save.is_cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+        return Ok(context.reply.simple("Background saving cancelled"));
+    }
+    if std::mem::take(&mut persistence.save_scheduled) {
+        return Ok(context.reply.simple("Scheduled background saving cancelled"));
+    }
+    Err(CommandError::err("Background saving is currently not in progress or scheduled"))
+}
+
+fn bgrewriteaof(context: &mut Context<'_>) -> Outcome {
+    let persistence = &mut context.engine.persistence;
+    if persistence.rewrite.is_some() {
+        return Err(CommandError::RewriteAlreadyInProgress);
+    }
+    if persistence.save.is_some() {
+        persistence.rewrite_scheduled = true;
+        return Ok(context.reply.simple("Background append only file rewriting scheduled"));
+    }
+    context.engine.jobs.push(Job::RewriteLog);
+    Ok(context.reply.simple("Background append only file rewriting started"))
+}
+
+fn lastsave(context: &mut Context<'_>) -> Outcome {
+    let last_save = context.engine.persistence.last_save;
+    Ok(context.reply.int(last_save))
+}
+
+/// The reply comes only if the shutdown is refused: the server writes it then.
+fn shutdown(context: &mut Context<'_>) -> Outcome {
+    let mut wanted = Shutdown { client: Some(context.session.id), ..Shutdown::default() };
+    for option in &context.args[1..] {
+        match option {
+            option if is(option, "NOSAVE") && wanted.save.is_none() => wanted.save = Some(false),
+            option if is(option, "SAVE") && wanted.save.is_none() => wanted.save = Some(true),
+            option if is(option, "NOW") => {}
+            option if is(option, "FORCE") => wanted.force = true,
+            option if is(option, "ABORT") && context.args.len() == 2 => {
+                return Err(CommandError::err("No shutdown in progress."));
+            }
+            _ => return Err(CommandError::Syntax),
+        }
+    }
+    if context.engine.persistence.is_loading {
+        wanted.save = Some(false);
+    }
+    context.engine.jobs.push(Job::Shutdown(wanted));
+    Ok(context.reply.raw(b""))
+}

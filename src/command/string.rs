@@ -1,0 +1,455 @@
+//! Strings: values of bytes, counters, expiry on the way in.
+
+use crate::codec::number;
+use crate::keyspace::Expiry;
+use crate::value::Element;
+
+use super::args::{self, is};
+use super::spec::{
+    ALL_KEYS, CAT_BITMAP, CAT_STRING, Command, DENYOOM, FAST, Keys, ONE_KEY, READONLY, WRITE, command,
+};
+use super::{CommandError, Context, Outcome};
+
+pub const COMMANDS: &[Command] = &[
+    command("get", 2, READONLY | FAST, ONE_KEY, CAT_STRING, "1.0.0", get),
+    command("set", -3, WRITE | DENYOOM, ONE_KEY, CAT_STRING, "1.0.0", set),
+    command("setnx", 3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "1.0.0", setnx),
+    command("setex", 4, WRITE | DENYOOM, ONE_KEY, CAT_STRING, "2.0.0", setex),
+    command("psetex", 4, WRITE | DENYOOM, ONE_KEY, CAT_STRING, "2.6.0", psetex),
+    command("getset", 3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "1.0.0", getset),
+    command("getdel", 2, WRITE | FAST, ONE_KEY, CAT_STRING, "6.2.0", getdel),
+    command("getex", -2, WRITE | FAST, ONE_KEY, CAT_STRING, "6.2.0", getex),
+    command("strlen", 2, READONLY | FAST, ONE_KEY, CAT_STRING, "2.2.0", strlen),
+    command("append", 3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "2.0.0", append),
+    command("getrange", 4, READONLY, ONE_KEY, CAT_STRING, "2.4.0", getrange),
+    command("substr", 4, READONLY, ONE_KEY, CAT_STRING, "1.0.0", getrange),
+    command("setrange", 4, WRITE | DENYOOM, ONE_KEY, CAT_STRING, "2.2.0", setrange),
+    command("incr", 2, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "1.0.0", incr),
+    command("decr", 2, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "1.0.0", decr),
+    command("incrby", 3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "1.0.0", incrby),
+    command("decrby", 3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "1.0.0", decrby),
+    command("incrbyfloat", 3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "2.6.0", incrbyfloat),
+    command("mget", -2, READONLY | FAST, ALL_KEYS, CAT_STRING, "1.0.0", mget),
+    command("mset", -3, WRITE | DENYOOM, PAIRS, CAT_STRING, "1.0.1", mset),
+    command("msetnx", -3, WRITE | DENYOOM, PAIRS, CAT_STRING, "1.0.1", msetnx),
+    command("setbit", 4, WRITE | DENYOOM, ONE_KEY, CAT_BITMAP, "2.2.0", setbit),
+    command("getbit", 3, READONLY | FAST, ONE_KEY, CAT_BITMAP, "2.2.0", getbit),
+];
+
+const PAIRS: Keys = Keys::Range { first: 1, last: -1, step: 2 };
+
+fn get(context: &mut Context<'_>) -> Outcome {
+    let key = context.args[1];
+    let access = context.engine.access_clock();
+    let mut db = context.engine.keyspace.db(context.session.db);
+    db.set_access(key, access);
+    match db.into_value(key) {
+        None => {
+            context.engine.stats.keyspace_misses += 1;
+            Ok(context.reply.null())
+        }
+        Some(view) => {
+            context.engine.stats.keyspace_hits += 1;
+            let string = view.string().ok_or(CommandError::WrongType)?;
+            Ok(string.with(|bytes| context.reply.bulk(bytes)))
+        }
+    }
+}
+
+/// The options of SET.
+#[derive(Default)]
+struct SetOptions {
+    only_if_absent: bool,
+    only_if_present: bool,
+    get: bool,
+    keep_ttl: bool,
+    expire_at_ms: Option<i64>,
+}
+
+impl SetOptions {
+    fn parse(context: &Context<'_>) -> Result<Self, CommandError> {
+        let mut options = Self::default();
+        let mut rest = &context.args[3..];
+        while let [option, tail @ ..] = rest {
+            rest = tail;
+            let has_expiry = options.keep_ttl || options.expire_at_ms.is_some();
+            if is(option, "NX") && !options.only_if_present {
+                options.only_if_absent = true;
+            } else if is(option, "XX") && !options.only_if_absent {
+                options.only_if_present = true;
+            } else if is(option, "GET") {
+                options.get = true;
+            } else if is(option, "KEEPTTL") && !has_expiry {
+                options.keep_ttl = true;
+            } else if let (Some(unit), [value, tail @ ..], false) = (ExpireUnit::of(option), tail, has_expiry) {
+                options.expire_at_ms = Some(unit.absolute(value, context.now_ms(), "set")?);
+                rest = tail;
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// How an expiry option counts.
+#[derive(Clone, Copy)]
+pub(super) struct ExpireUnit {
+    pub(super) ms_per_unit: i64,
+    pub(super) is_relative: bool,
+}
+
+impl ExpireUnit {
+    /// The unit of EX, PX, EXAT, PXAT.
+    fn of(option: &[u8]) -> Option<Self> {
+        let (ms_per_unit, is_relative) = match option.to_ascii_uppercase().as_slice() {
+            b"EX" => (1000, true),
+            b"PX" => (1, true),
+            b"EXAT" => (1000, false),
+            b"PXAT" => (1, false),
+            _ => return None,
+        };
+        Some(Self { ms_per_unit, is_relative })
+    }
+
+    /// Unix ms of an expiry that must lie after the epoch.
+    fn absolute(self, value: &[u8], now_ms: i64, command: &'static str) -> Result<i64, CommandError> {
+        let value = args::int(value)?;
+        let invalid = CommandError::InvalidExpire(command);
+        if value <= 0 {
+            return Err(invalid);
+        }
+        self.to_unix_ms(value, now_ms).ok_or(invalid)
+    }
+
+    /// Unix ms of any expiry, unless it overflows.
+    pub(super) fn to_unix_ms(self, value: i64, now_ms: i64) -> Option<i64> {
+        value.checked_mul(self.ms_per_unit)?.checked_add(if self.is_relative { now_ms } else { 0 })
+    }
+}
+
+fn set(context: &mut Context<'_>) -> Outcome {
+    let options = SetOptions::parse(context)?;
+    let (key, value) = (context.args[1], context.args[2]);
+    let former = if options.get { context.read_string(key)?.map(|string| string.to_vec()) } else { None };
+    let needs_presence = options.only_if_absent || options.only_if_present;
+    if needs_presence && context.db_mut().contains(key) == options.only_if_absent {
+        return Ok(match former {
+            Some(former) => context.reply.bulk(&former),
+            None => context.reply.null(),
+        });
+    }
+    store(context, key, value, &options);
+    Ok(match (options.get, former) {
+        (true, Some(former)) => context.reply.bulk(&former),
+        (true, None) => context.reply.null(),
+        (false, _) => context.reply.ok(),
+    })
+}
+
+fn store(context: &mut Context<'_>, key: &[u8], value: &[u8], options: &SetOptions) {
+    let expiry = match options.expire_at_ms {
+        Some(at) => Expiry::At(at),
+        None if options.keep_ttl => Expiry::Keep,
+        None => Expiry::Clear,
+    };
+    if options.expire_at_ms.is_some_and(|at| at <= context.now_ms()) && !context.is_replay {
+        // A time that has passed: the key is gone at once, and so it stands in the log.
+        if context.remove(key) {
+            context.changed(1);
+            let verb = context.removal_verb();
+            context.log_as(&[verb, key]);
+        }
+        return;
+    }
+    context.db_mut().set_string(key, value, expiry);
+    context.changed(1);
+    match options.expire_at_ms {
+        Some(at) => context.log_as(&[b"SET", key, value, b"PXAT", itoa::Buffer::new().format(at).as_bytes()]),
+        None if options.get && options.keep_ttl => context.log_as(&[b"SET", key, value, b"KEEPTTL"]),
+        None if options.get => context.log_as(&[b"SET", key, value]),
+        None => {}
+    }
+}
+
+fn setnx(context: &mut Context<'_>) -> Outcome {
+    let (key, value) = (context.args[1], context.args[2]);
+    let is_new = !context.db_mut().contains(key);
+    if is_new {
+        store(context, key, value, &SetOptions::default());
+    }
+    Ok(context.reply.int(i64::from(is_new)))
+}
+
+fn setex(context: &mut Context<'_>) -> Outcome {
+    set_with_expiry(context, ExpireUnit { ms_per_unit: 1000, is_relative: true }, "setex")
+}
+
+fn psetex(context: &mut Context<'_>) -> Outcome {
+    set_with_expiry(context, ExpireUnit { ms_per_unit: 1, is_relative: true }, "psetex")
+}
+
+fn set_with_expiry(context: &mut Context<'_>, unit: ExpireUnit, name: &'static str) -> Outcome {
+    let (key, value) = (context.args[1], context.args[3]);
+    let expire_at_ms = Some(unit.absolute(context.args[2], context.now_ms(), name)?);
+    store(context, key, value, &SetOptions { expire_at_ms, ..SetOptions::default() });
+    Ok(context.reply.ok())
+}
+
+fn getset(context: &mut Context<'_>) -> Outcome {
+    let (key, value) = (context.args[1], context.args[2]);
+    let former = context.read_string(key)?.map(|string| string.to_vec());
+    store(context, key, value, &SetOptions { get: true, ..SetOptions::default() });
+    Ok(reply_bulk_or_null(context, former))
+}
+
+fn getdel(context: &mut Context<'_>) -> Outcome {
+    let key = context.args[1];
+    let former = context.read_string(key)?.map(|string| string.to_vec());
+    if former.is_some() {
+        context.remove(key);
+        context.changed(1);
+        context.log_as(&[b"DEL", key]);
+    }
+    Ok(reply_bulk_or_null(context, former))
+}
+
+fn getex(context: &mut Context<'_>) -> Outcome {
+    let key = context.args[1];
+    let expire_at_ms = match context.args[2..] {
+        [] => None,
+        [option] if is(option, "PERSIST") => Some(None),
+        [option, value] => {
+            let unit = ExpireUnit::of(option).ok_or(CommandError::Syntax)?;
+            Some(Some(unit.absolute(value, context.now_ms(), "getex")?))
+        }
+        _ => return Err(CommandError::Syntax),
+    };
+    let Some(value) = context.read_string(key)?.map(|string| string.to_vec()) else {
+        return Ok(context.reply.null());
+    };
+    match expire_at_ms {
+        None => {}
+        Some(None) => {
+            if context.db_mut().expire_at_ms(key) != Some(None) {
+                context.db_mut().set_expire_at_ms(key, None);
+                context.changed(1);
+                context.log_as(&[&b"PERSIST"[..], key]);
+            }
+        }
+        Some(Some(at)) => super::generic::expire_at(context, key, at),
+    }
+    Ok(context.reply.bulk(&value))
+}
+
+fn reply_bulk_or_null(context: &mut Context<'_>, value: Option<Vec<u8>>) -> crate::resp::Reply {
+    match value {
+        Some(value) => context.reply.bulk(&value),
+        None => context.reply.null(),
+    }
+}
+
+fn strlen(context: &mut Context<'_>) -> Outcome {
+    let len = context.read_string(context.args[1])?.map_or(0, |string| string.len());
+    Ok(context.reply.count(len))
+}
+
+fn append(context: &mut Context<'_>) -> Outcome {
+    let (key, tail) = (context.args[1], context.args[2]);
+    let len = context.read_string(key)?.map_or(0, |string| string.len());
+    check_len(context, len.saturating_add(tail.len()))?;
+    let len = edit(context, key, |bytes| {
+        bytes.extend_from_slice(tail);
+    })?;
+    context.changed(1);
+    Ok(context.reply.count(len))
+}
+
+/// Changes a string's bytes: in place where it is a large one of its own, by a copy where it is short. Returns the new
+/// length; the expiry stays.
+fn edit(
+    context: &mut Context<'_>,
+    key: &[u8],
+    change: impl FnOnce(&mut Vec<u8>),
+) -> Result<usize, CommandError> {
+    let former = context.read_string(key)?.map(|string| string.len());
+    let mut db = context.db_mut();
+    if let Some(crate::value::Object::String(string)) = db.object_mut(key) {
+        let bytes = string.bytes_mut();
+        change(bytes);
+        return Ok(bytes.len());
+    }
+    let mut bytes = Vec::with_capacity(former.unwrap_or(0));
+    if let Some(string) = db.get(key).and_then(|view| view.string()) {
+        string.write_to(&mut bytes);
+    }
+    change(&mut bytes);
+    // What was changed as bytes stays bytes, even where it spells a number: as in Redis.
+    db.set_bytes(key, bytes.as_slice(), Expiry::Keep);
+    Ok(bytes.len())
+}
+
+fn check_len(context: &Context<'_>, len: usize) -> Result<(), CommandError> {
+    let max = context.engine.config.proto_max_bulk_len;
+    if i64::try_from(len).unwrap_or(i64::MAX) > max { Err(CommandError::StringTooLong) } else { Ok(()) }
+}
+
+fn getrange(context: &mut Context<'_>) -> Outcome {
+    let (start, end) = (args::int(context.args[2])?, args::int(context.args[3])?);
+    let part = match context.read_string(context.args[1])? {
+        None => Vec::new(),
+        Some(string) => string.with(|bytes| match args::rank_range(start, end, bytes.len()) {
+            Some((first, count)) if !(start < 0 && end < 0 && start > end) => bytes[first..first + count].to_vec(),
+            _ => Vec::new(),
+        }),
+    };
+    Ok(context.reply.bulk(&part))
+}
+
+fn setrange(context: &mut Context<'_>) -> Outcome {
+    let (key, patch) = (context.args[1], context.args[3]);
+    let offset = args::int(context.args[2])?;
+    let offset = usize::try_from(offset).map_err(|_| CommandError::err("offset is out of range"))?;
+    let len = context.read_string(key)?.map_or(0, |string| string.len());
+    if patch.is_empty() {
+        return Ok(context.reply.count(len));
+    }
+    check_len(context, offset.saturating_add(patch.len()))?;
+    let len = edit(context, key, |bytes| {
+        let end = offset + patch.len();
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        bytes[offset..end].copy_from_slice(patch);
+    })?;
+    context.changed(1);
+    Ok(context.reply.count(len))
+}
+
+fn incr(context: &mut Context<'_>) -> Outcome {
+    add(context, 1)
+}
+
+fn decr(context: &mut Context<'_>) -> Outcome {
+    add(context, -1)
+}
+
+fn incrby(context: &mut Context<'_>) -> Outcome {
+    let increment = args::int(context.args[2])?;
+    add(context, increment)
+}
+
+fn decrby(context: &mut Context<'_>) -> Outcome {
+    let decrement = args::int(context.args[2])?;
+    let increment = decrement.checked_neg().ok_or(CommandError::err("decrement would overflow"))?;
+    add(context, increment)
+}
+
+fn add(context: &mut Context<'_>, increment: i64) -> Outcome {
+    let key = context.args[1];
+    let former = match context.read_string(key)? {
+        None => 0,
+        Some(string) => string.as_i64().ok_or(CommandError::NotInteger)?,
+    };
+    let sum = former.checked_add(increment).ok_or(CommandError::Overflow)?;
+    context.db_mut().set_int(key, sum, Expiry::Keep);
+    context.changed(1);
+    Ok(context.reply.int(sum))
+}
+
+fn incrbyfloat(context: &mut Context<'_>) -> Outcome {
+    let key = context.args[1];
+    let former = match context.read_string(key)? {
+        None => 0.0,
+        Some(string) => string.with(number::parse_f64).ok_or(CommandError::NotFloat)?,
+    };
+    let sum = former + args::float(context.args[2])?;
+    if !sum.is_finite() {
+        return Err(CommandError::NanOrInfinity);
+    }
+    let mut text = Vec::new();
+    number::write_f64_plain(&mut text, sum);
+    context.db_mut().set_string(key, &text, Expiry::Keep);
+    context.changed(1);
+    context.log_as(&[b"SET", key, &text, b"KEEPTTL"]);
+    Ok(context.reply.bulk(&text))
+}
+
+fn mget(context: &mut Context<'_>) -> Outcome {
+    let keys = &context.args[1..];
+    let reply = context.reply.array(keys.len());
+    for key in keys {
+        match context.engine.keyspace.db(context.session.db).get(key).and_then(|view| view.string()) {
+            Some(string) => string.with(|bytes| context.reply.bulk(bytes)),
+            None => context.reply.null(),
+        };
+    }
+    Ok(reply)
+}
+
+fn mset(context: &mut Context<'_>) -> Outcome {
+    check_pairs(context, "mset")?;
+    for pair in context.args[1..].chunks_exact(2) {
+        context.db_mut().set_string(pair[0], pair[1], Expiry::Clear);
+        context.changed(1);
+    }
+    Ok(context.reply.ok())
+}
+
+fn msetnx(context: &mut Context<'_>) -> Outcome {
+    check_pairs(context, "msetnx")?;
+    let args = context.args;
+    if args[1..].chunks_exact(2).any(|pair| context.db_mut().contains(pair[0])) {
+        return Ok(context.reply.int(0));
+    }
+    for pair in args[1..].chunks_exact(2) {
+        context.db_mut().set_string(pair[0], pair[1], Expiry::Clear);
+        context.changed(1);
+    }
+    Ok(context.reply.int(1))
+}
+
+fn check_pairs(context: &Context<'_>, name: &str) -> Result<(), CommandError> {
+    if context.args.len().is_multiple_of(2) { Err(CommandError::WrongArity(name.to_owned())) } else { Ok(()) }
+}
+
+/// Byte and mask of a bit offset.
+fn bit_position(context: &Context<'_>) -> Result<(usize, u8), CommandError> {
+    let invalid = || CommandError::err("bit offset is not an integer or out of range");
+    let offset = number::parse_u64(context.args[2]).ok_or_else(invalid)?;
+    let max = u64::try_from(context.engine.config.proto_max_bulk_len).unwrap_or(0);
+    if offset >> 3 >= max {
+        return Err(invalid());
+    }
+    Ok((usize::try_from(offset >> 3).map_err(|_| invalid())?, 0x80 >> (offset & 7)))
+}
+
+fn getbit(context: &mut Context<'_>) -> Outcome {
+    let (byte, mask) = bit_position(context)?;
+    let is_set = match context.read_string(context.args[1])? {
+        None => false,
+        Some(Element::Bytes(bytes)) => bytes.get(byte).is_some_and(|found| found & mask != 0),
+        Some(string) => string.with(|bytes| bytes.get(byte).is_some_and(|found| found & mask != 0)),
+    };
+    Ok(context.reply.int(i64::from(is_set)))
+}
+
+fn setbit(context: &mut Context<'_>) -> Outcome {
+    let (byte, mask) = bit_position(context)?;
+    let key = context.args[1];
+    let is_set = match context.args[3] {
+        b"0" => false,
+        b"1" => true,
+        _ => return Err(CommandError::err("bit is not an integer or out of range")),
+    };
+    let mut former = 0;
+    edit(context, key, |bytes| {
+        if bytes.len() <= byte {
+            bytes.resize(byte + 1, 0);
+        }
+        former = i64::from(bytes[byte] & mask != 0);
+        bytes[byte] = if is_set { bytes[byte] | mask } else { bytes[byte] & !mask };
+    })?;
+    context.changed(1);
+    Ok(context.reply.int(former))
+}

@@ -1,0 +1,73 @@
+//! MULTI, EXEC and WATCH.
+
+use crate::engine::session::Transaction;
+
+use super::spec::{
+    ALL_KEYS, ALLOW_BUSY, CAT_TRANSACTION, Command, FAST, LOADING, NO_KEYS, NOSCRIPT, SKIP_SLOWLOG, STALE, command,
+};
+use super::{CommandError, Context, Outcome, execute};
+
+const ALWAYS: u32 = NOSCRIPT | LOADING | STALE;
+
+pub const COMMANDS: &[Command] = &[
+    command("multi", 1, ALWAYS | FAST | ALLOW_BUSY, NO_KEYS, CAT_TRANSACTION, "1.2.0", multi),
+    command("exec", 1, ALWAYS | SKIP_SLOWLOG, NO_KEYS, CAT_TRANSACTION, "1.2.0", exec),
+    command("discard", 1, ALWAYS | FAST | ALLOW_BUSY, NO_KEYS, CAT_TRANSACTION, "2.0.0", discard),
+    command("watch", -2, ALWAYS | FAST | ALLOW_BUSY, ALL_KEYS, CAT_TRANSACTION, "2.2.0", watch),
+    command("unwatch", 1, ALWAYS | FAST | ALLOW_BUSY, NO_KEYS, CAT_TRANSACTION, "2.2.0", unwatch),
+];
+
+fn multi(context: &mut Context<'_>) -> Outcome {
+    if context.session.transaction.is_some() {
+        return Err(CommandError::NestedMulti);
+    }
+    context.session.transaction = Some(Transaction::default());
+    Ok(context.reply.ok())
+}
+
+fn discard(context: &mut Context<'_>) -> Outcome {
+    context.session.transaction.take().ok_or(CommandError::DiscardWithoutMulti)?;
+    context.engine.watches.unwatch(context.session.id);
+    Ok(context.reply.ok())
+}
+
+fn watch(context: &mut Context<'_>) -> Outcome {
+    if context.session.transaction.is_some() {
+        return Err(CommandError::WatchInsideMulti);
+    }
+    for key in &context.args[1..] {
+        context.engine.watches.watch(context.session.id, context.session.db, key);
+    }
+    Ok(context.reply.ok())
+}
+
+fn unwatch(context: &mut Context<'_>) -> Outcome {
+    context.engine.watches.unwatch(context.session.id);
+    Ok(context.reply.ok())
+}
+
+/// Runs the queue. All its effects are one unit of the log, as this command's own unit is open.
+fn exec(context: &mut Context<'_>) -> Outcome {
+    let Some(transaction) = context.session.transaction.take() else {
+        return Err(CommandError::ExecWithoutMulti);
+    };
+    let is_touched = context.engine.watches.is_touched(context.session.id);
+    context.engine.watches.unwatch(context.session.id);
+    if transaction.is_aborted {
+        return Err(CommandError::ExecAbort);
+    }
+    if is_touched {
+        return Ok(context.reply.null_array());
+    }
+    let reply = context.reply.array(transaction.queue.len());
+    for request in &transaction.queue {
+        let arguments: crate::resp::request::Arguments<'_> = request.iter().map(Vec::as_slice).collect();
+        // It was found when it was queued, and the table does not change.
+        let command = execute::find(&arguments)?;
+        let mut out = Vec::new();
+        execute::run(context.engine, context.session, command, &arguments, &mut out);
+        context.reply.raw(&out);
+        context.reply.set_protocol(context.session.protocol);
+    }
+    Ok(reply)
+}

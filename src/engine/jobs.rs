@@ -1,0 +1,55 @@
+//! Intents: what commands ask of the tasks around the engine.
+
+use std::rc::Rc;
+
+use super::Engine;
+
+/// Something to do after the command, by whoever may do I/O.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// Save a snapshot in the background.
+    BackgroundSave,
+    /// Rewrite the log in the background.
+    RewriteLog,
+    /// Turn the log on or off, as the configuration now says.
+    SwitchLog,
+    /// Close the connection of a client.
+    KillClient(u64),
+    Shutdown(Shutdown),
+}
+
+/// Work that a command's own reply waits for: it is done at once, while the command runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blocking {
+    Save,
+    ReloadFromRdb { save_first: bool },
+    ReloadFromLog,
+}
+
+/// Who does blocking work; set by the server, absent in tests of commands alone.
+#[derive(Clone, Default)]
+pub struct BlockingWork(Option<Rc<dyn Fn(&mut Engine, Blocking) -> Result<(), String>>>);
+
+impl BlockingWork {
+    pub fn new(work: impl Fn(&mut Engine, Blocking) -> Result<(), String> + 'static) -> Self {
+        Self(Some(Rc::new(work)))
+    }
+}
+
+/// Has the work done; the error is for the log and, where the contract says so, for the client.
+pub fn run_blocking(engine: &mut Engine, work: Blocking) -> Result<(), String> {
+    match engine.blocking_work.0.clone() {
+        Some(run) => run(engine, work),
+        None => Err("this engine has no disk".to_owned()),
+    }
+}
+
+/// How to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shutdown {
+    /// Save (`Some(true)`), don't (`Some(false)`), or save if there are save points.
+    pub save: Option<bool>,
+    pub force: bool,
+    /// A client that waits for the outcome, if it is refused.
+    pub client: Option<u64>,
+}

@@ -1,0 +1,76 @@
+//! What the server knows of one client.
+
+use crate::resp::Protocol;
+
+/// A client's state.
+#[derive(Debug)]
+pub struct Session {
+    pub id: u64,
+    /// Address and port, or the path of a Unix socket; empty for the log's replay.
+    pub address: String,
+    pub local_address: String,
+    pub db: usize,
+    pub protocol: Protocol,
+    pub is_authenticated: bool,
+    pub name: Vec<u8>,
+    pub library_name: Vec<u8>,
+    pub library_version: Vec<u8>,
+    /// The queue of MULTI.
+    pub transaction: Option<Transaction>,
+    pub created_ms: i64,
+    pub last_command_ms: i64,
+    pub last_command: &'static str,
+    /// The connection is to be closed once the reply has left.
+    pub is_closing: bool,
+    pub reply_mode: ReplyMode,
+    /// The client connected from this machine: loopback or a Unix socket.
+    pub is_local: bool,
+}
+
+/// CLIENT REPLY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// CLIENT REPLY SKIP has just run; it replies nothing itself.
+    SkipThis,
+    /// The next reply is swallowed.
+    SkipNext,
+}
+
+/// Commands between MULTI and EXEC.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    pub queue: Vec<Vec<Vec<u8>>>,
+    /// A command was refused while queueing, so EXEC will be.
+    pub is_aborted: bool,
+}
+
+impl Session {
+    pub fn new(id: u64, address: String, now_ms: i64) -> Self {
+        Self {
+            id,
+            address,
+            local_address: String::new(),
+            db: 0,
+            protocol: Protocol::Resp2,
+            is_authenticated: true,
+            name: Vec::new(),
+            library_name: Vec::new(),
+            library_version: Vec::new(),
+            transaction: None,
+            created_ms: now_ms,
+            last_command_ms: now_ms,
+            last_command: "NULL",
+            is_closing: false,
+            reply_mode: ReplyMode::On,
+            is_local: true,
+        }
+    }
+
+    /// The session that replays a log or loads a file.
+    pub fn replay() -> Self {
+        Self::new(0, String::new(), 0)
+    }
+}
