@@ -107,7 +107,7 @@ impl<'a> Context<'a> {
         let mut db = self.db_mut();
         let is_empty = match db.get(key) {
             Some(View::Object(Object::Stream(_) | Object::Module(_) | Object::String(_))) => false,
-            Some(View::Object(object)) => object.len() == 0,
+            Some(View::Object(object)) => object.is_empty(),
             _ => false,
         };
         is_empty && db.remove(key)

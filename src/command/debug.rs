@@ -197,7 +197,7 @@ fn sign_stream(signature: &mut Signature, stream: &crate::value::Stream) {
     use crate::value::stream::StreamId;
     for entry in stream.range(StreamId::MIN, StreamId::MAX) {
         signature.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
-        for (name, value) in entry.fields() {
+        for (name, value) in entry.fields {
             signature.mix_element(name);
             signature.mix_element(value);
         }

@@ -250,7 +250,8 @@ fn reply_bulk_or_null(context: &mut Context<'_>, value: Option<Vec<u8>>) -> crat
 }
 
 fn strlen(context: &mut Context<'_>) -> Outcome {
-    let len = context.read_string(context.args[1])?.map_or(0, |string| string.len());
+    let args = context.args;
+    let len = context.read_string(args[1])?.map_or(0, |string| string.len());
     Ok(context.reply.count(len))
 }
 
@@ -275,7 +276,7 @@ fn edit(
     let former = context.read_string(key)?.map(|string| string.len());
     let mut db = context.db_mut();
     if let Some(crate::value::Object::String(string)) = db.object_mut(key) {
-        let bytes = string.bytes_mut();
+        let bytes = string.make_mut();
         change(bytes);
         return Ok(bytes.len());
     }
@@ -295,8 +296,8 @@ fn check_len(context: &Context<'_>, len: usize) -> Result<(), CommandError> {
 }
 
 fn getrange(context: &mut Context<'_>) -> Outcome {
-    let (start, end) = (args::int(context.args[2])?, args::int(context.args[3])?);
-    let part = match context.read_string(context.args[1])? {
+    let (key, start, end) = (context.args[1], args::int(context.args[2])?, args::int(context.args[3])?);
+    let part = match context.read_string(key)? {
         None => Vec::new(),
         Some(string) => string.with(|bytes| match args::rank_range(start, end, bytes.len()) {
             Some((first, count)) if !(start < 0 && end < 0 && start > end) => bytes[first..first + count].to_vec(),
@@ -425,8 +426,9 @@ fn bit_position(context: &Context<'_>) -> Result<(usize, u8), CommandError> {
 }
 
 fn getbit(context: &mut Context<'_>) -> Outcome {
+    let args = context.args;
     let (byte, mask) = bit_position(context)?;
-    let is_set = match context.read_string(context.args[1])? {
+    let is_set = match context.read_string(args[1])? {
         None => false,
         Some(Element::Bytes(bytes)) => bytes.get(byte).is_some_and(|found| found & mask != 0),
         Some(string) => string.with(|bytes| bytes.get(byte).is_some_and(|found| found & mask != 0)),

@@ -152,7 +152,8 @@ impl SegmentTable {
                 continue;
             };
             if let Some(segment) = &page.segments[index & (FAN_OUT - 1)] {
-                for slot in slots_of(segment).filter(|slot| slot >> PAYLOAD_BITS >= tag) {
+                let first_tag = tag;
+                for slot in slots_of(segment).filter(|slot| slot >> PAYLOAD_BITS >= first_tag) {
                     let slot_tag = slot >> PAYLOAD_BITS;
                     if visited >= at_least && slot_tag > tag {
                         return Some((index as u64) << TAG_BITS | slot_tag); // a segment's index has 14 bits
@@ -333,7 +334,8 @@ fn shrink(segment: &mut Segment) {
     let mut slots = slots_of(segment);
     let Some(first) = slots.next() else { return };
     let mut smaller = empty_segment((count_of(segment) * 3 / 2).max(MIN_CAPACITY));
-    insert_at(&mut smaller, home(first >> PAYLOAD_BITS, capacity_of(&smaller)), first);
+    let at = home(first >> PAYLOAD_BITS, capacity_of(&smaller));
+    insert_at(&mut smaller, at, first);
     for slot in slots {
         let tag = slot >> PAYLOAD_BITS;
         let Err(at) = find_in(&smaller, tag, |_| false) else { return };

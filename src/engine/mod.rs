@@ -15,6 +15,7 @@ pub mod session;
 pub mod watch;
 
 use crate::keyspace::Keyspace;
+use crate::rdb;
 use crate::value::Limits;
 
 use clients::Clients;
@@ -23,7 +24,7 @@ use functions::Functions;
 use info::Stats;
 use jobs::{BlockingWork, Job};
 use journal::Journal;
-use params::Config;
+use params::{Config, RdbVersion};
 use persistence::Persistence;
 use watch::Watches;
 
@@ -72,6 +73,17 @@ impl Engine {
             jobs: Vec::new(),
             blocking_work: BlockingWork::default(),
             run_id,
+        }
+    }
+
+    /// The version of RDB to write, for data with or without field expiry.
+    pub fn rdb_version(&self, has_field_expiry: bool) -> rdb::Version {
+        match self.config.rdb_version {
+            RdbVersion::Auto => rdb::Version::needed(has_field_expiry),
+            RdbVersion::Rdb10 => rdb::Version::Rdb10,
+            RdbVersion::Rdb11 => rdb::Version::Rdb11,
+            RdbVersion::Rdb12 => rdb::Version::Rdb12,
+            RdbVersion::Valkey80 => rdb::Version::Valkey80,
         }
     }
 

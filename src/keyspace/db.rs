@@ -129,7 +129,9 @@ impl<'a> Db<'a> {
     /// Stores a string; one that spells a canonical integer is kept as one.
     pub fn set_string(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) {
         match number::parse_i64(bytes) {
-            Some(value) => drop(self.put(key, Content::Int(value), expiry)),
+            Some(value) => {
+                self.put(key, Content::Int(value), expiry);
+            }
             None => self.set_bytes(key, bytes, expiry),
         }
     }
@@ -139,7 +141,7 @@ impl<'a> Db<'a> {
         let content = if bytes.len() <= MAX_INLINE {
             Content::Bytes(bytes)
         } else {
-            Content::Object(Box::new(Object::String(StringValue::from_bytes(bytes.to_vec()))))
+            Content::Object(Box::new(Object::String(StringValue::raw(bytes.to_vec()))))
         };
         self.put(key, content, expiry);
     }
@@ -158,8 +160,10 @@ impl<'a> Db<'a> {
     pub fn insert(&mut self, key: &[u8], object: Object, expire_at_ms: Option<i64>) {
         let expiry = expire_at_ms.map_or(Expiry::Clear, Expiry::At);
         match object {
-            Object::String(StringValue::Int(value)) => self.put(key, Content::Int(value), expiry),
-            Object::String(StringValue::Bytes(bytes)) => self.set_string(key, &bytes, expiry),
+            Object::String(StringValue::Int(value)) => {
+                self.put(key, Content::Int(value), expiry);
+            }
+            Object::String(StringValue::Bytes(bytes)) => self.set_bytes(key, &bytes, expiry),
             object => {
                 self.note(&object);
                 self.put(key, Content::Object(Box::new(object)), expiry);

@@ -5,6 +5,7 @@
 //! when the original does: that is what snapshots rest on. When a collection turns from small to large is decided by
 //! [`Limits`], with Redis's numbers; it never turns back by itself, but for a list that shrinks to one short node.
 
+pub mod footprint;
 pub mod hash;
 pub mod list;
 pub mod module;

@@ -127,7 +127,7 @@ pub(super) fn pexpiretime(context: &mut Context<'_>) -> Outcome {
 
 /// Replies with -2 for no key, -1 for no expiry.
 fn tell(context: &mut Context<'_>, unit: impl FnOnce(i64) -> i64) -> Outcome {
-    let value = match context.db_mut().expire_at_ms(context.args[1]) {
+    let value = match context.engine.keyspace.db(context.session.db).expire_at_ms(context.args[1]) {
         None => -2,
         Some(None) => -1,
         Some(Some(at)) => unit(at),

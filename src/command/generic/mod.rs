@@ -70,7 +70,7 @@ fn touch(context: &mut Context<'_>) -> Outcome {
 }
 
 fn type_of(context: &mut Context<'_>) -> Outcome {
-    let name = match context.db_mut().into_value(context.args[1]) {
+    let name = match context.engine.keyspace.db(context.session.db).into_value(context.args[1]) {
         None => "none".to_owned(),
         Some(crate::keyspace::View::Object(crate::value::Object::Module(module))) => module.name(),
         Some(view) => view.type_name().to_owned(),

@@ -1,6 +1,8 @@
 //! OBJECT: how a key is kept.
 
 use super::super::spec::{CAT_KEYSPACE, Command, LOADING, Keys, NO_KEYS, READONLY, STALE, command};
+use crate::engine::params::EvictionPolicy;
+
 use super::super::{CommandError, Context, Outcome};
 
 const KEY: Keys = Keys::Range { first: 2, last: 2, step: 1 };
@@ -14,27 +16,32 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
 ];
 
 fn encoding(context: &mut Context<'_>) -> Outcome {
-    match context.db_mut().into_value(context.args[2]).map(|view| view.encoding()) {
+    match context.engine.keyspace.db(context.session.db).into_value(context.args[2]).map(|view| view.encoding()) {
         Some(encoding) => Ok(context.reply.bulk(encoding.as_bytes())),
         None => Ok(context.reply.null()),
     }
 }
 
+/// Whether the access bits are a frequency, as an LFU policy has it, and not a time.
+fn tracks_frequency(context: &Context<'_>) -> bool {
+    matches!(context.engine.config.maxmemory_policy, EvictionPolicy::VolatileLfu | EvictionPolicy::AllkeysLfu)
+}
+
 /// Values are never shared between keys here.
 fn refcount(context: &mut Context<'_>) -> Outcome {
-    let exists = context.db_mut().contains(context.args[2]);
+    let exists = context.engine.keyspace.db(context.session.db).contains(context.args[2]);
     Ok(if exists { context.reply.int(1) } else { context.reply.null() })
 }
 
 fn idletime(context: &mut Context<'_>) -> Outcome {
-    if context.engine.config.maxmemory_policy.is_lfu() {
+    if tracks_frequency(context) {
         return Err(CommandError::err(
             "An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
              policies at runtime LRU and LFU data will take some time to adjust.",
         ));
     }
     let now = context.engine.access_clock();
-    let access = context.db_mut().entry(context.args[2]).map(|entry| entry.access);
+    let access = context.engine.keyspace.db(context.session.db).entry(context.args[2]).map(|entry| entry.access);
     Ok(match access {
         Some(access) => context.reply.int(i64::from(now.wrapping_sub(access) & 0x00FF_FFFF)),
         None => context.reply.null(),
@@ -42,13 +49,13 @@ fn idletime(context: &mut Context<'_>) -> Outcome {
 }
 
 fn freq(context: &mut Context<'_>) -> Outcome {
-    if !context.engine.config.maxmemory_policy.is_lfu() {
+    if !tracks_frequency(context) {
         return Err(CommandError::err(
             "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
              between policies at runtime LRU and LFU data will take some time to adjust.",
         ));
     }
-    let access = context.db_mut().entry(context.args[2]).map(|entry| entry.access);
+    let access = context.engine.keyspace.db(context.session.db).entry(context.args[2]).map(|entry| entry.access);
     Ok(match access {
         Some(access) => context.reply.int(i64::from(access & 0xFF)),
         None => context.reply.null(),

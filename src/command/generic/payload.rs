@@ -11,7 +11,9 @@ pub(super) fn dump(context: &mut Context<'_>) -> Outcome {
         return Ok(context.reply.null());
     };
     let object = view.to_object();
-    let payload = rdb::dump::encode(&object).map_err(|error| CommandError::err(error))?;
+    let has_field_expiry = matches!(&object, crate::value::Object::Hash(hash) if hash.has_field_expiry());
+    let version = context.engine.rdb_version(has_field_expiry);
+    let payload = rdb::dump::encode(&object, version).map_err(CommandError::err)?;
     Ok(context.reply.bulk(&payload))
 }
 
@@ -66,10 +68,12 @@ pub(super) fn restore(context: &mut Context<'_>) -> Outcome {
     if ttl < 0 {
         return Err(CommandError::InvalidTtl);
     }
-    let object = rdb::dump::decode(payload, &context.limits()).map_err(|error| match error {
-        rdb::dump::PayloadError::VersionOrChecksum => CommandError::PayloadVersion,
-        rdb::dump::PayloadError::BadData(_) => CommandError::BadPayload,
-    })?;
+    let object = rdb::dump::decode(payload, &context.limits())
+        .map_err(|error| match error.cause() {
+            rdb::Cause::Checksum { .. } | rdb::Cause::PayloadVersion { .. } => CommandError::PayloadVersion,
+            _ => CommandError::BadPayload,
+        })?
+        .ok_or(CommandError::BadPayload)?;
     let replaced = context.remove(key);
     let base = if options.absolute { 0 } else { context.now_ms() };
     let expire_at_ms = (ttl > 0).then(|| ttl.saturating_add(base));
