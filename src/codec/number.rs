@@ -110,7 +110,9 @@ pub fn write_f64_g17(out: &mut Vec<u8>, value: f64) {
     let scientific = format!("{value:.16e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    let trim = |text: &str| if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() };
+    let trim = |text: &str| {
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
+    };
     if (-4..17).contains(&exponent) {
         let decimals = usize::try_from(16 - exponent).unwrap_or(0);
         out.extend_from_slice(trim(&format!("{value:.decimals$}")).as_bytes());

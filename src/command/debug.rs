@@ -34,13 +34,17 @@ fn debug(context: &mut Context<'_>) -> Outcome {
         // Switches of the test suites of Redis that have nothing to switch here.
         b"set-active-expire" | b"quicklist-packed-threshold" | b"set-disable-deny-scripts" => Ok(context.reply.ok()),
         b"change-repl-id" | b"jmap" | b"log" => Ok(context.reply.ok()),
-        b"help" => Ok(super::connection::help(context, "DEBUG", &[
-            ("DIGEST", "Output a hex signature representing the current DB content."),
-            ("DIGEST-VALUE <key> [<key> ...]", "Output a hex signature of the values of all the specified keys."),
-            ("LOADAOF", "Flush the AOF buffers on disk and reload the AOF in memory."),
-            ("OBJECT <key>", "Show low level info about `key` and associated value."),
-            ("RELOAD [NOSAVE]", "Save the RDB on disk and reload it back to memory."),
-        ])),
+        b"help" => Ok(super::connection::help(
+            context,
+            "DEBUG",
+            &[
+                ("DIGEST", "Output a hex signature representing the current DB content."),
+                ("DIGEST-VALUE <key> [<key> ...]", "Output a hex signature of the values of all the specified keys."),
+                ("LOADAOF", "Flush the AOF buffers on disk and reload the AOF in memory."),
+                ("OBJECT <key>", "Show low level info about `key` and associated value."),
+                ("RELOAD [NOSAVE]", "Save the RDB on disk and reload it back to memory."),
+            ],
+        )),
         _ => Err(CommandError::UnknownSubcommand {
             command: "DEBUG".to_owned(),
             subcommand: args::printable(context.args[1]),

@@ -4,9 +4,7 @@ use crate::codec::glob;
 use crate::engine::functions::Library;
 
 use super::args::{self, is};
-use super::spec::{
-    CAT_SCRIPTING, Command, DENYOOM, LOADING, NO_KEYS, NOSCRIPT, STALE, WRITE, command, container,
-};
+use super::spec::{CAT_SCRIPTING, Command, DENYOOM, LOADING, NO_KEYS, NOSCRIPT, STALE, WRITE, command, container};
 use super::{CommandError, Context, Outcome};
 
 pub const COMMANDS: &[Command] = &[container("function", CAT_SCRIPTING, "7.0.0", SUBCOMMANDS)];
@@ -105,10 +103,17 @@ fn flush(context: &mut Context<'_>) -> Outcome {
 }
 
 fn help(context: &mut Context<'_>) -> Outcome {
-    Ok(super::connection::help(context, "FUNCTION", &[
-        ("LOAD [REPLACE] <FUNCTION CODE>", "Keep a library with the given code; calling its functions is not built yet."),
-        ("DELETE <LIBRARY NAME>", "Delete the given library."),
-        ("LIST [LIBRARYNAME PATTERN] [WITHCODE]", "Return general information on all the libraries."),
-        ("FLUSH [ASYNC|SYNC]", "Delete all the libraries."),
-    ]))
+    Ok(super::connection::help(
+        context,
+        "FUNCTION",
+        &[
+            (
+                "LOAD [REPLACE] <FUNCTION CODE>",
+                "Keep a library with the given code; calling its functions is not built yet.",
+            ),
+            ("DELETE <LIBRARY NAME>", "Delete the given library."),
+            ("LIST [LIBRARYNAME PATTERN] [WITHCODE]", "Return general information on all the libraries."),
+            ("FLUSH [ASYNC|SYNC]", "Delete all the libraries."),
+        ],
+    ))
 }

@@ -19,7 +19,15 @@ pub const COMMANDS: &[Command] = &[
     command("bgsave", -1, SAVING, NO_KEYS, CAT_ADMIN, "1.0.0", bgsave),
     command("bgrewriteaof", 1, SAVING, NO_KEYS, CAT_ADMIN, "1.0.0", bgrewriteaof),
     command("lastsave", 1, LOADING | STALE | FAST, NO_KEYS, CAT_ADMIN | CAT_DANGEROUS, "1.0.0", lastsave),
-    command("shutdown", -1, ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY, NO_KEYS, CAT_ADMIN, "1.0.0", shutdown),
+    command(
+        "shutdown",
+        -1,
+        ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
+        NO_KEYS,
+        CAT_ADMIN,
+        "1.0.0",
+        shutdown,
+    ),
 ];
 
 fn save(context: &mut Context<'_>) -> Outcome {

@@ -24,9 +24,16 @@ pub struct Command {
 pub enum Keys {
     None,
     /// From `first` to `last` (negative: from the end) in steps of `step`.
-    Range { first: usize, last: i32, step: usize },
+    Range {
+        first: usize,
+        last: i32,
+        step: usize,
+    },
     /// The argument at `count_at` says how many keys follow it; `also` is one more key in front, if not 0.
-    Counted { count_at: usize, also: usize },
+    Counted {
+        count_at: usize,
+        also: usize,
+    },
     /// As the function says: the argument positions of the keys.
     Found(fn(&[&[u8]]) -> Vec<usize>),
 }
@@ -161,7 +168,8 @@ impl Command {
         match self.keys {
             Keys::None => smallvec::SmallVec::new(),
             Keys::Range { first, last, step } => {
-                let behind = if last < 0 { end.saturating_sub(last.unsigned_abs() as usize - 1) } else { last as usize + 1 };
+                let behind =
+                    if last < 0 { end.saturating_sub(last.unsigned_abs() as usize - 1) } else { last as usize + 1 };
                 (first..behind.min(end)).step_by(step).collect()
             }
             Keys::Counted { count_at, also } => {

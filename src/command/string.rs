@@ -5,9 +5,7 @@ use crate::keyspace::Expiry;
 use crate::value::Element;
 
 use super::args::{self, is};
-use super::spec::{
-    ALL_KEYS, CAT_BITMAP, CAT_STRING, Command, DENYOOM, FAST, Keys, ONE_KEY, READONLY, WRITE, command,
-};
+use super::spec::{ALL_KEYS, CAT_BITMAP, CAT_STRING, Command, DENYOOM, FAST, Keys, ONE_KEY, READONLY, WRITE, command};
 use super::{CommandError, Context, Outcome};
 
 pub const COMMANDS: &[Command] = &[
@@ -268,11 +266,7 @@ fn append(context: &mut Context<'_>) -> Outcome {
 
 /// Changes a string's bytes: in place where it is a large one of its own, by a copy where it is short. Returns the new
 /// length; the expiry stays.
-fn edit(
-    context: &mut Context<'_>,
-    key: &[u8],
-    change: impl FnOnce(&mut Vec<u8>),
-) -> Result<usize, CommandError> {
+fn edit(context: &mut Context<'_>, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Result<usize, CommandError> {
     let former = context.read_string(key)?.map(|string| string.len());
     let mut db = context.db_mut();
     if let Some(crate::value::Object::String(string)) = db.object_mut(key) {

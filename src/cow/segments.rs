@@ -373,7 +373,10 @@ mod tests {
             let place = Place::of(hash);
             let growing = (step / 10_000) % 2 == 0;
             if random.u8(..10) < if growing { 7 } else { 2 } {
-                assert_eq!(table.insert(place, key, |found| found == key), model.insert((place.page, place.slot, key), key));
+                assert_eq!(
+                    table.insert(place, key, |found| found == key),
+                    model.insert((place.page, place.slot, key), key)
+                );
             } else {
                 assert_eq!(table.remove(place, |found| found == key), model.remove(&(place.page, place.slot, key)));
             }

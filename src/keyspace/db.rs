@@ -262,7 +262,9 @@ impl<'a> Db<'a> {
     /// Visits keys from a position of the hash order on, at least `at_least` of them; returns the position to go on
     /// from. A key that stays in the database during a whole round is visited in it.
     pub fn visit_from(&self, position: u64, at_least: usize, visit: &mut dyn FnMut(SnapshotEntry<'_>)) -> Option<u64> {
-        self.table.slots.visit_from(position, at_least, &mut |payload| visit(SnapshotEntry::of(Entry::from_payload(payload))))
+        self.table
+            .slots
+            .visit_from(position, at_least, &mut |payload| visit(SnapshotEntry::of(Entry::from_payload(payload))))
     }
 
     /// Visits all keys.

@@ -34,7 +34,11 @@ pub struct Keyspace {
 impl Keyspace {
     /// `count` empty databases.
     pub fn new(count: usize) -> Self {
-        Self { dbs: (0..count).map(|_| db::Table::default()).collect(), epochs: Epochs::default(), hasher: RandomState::new() }
+        Self {
+            dbs: (0..count).map(|_| db::Table::default()).collect(),
+            epochs: Epochs::default(),
+            hasher: RandomState::new(),
+        }
     }
 
     pub fn db_count(&self) -> usize {

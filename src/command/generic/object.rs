@@ -1,6 +1,6 @@
 //! OBJECT: how a key is kept.
 
-use super::super::spec::{CAT_KEYSPACE, Command, LOADING, Keys, NO_KEYS, READONLY, STALE, command};
+use super::super::spec::{CAT_KEYSPACE, Command, Keys, LOADING, NO_KEYS, READONLY, STALE, command};
 use crate::engine::params::EvictionPolicy;
 
 use super::super::{CommandError, Context, Outcome};
@@ -63,10 +63,23 @@ fn freq(context: &mut Context<'_>) -> Outcome {
 }
 
 fn help(context: &mut Context<'_>) -> Outcome {
-    Ok(super::super::connection::help(context, "OBJECT", &[
-        ("ENCODING <key>", "Return the kind of internal representation used in order to store the value associated with a <key>."),
-        ("FREQ <key>", "Return the access frequency index of the <key>. The returned integer is proportional to the logarithm of the recent access frequency of the key."),
-        ("IDLETIME <key>", "Return the idle time of the <key>, that is the approximated number of seconds elapsed since the last access to the key."),
-        ("REFCOUNT <key>", "Return the number of references of the value associated with the specified <key>."),
-    ]))
+    Ok(super::super::connection::help(
+        context,
+        "OBJECT",
+        &[
+            (
+                "ENCODING <key>",
+                "Return the kind of internal representation used in order to store the value associated with a <key>.",
+            ),
+            (
+                "FREQ <key>",
+                "Return the access frequency index of the <key>. The returned integer is proportional to the logarithm of the recent access frequency of the key.",
+            ),
+            (
+                "IDLETIME <key>",
+                "Return the idle time of the <key>, that is the approximated number of seconds elapsed since the last access to the key.",
+            ),
+            ("REFCOUNT <key>", "Return the number of references of the value associated with the specified <key>."),
+        ],
+    ))
 }

@@ -47,8 +47,9 @@ impl RestoreOptions {
                 }
                 [value, tail @ ..] if is(option, "FREQ") && options.access.is_none() => {
                     let frequency = u8::try_from(args::int(value)?);
-                    options.access =
-                        Some(frequency.map_err(|_| CommandError::err("Invalid FREQ value, must be >= 0 and <= 255"))?.into());
+                    options.access = Some(
+                        frequency.map_err(|_| CommandError::err("Invalid FREQ value, must be >= 0 and <= 255"))?.into(),
+                    );
                     tail
                 }
                 _ => return Err(CommandError::Syntax),
@@ -70,7 +71,7 @@ pub(super) fn restore(context: &mut Context<'_>) -> Outcome {
     }
     let object = rdb::dump::decode(payload, &context.limits())
         .map_err(|error| match error.cause() {
-            rdb::Cause::Checksum { .. } | rdb::Cause::PayloadVersion { .. } => CommandError::PayloadVersion,
+            rdb::Cause::Checksum { .. } | rdb::Cause::NewerVersion(_) => CommandError::PayloadVersion,
             _ => CommandError::BadPayload,
         })?
         .ok_or(CommandError::BadPayload)?;

@@ -21,7 +21,8 @@ impl<'a> ScanOptions<'a> {
         while let [option, tail @ ..] = rest {
             rest = match tail {
                 [value, tail @ ..] if is(option, "COUNT") => {
-                    parsed.count = usize::try_from(args::int(value)?).ok().filter(|&n| n > 0).ok_or(CommandError::Syntax)?;
+                    parsed.count =
+                        usize::try_from(args::int(value)?).ok().filter(|&n| n > 0).ok_or(CommandError::Syntax)?;
                     tail
                 }
                 [value, tail @ ..] if is(option, "MATCH") => {
@@ -98,9 +99,13 @@ pub(super) fn randomkey(context: &mut Context<'_>) -> Outcome {
     let now = context.now_ms();
     // Where nearly all keys are expired, a hundred tries find a living one or give up, as in Redis.
     for _ in 0..100 {
-        let Some(entry) = context.engine.keyspace.db(context.session.db).random(&mut context.engine.random).map(|entry| {
-            (entry.key.to_vec(), entry.expire_at_ms)
-        }) else {
+        let Some(entry) = context
+            .engine
+            .keyspace
+            .db(context.session.db)
+            .random(&mut context.engine.random)
+            .map(|entry| (entry.key.to_vec(), entry.expire_at_ms))
+        else {
             return Ok(context.reply.null());
         };
         if entry.1.is_none_or(|at| at > now) {
