@@ -19,7 +19,7 @@ impl<R: Read> Reader<R> {
     /// As [`Scanner::resume`]: goes on at the file offset `offset` with the bytes `unread` and then the reader; `end` is
     /// the length of the file.
     pub fn resume(reader: R, unread: Vec<u8>, offset: u64, end: Option<u64>) -> Self {
-        Self { scanner: Scanner::resume(reader, unread, offset, end), units: Units::new(offset), place: Place::Alone }
+        Self { scanner: Scanner::resume(reader, unread, offset, end), units: Units::new(offset) }
     }
 
     /// The next item; `None` where the file ends behind a whole unit.
