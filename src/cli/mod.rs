@@ -2,11 +2,14 @@
 //!
 //! [`exit`] holds the exit codes, [`json`] the lossless JSON of byte strings and doubles, [`escape`] what may be shown
 //! on a terminal, [`progress`] the bar on stderr, [`utc`] times as people read them, [`input`] the finding and opening of
-//! files.
+//! files, [`locate`] the same for logs, [`lock`] that nobody else has a log, [`in_place`] changing it with the old one kept.
 
 pub mod escape;
 pub mod exit;
+pub mod in_place;
 pub mod input;
 pub mod json;
+pub mod locate;
+pub mod lock;
 pub mod progress;
 pub mod utc;

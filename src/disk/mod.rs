@@ -51,6 +51,8 @@ pub struct Metadata {
     /// Bytes.
     pub len: u64,
     pub modified: SystemTime,
+    /// Device and inode: two names with equal ones are the same file.
+    pub identity: (u64, u64),
 }
 
 impl Metadata {

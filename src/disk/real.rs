@@ -66,7 +66,8 @@ impl Disk for RealDisk {
             kind if kind.is_dir() => EntryKind::Directory,
             _ => EntryKind::Other,
         };
-        Ok(Metadata { kind, len: metadata.len(), modified: metadata.modified()? })
+        let identity = (metadata.dev(), metadata.ino());
+        Ok(Metadata { kind, len: metadata.len(), modified: metadata.modified()?, identity })
     }
 
     fn copy_permissions(&self, from: &Path, to: &Path) -> io::Result<()> {
