@@ -383,7 +383,7 @@ fn time_of(expire: Element<'_>) -> Option<i64> {
 
 /// Fields come in pairs or triples, none twice.
 fn check_fields(pack: &Listpack, width: usize) -> Result<(), PackedError> {
-    if pack.len() % width != 0 {
+    if !pack.len().is_multiple_of(width) {
         return Err(PackedError::new(pack.end(), "a hash field without its value"));
     }
     let mut fields = HashSet::new();

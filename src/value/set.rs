@@ -296,7 +296,9 @@ mod tests {
         let limits = Limits::default();
         let numbers = |count: i64| {
             let mut set = Set::new();
-            (0..count).for_each(|value| drop(set.insert(value.to_string().as_bytes(), &limits).then_some(())));
+            for value in 0..count {
+                set.insert(value.to_string().as_bytes(), &limits);
+            }
             set
         };
         assert_eq!((numbers(512).encoding(), numbers(513).encoding()), ("intset", "hashtable"));
@@ -319,7 +321,9 @@ mod tests {
         let twice: Listpack = [&b"1"[..], b"a", b"1"].into_iter().collect();
         assert!(Set::from_listpack(twice, &limits).is_err());
         let mut integers = Intset::new();
-        (0..600).for_each(|value| drop(integers.insert(value).then_some(())));
+        for value in 0..600 {
+            integers.insert(value);
+        }
         let set = Set::from_intset(integers, &limits);
         assert_eq!((set.encoding(), set.len()), ("hashtable", 600));
     }
