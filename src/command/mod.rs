@@ -20,6 +20,7 @@ mod debug;
 mod functions;
 mod generic;
 mod persistence;
+mod stream;
 mod string;
 mod transaction;
 

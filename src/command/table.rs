@@ -7,6 +7,7 @@ use super::Command;
 /// The groups, in the order of the documentation.
 const GROUPS: &[&[Command]] = &[
     super::string::COMMANDS,
+    super::stream::COMMANDS,
     super::generic::COMMANDS,
     super::connection::COMMANDS,
     super::transaction::COMMANDS,

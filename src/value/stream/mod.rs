@@ -120,7 +120,7 @@ impl Stream {
 
     /// The id of the first entry, [`StreamId::MIN`] without entries.
     pub fn first_id(&self) -> StreamId {
-        self.range(StreamId::MIN, StreamId::MAX).next().map_or(StreamId::MIN, |entry| entry.id)
+        self.nodes.first().and_then(|(_, node)| node.first_live_id()).unwrap_or(StreamId::MIN)
     }
 
     /// The id of the last entry, [`StreamId::MIN`] without entries.
@@ -180,7 +180,7 @@ impl Stream {
             return false;
         };
         // Looking first keeps a shared node shared where there is nothing to delete.
-        if node.range(id, id).next().is_none() {
+        if !node.contains(id) {
             return false;
         }
         self.edit(master, |node| node.delete(id));
@@ -198,6 +198,10 @@ impl Stream {
     /// The entry of that id.
     pub fn get(&self, id: StreamId) -> Option<Entry<'_>> {
         self.range(id, id).next()
+    }
+
+    pub fn contains(&self, id: StreamId) -> bool {
+        self.nodes.floor(id).is_some_and(|(_, node)| node.contains(id))
     }
 
     /// Removes the oldest entries and says how many; see [`Trim`].

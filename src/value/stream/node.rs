@@ -140,19 +140,21 @@ impl Node {
 
     /// Marks the entry as deleted; false if there is none of that id, or none that lives.
     pub fn delete(&mut self, id: StreamId) -> bool {
-        let mut at = self.entries;
-        while let Some(place) = self.place_at(at) {
-            if place.id == id && !place.is_deleted() {
-                self.mark_deleted(place);
-                self.write_counts();
-                return true;
-            }
-            if place.id >= id {
-                return false;
-            }
-            at = self.behind(place);
-        }
-        false
+        let Some(place) = self.find(id) else {
+            return false;
+        };
+        self.mark_deleted(place);
+        self.write_counts();
+        true
+    }
+
+    /// Whether the entry is here and lives.
+    pub fn contains(&self, id: StreamId) -> bool {
+        self.find(id).is_some()
+    }
+
+    pub fn first_live_id(&self) -> Option<StreamId> {
+        self.places().find(|place| !place.is_deleted()).map(|place| place.id)
     }
 
     /// Deletes living entries from the front while `go_on(id, how many are deleted already)`; returns how many.
@@ -207,6 +209,15 @@ impl Node {
         let second = self.pack.next(first).expect("a node has a head");
         replace_int(&mut self.pack, second, count(self.deleted));
         self.entries = self.entries + self.pack.byte_len() - before;
+    }
+
+    /// All entries, deleted ones too.
+    fn places(&self) -> impl Iterator<Item = Place> {
+        std::iter::successors(self.place_at(self.entries), |place| self.place_at(self.behind(*place)))
+    }
+
+    fn find(&self, id: StreamId) -> Option<Place> {
+        self.places().take_while(|place| place.id <= id).find(|place| place.id == id && !place.is_deleted())
     }
 
     fn place_at(&self, at: usize) -> Option<Place> {

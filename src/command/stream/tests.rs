@@ -1,0 +1,1 @@
+//! Streams through the one path of commands.
