@@ -1,4 +1,10 @@
-//! The one crate of integration tests; each module says what belongs in it.
+//! The one crate of integration tests; each module says what belongs in it. Lengths of the long ones come from the
+//! environment: such a module names its variable at its head, and its tests print the count that they reached.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)] // tests may end by panicking
+
+/// The rules of the house: import directions, lengths, where files, clock, tokio and `unsafe` may appear.
+mod house;
 
 /// The tools as their users meet them: the binaries, run on files.
 mod tools {
