@@ -8,7 +8,8 @@ use std::path::Path;
 
 use super::{Fault, Item, Log, LogError, LogFile, Place, Reader, Verdict, judge};
 use crate::disk::{Disk, File, Mode};
-use crate::rdb::{self, Cause, Checksum, Discard, Event, Header, KeyHeader};
+use crate::rdb::{self, Cause, Checksum, Event, Header, KeyHeader};
+use crate::value::Limits;
 
 /// Sees what passes by, for statistics and progress.
 pub trait Observer {
@@ -176,6 +177,7 @@ pub fn pass_rdb<R: Read>(
     observe: &mut dyn FnMut(&Event),
 ) -> Result<(RdbPart, R, Vec<u8>), rdb::Error> {
     let mut reader = rdb::Reader::new(source, rdb::Options { verify: depth == RdbDepth::Values })?;
+    let limits = Limits::default();
     let (mut keys, mut functions) = (0, 0);
     let checksum = loop {
         let event = reader.next()?;
@@ -184,7 +186,8 @@ pub fn pass_rdb<R: Read>(
             Event::Key(KeyHeader { .. }) => {
                 keys += 1;
                 match depth {
-                    RdbDepth::Values => reader.value(&mut Discard)?,
+                    // As a start does, which notices more than a stream of elements can.
+                    RdbDepth::Values => drop(reader.object(&limits)?),
                     RdbDepth::Skip => reader.skip()?,
                 }
             }

@@ -1,2 +1,70 @@
-//! The server's door.
-fn main() {}
+//! `aoftool`: look into append-only logs, and mend them. One file per verb.
+
+mod check;
+mod dump;
+mod info;
+mod report;
+mod selection;
+mod strip_command;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use ironkeep::cli::exit::{self, Exit};
+use ironkeep::cli::locate::{self, Located};
+use ironkeep::disk::{Disk, RealDisk};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Look into append-only logs of any version of Redis and Valkey, and mend them.
+///
+/// Exit codes: 0 fine or done as asked, 1 findings or no match, 2 usage, 3 could not read or write, 4 unsupported
+/// version or feature, 5 refused for safety.
+#[derive(Parser)]
+#[command(name = "aoftool", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Info(info::Arguments),
+    Check(check::Arguments),
+    Dump(dump::Arguments),
+    StripCommand(strip_command::Arguments),
+}
+
+/// Which log a verb reads.
+#[derive(clap::Args)]
+pub struct Place {
+    /// A log file, a manifest, a folder that holds either, or `-` for standard input. Without it, the log of --dir, of
+    /// IRONKEEP_DIR, or of the current folder is found.
+    path: Option<PathBuf>,
+    /// The data folder to look in when no path is given.
+    #[arg(long, value_name = "DIR", conflicts_with = "path")]
+    dir: Option<PathBuf>,
+}
+
+impl Place {
+    fn locate(&self, disk: &Arc<dyn Disk>) -> anyhow::Result<Located> {
+        locate::locate(disk, locate::Request { path: self.path.as_deref(), dir: self.dir.as_deref() })
+    }
+}
+
+fn main() -> ExitCode {
+    exit::run(run)
+}
+
+fn run() -> anyhow::Result<Exit> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    match CommandLine::parse().verb {
+        Verb::Info(arguments) => info::run(&disk, &arguments),
+        Verb::Check(arguments) => check::run(&disk, &arguments),
+        Verb::Dump(arguments) => dump::run(&disk, &arguments),
+        Verb::StripCommand(arguments) => strip_command::run(&disk, &arguments),
+    }
+}

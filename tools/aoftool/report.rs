@@ -1,0 +1,116 @@
+//! What several verbs say of a file and of how it ends.
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use ironkeep::aof::{FileReport, Item, LogFile, RdbPart, Role, Verdict};
+use ironkeep::cli::escape::Escaped;
+use ironkeep::cli::json::Object;
+use ironkeep::command::execute;
+use ironkeep::command::spec::WRITE;
+
+/// The name of a file without its folder, fit for a terminal.
+pub fn name(file: &LogFile) -> String {
+    Escaped(file.name().as_bytes()).to_string()
+}
+
+/// What servers' check tools call the part.
+pub fn role(file: &LogFile) -> &'static str {
+    match file.role {
+        Role::Single => "AOF",
+        Role::Base => "BASE AOF",
+        Role::Increment => "INCR AOF",
+    }
+}
+
+/// The part in machine-readable reports.
+pub fn role_word(file: &LogFile) -> &'static str {
+    match file.role {
+        Role::Single => "single",
+        Role::Base => "base",
+        Role::Increment => "increment",
+    }
+}
+
+/// What the file begins with.
+pub fn format_word(file: &LogFile) -> &'static str {
+    if file.has_rdb { "rdb" } else { "resp" }
+}
+
+/// The RDB in front of a file in a few words.
+pub fn rdb_words(rdb: &RdbPart) -> String {
+    format!("{} with {}", rdb.header, plural(rdb.keys, "key"))
+}
+
+/// `1 key`, `2 keys`.
+pub fn plural(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// The verdict in one word.
+pub fn verdict_word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Clean => "clean",
+        Verdict::Torn { .. } => "torn",
+        Verdict::Damaged { .. } => "damaged",
+        Verdict::Unsupported { .. } => "unsupported",
+    }
+}
+
+/// Adds what is known of a file to its JSON object.
+pub fn write_file(object: &mut Object<'_>, file: &LogFile, report: &FileReport) {
+    object.bytes("file", file.name().as_bytes());
+    object.str("role", role_word(file)).str("format", format_word(file)).u64("bytes", file.len);
+    if let Some(entry) = &file.entry {
+        object.i64("seq", entry.seq);
+    }
+    if let Some(rdb) = &report.rdb {
+        let mut inner = Object::open(object.member(b"rdb"));
+        inner.str("version", &rdb.header.to_string()).u64("bytes", rdb.len).u64("keys", rdb.keys);
+        inner.u64("functions", rdb.functions);
+        inner.close();
+    }
+    object.u64("records", report.records).u64("transactions", report.transactions);
+    object.u64("annotations", report.annotations);
+    if let Some((first, last)) = report.times {
+        object.i64("first_time", first).i64("last_time", last);
+    }
+    object.u64("good_bytes", report.whole_until);
+    write_verdict(object, &report.verdict);
+}
+
+/// Adds how a file ends.
+pub fn write_verdict(object: &mut Object<'_>, verdict: &Verdict) {
+    object.str("verdict", verdict_word(verdict));
+    match verdict {
+        Verdict::Clean => {}
+        Verdict::Torn { last_good_offset, cut_bytes, reason, .. } => {
+            object.u64("last_good_offset", *last_good_offset).u64("cut_bytes", *cut_bytes).str("reason", reason);
+        }
+        Verdict::Damaged { offset, last_good_offset, intact_from, reason, .. } => {
+            object.u64("offset", *offset).u64("last_good_offset", *last_good_offset).str("reason", reason);
+            if let Some(intact) = intact_from {
+                object.u64("intact_from", *intact);
+            }
+        }
+        Verdict::Unsupported { offset, reason, .. } => {
+            object.u64("offset", *offset).str("reason", reason);
+        }
+    }
+}
+
+/// Why a start of ours would stop at this record although its bytes are right.
+pub fn unplayable(item: &Item<'_>) -> Option<String> {
+    let record = item.record()?;
+    match execute::find(&record.arguments) {
+        Err(error) => Some(error.to_string()),
+        Ok(command) if command.is(WRITE) || matches!(command.name, "select" | "multi" | "exec") => None,
+        Ok(command) => Some(format!("'{}' is no command that a log may hold", command.name)),
+    }
+}
+
+/// Writes a finished report to standard output.
+pub fn print(text: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text).and_then(|()| out.flush()).context("standard output")
+}
