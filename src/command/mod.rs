@@ -16,13 +16,18 @@ pub mod spec;
 pub mod table;
 
 mod connection;
+#[cfg(test)]
+mod console;
 mod debug;
 mod functions;
 mod generic;
+mod hash;
 mod persistence;
+mod sample;
 mod stream;
 mod string;
 mod transaction;
+mod typed;
 
 pub use context::Context;
 pub use error::CommandError;

@@ -1,0 +1,103 @@
+//! For tests: types requests into an engine, and shows the replies and the log as text.
+
+use crate::engine::clock::Clock;
+use crate::engine::params::Config;
+use crate::engine::{Engine, Session};
+use crate::resp::Protocol;
+
+use super::spec::{FLAG_NAMES, Keys};
+use super::{Command, execute, replay};
+
+/// The time at which these tests begin, in Unix ms.
+pub(super) const START_MS: i64 = 1_000_000_000_000;
+
+pub(super) struct Console {
+    pub(super) engine: Engine,
+    pub(super) session: Session,
+}
+
+impl Console {
+    pub(super) fn new() -> Self {
+        let mut engine = Engine::new(Config::default(), Clock::fixed(START_MS), fastrand::Rng::with_seed(7));
+        engine.journal.set_on(true);
+        let mut session = Session::replay();
+        session.protocol = Protocol::Resp3;
+        Self { engine, session }
+    }
+
+    /// The reply to words between spaces, its lines joined by spaces.
+    pub(super) fn run(&mut self, line: &str) -> String {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let mut out = Vec::new();
+        execute(&mut self.engine, &mut self.session, &words, &mut out);
+        let text = String::from_utf8_lossy(&out).into_owned();
+        let shown = text.split("\r\n").filter(|line| !line.starts_with('$')).collect::<Vec<_>>().join(" ");
+        shown.trim_end().to_owned()
+    }
+
+    /// Runs `line => reply` lines; `log => ...` shows what was logged since the last time, one operation after the
+    /// other with ` | ` between.
+    pub(super) fn script(&mut self, script: &str) {
+        for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let (request, expected) = line.split_once(" =>").expect("a line is `request => reply`");
+            let got = if request == "log" { self.log() } else { self.run(request) };
+            assert_eq!(got, expected.trim_start(), "{request}");
+        }
+    }
+
+    pub(super) fn log(&mut self) -> String {
+        let bytes = self.engine.journal.take_pending(Vec::new());
+        self.engine.journal.forget_selected_db();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let mut operations: Vec<String> = Vec::new();
+        for line in text.split("\r\n").filter(|line| !line.starts_with('$') && !line.is_empty()) {
+            match operations.last_mut() {
+                _ if line.starts_with('*') => operations.push(String::new()),
+                Some(operation) => {
+                    operation.push_str(if operation.is_empty() { "" } else { " " });
+                    operation.push_str(line);
+                }
+                None => unreachable!("a record begins with its count"),
+            }
+        }
+        operations.retain(|operation| operation != "SELECT 0");
+        operations.join(" | ")
+    }
+
+    /// Runs one record of a log.
+    pub(super) fn replay(&mut self, line: &str) {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        replay::replay(&mut self.engine, &mut self.session, &words).expect("the record can be replayed");
+    }
+}
+
+/// Compares rows with what Redis 8.0.6 says of its commands.
+pub(super) fn assert_rows_are_those_of_redis(rows: &[Command]) {
+    let text = include_str!("../../testdata/reference/redis-8.0.6.commands.json");
+    let commands: serde_json::Value = serde_json::from_str(text).expect("the reference is JSON");
+    for row in rows {
+        let name = row.name;
+        let expected = &commands[name.to_ascii_uppercase()];
+        let expected = if expected.is_null() { &commands[name] } else { expected };
+        assert!(!expected.is_null(), "{name} is not in the reference");
+        let (first, last, step) = match row.keys {
+            Keys::Range { first, last, step } => (first as i64, i64::from(last), step as i64),
+            Keys::Counted { also: 1, .. } => (1, 1, 1),
+            Keys::None | Keys::Counted { .. } | Keys::Found(_) => (0, 0, 0),
+        };
+        assert_eq!(expected["arity"], i64::from(row.arity), "arity of {name}");
+        assert_eq!(expected["first_key"], first, "first key of {name}");
+        assert_eq!(expected["last_key"], last, "last key of {name}");
+        assert_eq!(expected["step"], step, "key step of {name}");
+        let mut flags: Vec<&str> = FLAG_NAMES.iter().filter(|(bit, _)| row.is(*bit)).map(|(_, flag)| *flag).collect();
+        flags.sort_unstable();
+        assert_eq!(expected["flags"], serde_json::json!(flags), "flags of {name}");
+        let mut categories: Vec<String> = super::spec::CATEGORY_NAMES
+            .iter()
+            .filter(|(bit, _)| row.categories() & bit != 0)
+            .map(|(_, category)| format!("@{category}"))
+            .collect();
+        categories.sort_unstable();
+        assert_eq!(expected["acl"], serde_json::json!(categories), "categories of {name}");
+    }
+}
