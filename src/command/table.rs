@@ -7,11 +7,8 @@ use super::Command;
 /// The groups, in the order of the documentation.
 const GROUPS: &[&[Command]] = &[
     super::string::COMMANDS,
-<<<<<<< HEAD
     super::stream::COMMANDS,
-=======
     super::hash::COMMANDS,
->>>>>>> cebbade (Hashes and the expiry of their fields)
     super::generic::COMMANDS,
     super::connection::COMMANDS,
     super::transaction::COMMANDS,
