@@ -187,10 +187,9 @@ impl<R: Read> Scanner<R> {
         let unread = &self.buffer[self.start..];
         match self.decoder.decode(unread, LIMITS) {
             Ok(Step::Incomplete) => Ok(None),
-            Ok(Step::Request { consumed }) if !self.decoder.arguments(unread).is_empty() => {
-                Ok(Some(Found::Record(consumed)))
-            }
-            Ok(_) => Err(Fault::NoArguments { offset: self.offset }),
+            // The count is canonical, so only 0 and negative ones begin like this.
+            Ok(_) if matches!(unread.get(1), Some(b'0' | b'-')) => Err(Fault::NoArguments { offset: self.offset }),
+            Ok(Step::Request { consumed } | Step::Inline { consumed }) => Ok(Some(Found::Record(consumed))),
             Err(source) => {
                 let offset = self.offset + first_wrong_byte(unread);
                 Err(Fault::Malformed { record: self.offset, offset, source })

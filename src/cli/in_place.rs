@@ -85,8 +85,11 @@ pub fn put_aside(disk: &Arc<dyn Disk>, log: &Log, replaced: impl Fn(&LogFile) ->
         let mut temporary = OsString::from(format!("temp-{}-0-", std::process::id()));
         temporary.push(backup.file_name().unwrap_or_default());
         let temporary = parent.join(temporary);
-        copy_folder(disk, &original, &temporary, copied.as_deref()).with_context(failed)?;
-        disk.rename(&temporary, &backup).with_context(failed)?;
+        let copied = copy_folder(disk, &original, &temporary, copied.as_deref());
+        if let Err(error) = copied.and_then(|()| disk.rename(&temporary, &backup)) {
+            remove_folder(&**disk, &temporary);
+            return Err(error).with_context(failed);
+        }
     } else if disk.link(&original, &backup).is_err() {
         copy_file(disk, &original, &backup).with_context(failed)?;
     }
@@ -124,6 +127,17 @@ fn copy_folder(disk: &Arc<dyn Disk>, from: &Path, to: &Path, copied: Option<&OsS
     }
     disk.copy_permissions(from, to)?;
     disk.sync_dir(to)
+}
+
+/// Removes a half-made copy, as far as it goes: what stays has a name that a start knows for a leftover.
+fn remove_folder(disk: &dyn Disk, folder: &Path) {
+    for name in disk.list(folder).unwrap_or_default() {
+        let path = folder.join(name);
+        if disk.remove(&path).is_err() {
+            remove_folder(disk, &path);
+        }
+    }
+    let _ = disk.remove_dir(folder);
 }
 
 fn copy_file(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! `aoftool dump`: the records of a log, one after the other, without changing or keeping any.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,7 +71,11 @@ fn dump(disk: &Arc<dyn Disk>, arguments: &Arguments, printer: &mut Printer) -> a
     let mut exit = Exit::Fine;
     for file in &located.log.files {
         let open = disk.open(&file.path, Mode::Read).with_context(|| report::name(file))?;
-        let source = Progress::new(open, Some(file.len), &report::name(file));
+        // On a terminal the records themselves show how far it is.
+        let source: Box<dyn Read> = match io::stdout().is_terminal() {
+            true => Box::new(open),
+            false => Box::new(Progress::new(open, Some(file.len), &report::name(file))),
+        };
         let ended = dump_file(&file.name(), source, file.has_rdb, Some(file.len), printer)
             .with_context(|| report::name(file))?;
         if ended != Exit::Fine {

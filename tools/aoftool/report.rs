@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 
 use anyhow::Context;
-use ironkeep::aof::{FileReport, Item, LogFile, RdbPart, Role, Verdict};
-use ironkeep::cli::escape::Escaped;
+use ironkeep::aof::{FileReport, Item, LogFile, RdbPart, Record, Role, Verdict};
+use ironkeep::cli::escape::{Escaped, Preview};
 use ironkeep::cli::json::Object;
-use ironkeep::command::execute;
 use ironkeep::command::spec::WRITE;
+use ironkeep::command::{CommandError, execute};
 
 /// The name of a file without its folder, fit for a terminal.
 pub fn name(file: &LogFile) -> String {
@@ -103,10 +103,15 @@ pub fn write_verdict(object: &mut Object<'_>, verdict: &Verdict) {
 pub fn unplayable(item: &Item<'_>) -> Option<String> {
     let record = item.record()?;
     match execute::find(&record.arguments) {
-        Err(error) => Some(error.to_string()),
         Ok(command) if command.is(WRITE) || matches!(command.name, "select" | "multi" | "exec") => None,
         Ok(command) => Some(format!("'{}' is no command that a log may hold", command.name)),
+        Err(CommandError::WrongArity(_)) => Some(format!("wrong number of arguments for {}", quoted_name(record))),
+        Err(_) => Some(format!("unknown command {}", quoted_name(record))),
     }
+}
+
+fn quoted_name(record: &Record<'_>) -> String {
+    Preview { bytes: record.arguments[0], limit: 60 }.to_string()
 }
 
 /// Writes a finished report to standard output.

@@ -206,7 +206,9 @@ impl Job<'_> {
                     report::name(file)
                 )?;
             }
-            None => writeln!(words, "Nothing was changed.")?,
+            None => {
+                writeln!(words, "If there was one, a rewrite since has already swallowed it with all that was before.")?
+            }
         }
         for name in self.older_files() {
             writeln!(words, "An older file is still there: {name}")?;

@@ -18,8 +18,8 @@ use crate::value::Stream;
 use crate::value::stream::{Entry, StreamId};
 
 use super::spec::{
-    BLOCKING, CAT_STREAM, Command, DENYOOM, FAST, Keys, LOADING, MOVABLE_KEYS, NO_KEYS, ONE_KEY, READONLY, STALE, WRITE,
-    command, container,
+    BLOCKING, CAT_STREAM, Command, DENYOOM, FAST, Keys, LOADING, MOVABLE_KEYS, NO_KEYS, ONE_KEY, READONLY, STALE,
+    WRITE, command, container,
 };
 use super::{CommandError, Context};
 
@@ -79,9 +79,7 @@ fn parse_id(text: &[u8], missing_seq: u64) -> Result<StreamId, CommandError> {
 /// The first id of a range: `-`, `+`, an id, or `(` and an id that is left out.
 fn parse_start(text: &[u8]) -> Result<StreamId, CommandError> {
     match text.strip_prefix(b"(") {
-        Some(text) => {
-            parse_id(text, 0)?.incr().ok_or(CommandError::text("ERR invalid start ID for the interval"))
-        }
+        Some(text) => parse_id(text, 0)?.incr().ok_or(CommandError::text("ERR invalid start ID for the interval")),
         None => parse_end_or_start(text, 0),
     }
 }
@@ -89,9 +87,7 @@ fn parse_start(text: &[u8]) -> Result<StreamId, CommandError> {
 /// The last id of a range, as [`parse_start`].
 fn parse_end(text: &[u8]) -> Result<StreamId, CommandError> {
     match text.strip_prefix(b"(") {
-        Some(text) => {
-            parse_id(text, u64::MAX)?.decr().ok_or(CommandError::text("ERR invalid end ID for the interval"))
-        }
+        Some(text) => parse_id(text, u64::MAX)?.decr().ok_or(CommandError::text("ERR invalid end ID for the interval")),
         None => parse_end_or_start(text, u64::MAX),
     }
 }
@@ -204,8 +200,7 @@ impl Member<'_> {
         let mut number = itoa::Buffer::new();
         let read = entries_read.map_or("-1", |read| number.format(read));
         let last_id = last_id.to_text();
-        let moved: [&[u8]; 7] =
-            [b"XGROUP", b"SETID", self.key, self.group, &last_id, b"ENTRIESREAD", read.as_bytes()];
+        let moved: [&[u8]; 7] = [b"XGROUP", b"SETID", self.key, self.group, &last_id, b"ENTRIESREAD", read.as_bytes()];
         context.log_as(&moved);
     }
 }
