@@ -3,13 +3,7 @@
 //! ```text
 //! Sequence of leaves, each for a range of hash positions (the upper 48 bits of the hash), full ones cut at the median
 //!
-//! leaf:  low      u64          least position that belongs here
-//!        tags     [u8]         lowest byte of each record's hash, searched with memchr
-//!        offsets  [u16]        where each record starts in `bytes`
-//!        bytes    records      part key, part value
-//!        large    [Arc<[u8]>]  parts longer than 253 bytes
-//!
-//! part:  length u8 (0..=253), then the bytes        or 255, then the index into `large` as u16 LE
+//! leaf (see its own file):  tags | offsets | records of key and value, the long ones behind a pointer
 //! ```
 //!
 //! A leaf is cut when it would hold more than 64 records, and joined with a neighbour when both are nearly empty.
@@ -20,14 +14,10 @@
 //! The hash must be keyed with something that clients don't know ([`PackedMap::new`] takes it). It is computed again
 //! when a leaf is cut, which is cheaper than eight bytes for every record.
 
-use super::sequence::{self, Chunk, Place, Sequence};
-use std::sync::Arc;
+mod leaf;
 
-/// Most records of a leaf, but for the moment before it is cut.
-const LEAF_RECORDS: usize = if cfg!(test) { 8 } else { 64 };
-/// Longest part that stands in the leaf itself.
-const INLINE: usize = 253;
-const OUT_OF_LINE: u8 = 255;
+use super::sequence::{self, Place, Sequence};
+use leaf::{INLINE, LEAF_RECORDS, Leaf, Spot};
 
 /// The function that places keys.
 pub type HashFunction = fn(&[u8]) -> u64;
@@ -41,32 +31,6 @@ pub struct PackedMap {
     large_bytes: usize,
     /// Bytes of keys and values in the leaves.
     packed_bytes: usize,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Leaf {
-    low: u64,
-    tags: Vec<u8>,
-    offsets: Vec<u16>,
-    bytes: Vec<u8>,
-    large: Vec<Arc<[u8]>>,
-}
-
-impl Chunk for Leaf {
-    fn weight(&self) -> u64 {
-        self.tags.len() as u64
-    }
-
-    fn key(&self) -> u64 {
-        self.low
-    }
-}
-
-/// Where a key belongs.
-#[derive(Clone, Copy)]
-struct Spot {
-    position: u64,
-    tag: u8,
 }
 
 impl PackedMap {
@@ -143,7 +107,7 @@ impl PackedMap {
             .leaves
             .modify(place, |leaf| {
                 let index = leaf.find(spot, key).expect("place_of found the key in this leaf");
-                (leaf.remove(index), leaf.tags.len())
+                (leaf.remove(index), leaf.count())
             })
             .expect("place_of named a leaf");
         self.count_out(key.len(), key.len() > INLINE);
@@ -185,7 +149,7 @@ impl PackedMap {
                 return leaf.low;
             }
             let whole = leaf.low >= cursor;
-            for index in 0..leaf.tags.len() {
+            for index in 0..leaf.count() {
                 let (key, value) = leaf.record(index);
                 if whole || self.spot(key).position >= cursor {
                     visit(key, value);
@@ -198,8 +162,8 @@ impl PackedMap {
 
     /// Bytes held, approximately: what is shared with clones counts in full.
     pub fn footprint(&self) -> usize {
-        // A leaf costs its own fields, its slot and the slack of its buffers; a record its tag, offset and lengths.
-        self.packed_bytes + self.packed_bytes / 16 + self.large_bytes + self.len() * 5 + self.leaves.chunk_count() * 170
+        // A leaf costs its own fields and its slot; a record the lengths before its parts.
+        self.packed_bytes + self.packed_bytes / 16 + self.large_bytes + self.len() * 2 + self.leaves.chunk_count() * 300
     }
 
     fn spot(&self, key: &[u8]) -> Spot {
@@ -247,7 +211,7 @@ impl PackedMap {
     /// Joins the leaf at `place` with a neighbour if both together are half full.
     fn join(&mut self, place: Place) {
         let ordinal = self.leaves.position(place).ordinal;
-        let count = |ordinal| self.leaves.get(Place::Ordinal(ordinal)).map_or(LEAF_RECORDS, |leaf| leaf.tags.len());
+        let count = |ordinal| self.leaves.get(Place::Ordinal(ordinal)).map_or(LEAF_RECORDS, |leaf| leaf.count());
         let own = count(ordinal);
         let left = if ordinal > 0 && count(ordinal - 1) + own <= LEAF_RECORDS / 2 {
             ordinal - 1
@@ -283,7 +247,7 @@ impl<'a> Iterator for Iter<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(leaf) = self.leaf
-                && self.index < leaf.tags.len()
+                && self.index < leaf.count()
             {
                 self.index += 1;
                 return Some(leaf.record(self.index - 1));
@@ -291,195 +255,6 @@ impl<'a> Iterator for Iter<'a> {
             self.leaf = Some(self.leaves.next()?);
             self.index = 0;
         }
-    }
-}
-
-impl Leaf {
-    fn find(&self, spot: Spot, key: &[u8]) -> Option<usize> {
-        memchr::memchr_iter(spot.tag, &self.tags).find(|&index| self.part(self.offset(index)).0 == key)
-    }
-
-    fn offset(&self, index: usize) -> usize {
-        usize::from(self.offsets[index])
-    }
-
-    fn record(&self, index: usize) -> (&[u8], &[u8]) {
-        let (key, behind) = self.part(self.offset(index));
-        (key, self.part(behind).0)
-    }
-
-    /// The part at `at` and the offset behind it.
-    fn part(&self, at: usize) -> (&[u8], usize) {
-        match self.bytes[at] {
-            OUT_OF_LINE => (&self.large[self.large_index(at)], at + 3),
-            len => {
-                let end = at + 1 + usize::from(len);
-                (&self.bytes[at + 1..end], end)
-            }
-        }
-    }
-
-    fn large_index(&self, at: usize) -> usize {
-        usize::from(u16::from_le_bytes([self.bytes[at + 1], self.bytes[at + 2]]))
-    }
-
-    /// A leaf is full by count, or when a further record of any size might not be addressed.
-    fn is_full(&self) -> bool {
-        self.tags.len() > LEAF_RECORDS
-    }
-
-    fn push(&mut self, tag: u8, key: &[u8], value: &[u8]) {
-        // 65 records of two parts stay below 34 KB.
-        let offset = u16::try_from(self.bytes.len()).expect("a leaf is cut long before 64 KB");
-        make_room(&mut self.tags, 1);
-        make_room(&mut self.offsets, 1);
-        make_room(&mut self.bytes, key.len().min(INLINE) + value.len().min(INLINE) + 2);
-        self.tags.push(tag);
-        self.offsets.push(offset);
-        self.push_part(key);
-        self.push_part(value);
-    }
-
-    fn push_part(&mut self, part: &[u8]) {
-        match u8::try_from(part.len()) {
-            Ok(len) if part.len() <= INLINE => {
-                self.bytes.push(len);
-                self.bytes.extend_from_slice(part);
-            }
-            _ => self.push_large(Arc::from(part)),
-        }
-    }
-
-    fn push_large(&mut self, part: Arc<[u8]>) {
-        let index = u16::try_from(self.large.len()).expect("a leaf has at most two large parts per record");
-        self.bytes.push(OUT_OF_LINE);
-        self.bytes.extend_from_slice(&index.to_le_bytes());
-        self.large.push(part);
-    }
-
-    /// Returns the length of the value that was there.
-    fn replace(&mut self, index: usize, value: &[u8]) -> usize {
-        let at = self.part(self.offset(index)).1;
-        let old = self.part(at).0.len();
-        if old == value.len() && old <= INLINE {
-            self.bytes[at + 1..at + 1 + old].copy_from_slice(value);
-            return old;
-        }
-        let (tag, start) = (self.tags[index], self.offset(index));
-        if self.bytes[start] == OUT_OF_LINE {
-            let key = Arc::clone(&self.large[self.large_index(start)]);
-            self.remove(index);
-            self.push(tag, &[], &[]);
-            let at = self.bytes.len() - 2;
-            self.bytes.truncate(at);
-            self.push_large(key);
-            self.push_part(value);
-        } else {
-            let key = self.part(start).0.to_vec();
-            self.remove(index);
-            self.push(tag, &key, value);
-        }
-        old
-    }
-
-    /// Returns the length of the value that was there. The last record takes the number of the removed one.
-    fn remove(&mut self, index: usize) -> usize {
-        let start = self.offset(index);
-        let value = self.part(start).1;
-        let (old, end) = (self.part(value).0.len(), self.part(value).1);
-        // From the value to the key, so that the key's index is still the key's.
-        for at in [value, start] {
-            if self.bytes[at] == OUT_OF_LINE {
-                self.remove_large(self.large_index(at));
-            }
-        }
-        self.bytes.drain(start..end);
-        self.tags.swap_remove(index);
-        self.offsets.swap_remove(index);
-        let gone = end - start;
-        for offset in &mut self.offsets {
-            if usize::from(*offset) > start {
-                // What is removed lies before, so it is smaller than the offset.
-                *offset -= gone as u16;
-            }
-        }
-        old
-    }
-
-    /// Takes a large part out; the last one takes its index.
-    fn remove_large(&mut self, index: usize) {
-        let last = self.large.len() - 1;
-        self.large.swap_remove(index);
-        if index == last {
-            return;
-        }
-        for record in 0..self.offsets.len() {
-            let key = self.offset(record);
-            // A key whose large part was just taken out is about to go, and its length no longer matters here.
-            let value = if self.bytes[key] == OUT_OF_LINE { key + 3 } else { self.part(key).1 };
-            for at in [key, value] {
-                if self.bytes[at] == OUT_OF_LINE && self.large_index(at) == last {
-                    // Indices fit 16 bits: this one is smaller than one that did.
-                    self.bytes[at + 1..at + 3].copy_from_slice(&(index as u16).to_le_bytes());
-                }
-            }
-        }
-    }
-
-    /// Keeps the lower half of the positions and returns the upper.
-    fn cut(&mut self, hash: HashFunction) -> Leaf {
-        let positions: Vec<u64> = (0..self.tags.len()).map(|index| hash(self.record(index).0) >> 16).collect();
-        let mut sorted = positions.clone();
-        sorted.sort_unstable();
-        let middle = sorted.len() / 2;
-        let least = sorted[0];
-        let bound =
-            if sorted[middle] > least { Some(sorted[middle]) } else { sorted.iter().copied().find(|p| *p > least) };
-        let mut left = Leaf { low: self.low, ..Leaf::default() };
-        let mut right = Leaf { low: bound.unwrap_or(least), ..Leaf::default() };
-        let keeps = |index: usize| bound.map_or(index < middle, |bound| positions[index] < bound);
-        for side in [true, false] {
-            let records = (0..positions.len()).filter(|&index| keeps(index) == side);
-            (if side { &mut left } else { &mut right }).take_records(self, records);
-        }
-        *self = left;
-        right
-    }
-
-    fn take_in(&mut self, other: &Leaf) {
-        self.take_records(other, 0..other.tags.len());
-    }
-
-    /// Copies records of `other` to here, in buffers of a fitting size.
-    fn take_records(&mut self, other: &Leaf, records: impl Iterator<Item = usize> + Clone) {
-        let mut bytes = 0;
-        for index in records.clone() {
-            bytes += other.part(other.part(other.offset(index)).1).1 - other.offset(index);
-        }
-        let count = records.clone().count();
-        self.bytes.reserve_exact(bytes + bytes / 8);
-        self.tags.reserve_exact(count + count / 8);
-        self.offsets.reserve_exact(count + count / 8);
-        for index in records {
-            let mut at = other.offset(index);
-            self.tags.push(other.tags[index]);
-            self.offsets.push(u16::try_from(self.bytes.len()).expect("a leaf is cut long before 64 KB"));
-            for _ in 0..2 {
-                let (part, behind) = other.part(at);
-                match other.bytes[at] {
-                    OUT_OF_LINE => self.push_large(Arc::clone(&other.large[other.large_index(at)])),
-                    _ => self.push_part(part),
-                }
-                at = behind;
-            }
-        }
-    }
-}
-
-/// Grows by an eighth: doubling would leave a quarter of all buffers empty.
-fn make_room<T>(buffer: &mut Vec<T>, extra: usize) {
-    if buffer.capacity() - buffer.len() < extra {
-        buffer.reserve_exact(extra + buffer.len() / 8 + 4);
     }
 }
 

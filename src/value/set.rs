@@ -41,6 +41,18 @@ impl Set {
         Set::default()
     }
 
+    /// An empty set for a command that brings `count` members, of which `first` is one: too many integers for an
+    /// intset never become one, as in SADD of Redis >= 7.2.
+    pub fn expecting(first: &[u8], count: usize, limits: &Limits) -> Self {
+        if parse_i64(first).is_some() && count <= limits.set_max_intset_entries {
+            return Set::new();
+        }
+        if count <= limits.set_max_listpack_entries {
+            return Set(Repr::Packed(Listpack::new()));
+        }
+        Set(Repr::Table(Box::new(PackedMap::new(hash_of))))
+    }
+
     /// Loader: takes an intset, or makes a table of it if `limits` say so.
     pub fn from_intset(integers: Intset, limits: &Limits) -> Self {
         let mut set = Set(Repr::Integers(integers));
@@ -51,16 +63,11 @@ impl Set {
     /// Loader: takes a listpack, or makes a table of it if `limits` say so. A member twice is an error.
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Result<Self, PackedError> {
         let mut members = HashSet::new();
-        let (mut twice, mut longest) = (false, 0);
-        for member in pack.iter() {
-            let member = member.to_vec();
-            longest = longest.max(member.len());
-            twice |= !members.insert(member);
-        }
-        if twice {
+        if !pack.iter().all(|member| members.insert(member.to_vec())) {
             return Err(PackedError::new(pack.end(), "a member twice in a set"));
         }
-        if members.len() <= limits.set_max_listpack_entries && longest <= limits.set_max_listpack_value {
+        // Redis too looks at the count alone here: what was packed once is not too long to stay so.
+        if members.len() <= limits.set_max_listpack_entries {
             return Ok(Set(Repr::Packed(pack)));
         }
         Ok(Set(Repr::Table(Box::new(table_of(pack.iter())))))
@@ -312,6 +319,16 @@ mod tests {
             set.insert(&vec![b'x'; len], &limits);
             assert_eq!((set.encoding(), set.len()), (expected, 4));
             assert!(set.contains(b"2"));
+        }
+    }
+
+    #[test]
+    fn a_command_with_many_members_chooses_the_encoding_at_once() {
+        let limits = Limits { set_max_intset_entries: 3, ..Limits::default() };
+        for (first, count, expected) in
+            [(b"1", 3, "intset"), (b"1", 4, "listpack"), (b"a", 128, "listpack"), (b"1", 129, "hashtable")]
+        {
+            assert_eq!(Set::expecting(first, count, &limits).encoding(), expected);
         }
     }
 

@@ -54,14 +54,13 @@ impl Zset {
     /// Loader: takes member, score pairs. A member twice, a missing score or one that is no number is an error; pairs
     /// out of order are put in order, and `limits` decide the encoding.
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Result<Self, PackedError> {
-        let (mut members, mut in_order, mut longest) = (HashSet::new(), true, 0);
+        let (mut members, mut in_order) = (HashSet::new(), true);
         let mut previous: Option<(f64, Vec<u8>)> = None;
         let mut items = pack.iter();
         while let Some(member) = items.next() {
             let score = items.next().ok_or(PackedError::new(pack.end(), "a member without a score"))?;
             let score = score.with(parse_f64).ok_or(PackedError::new(pack.end(), "a score that is no number"))?;
             let member = member.to_vec();
-            longest = longest.max(member.len());
             if let Some(before) = &previous {
                 in_order &= compare((before.0, &before.1), (score, &member)) == Ordering::Less;
             }
@@ -70,7 +69,8 @@ impl Zset {
             }
             previous = Some((score, member));
         }
-        if in_order && members.len() <= limits.zset_max_listpack_entries && longest <= limits.zset_max_listpack_value {
+        // Redis too looks at the count alone here: what was packed once is not too long to stay so.
+        if in_order && members.len() <= limits.zset_max_listpack_entries {
             return Ok(Zset(Repr::Packed(pack)));
         }
         let mut zset = Zset::new();

@@ -17,7 +17,7 @@
 //! assert_eq!(set.as_bytes(), [2, 0, 0, 0, 2, 0, 0, 0, 0xfe, 0xff, 5, 0]);
 //! ```
 
-use super::PackedError;
+use super::{PackedError, make_room};
 
 const HEADER: usize = 8;
 
@@ -109,6 +109,7 @@ impl Intset {
             self.widen(needed);
         }
         let (at, width) = (HEADER + index * self.width(), self.width());
+        make_room(&mut self.0, width);
         self.0.splice(at..at, value.to_le_bytes()[..width].iter().copied());
         self.write_count();
         true

@@ -27,7 +27,7 @@
 //! assert_eq!(pack.as_bytes(), [15, 0, 0, 0, 2, 0, 0x83, b'a', b'b', b'c', 4, 0xdf, 0xff, 2, 0xff]);
 //! ```
 
-use super::{Element, PackedError};
+use super::{Element, PackedError, make_room};
 use crate::codec::number::parse_i64;
 use std::ops::Range;
 
@@ -291,7 +291,8 @@ impl Listpack {
         if let [item] = items
             && range.start == self.end()
         {
-            // Appending is what most writers do; it moves only the end mark.
+            // Appending is what most writers do; it moves only the end mark. An entry adds at most ten bytes.
+            make_room(&mut self.0, item.len() + 10);
             self.0.pop();
             encode(&mut self.0, item);
             self.0.push(END);
@@ -300,6 +301,7 @@ impl Listpack {
             for item in items {
                 encode(&mut bytes, item);
             }
+            make_room(&mut self.0, bytes.len());
             self.0.splice(range, bytes);
         }
         left += items.len();
