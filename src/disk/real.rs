@@ -148,6 +148,47 @@ impl File for RealFile {
     }
 }
 
+/// Removes a socket file that an earlier server left; anything else of that name stays, and is an error to bind to.
+pub fn remove_socket(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
+/// Sets the permission bits of a file.
+pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// Paths that match a pattern with wildcards in any of its parts, in order.
+pub fn expand_glob(pattern: &str) -> io::Result<Vec<std::path::PathBuf>> {
+    use std::os::unix::ffi::OsStrExt;
+    let start = if pattern.starts_with('/') { "/" } else { "" };
+    let mut found = vec![std::path::PathBuf::from(start)];
+    for part in pattern.split('/').filter(|part| !part.is_empty()) {
+        let mut next = Vec::new();
+        for folder in found {
+            if !part.contains(['*', '?', '[']) {
+                next.push(folder.join(part));
+                continue;
+            }
+            let names = RealDisk.list(&folder).unwrap_or_default();
+            next.extend(
+                names
+                    .into_iter()
+                    .filter(|name| crate::codec::glob::matches(part.as_bytes(), name.as_bytes()))
+                    .filter(|name| part.starts_with('.') || !name.as_bytes().starts_with(b"."))
+                    .map(|name| folder.join(name)),
+            );
+        }
+        found = next;
+    }
+    found.retain(|path| path.exists());
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

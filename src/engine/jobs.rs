@@ -11,8 +11,6 @@ pub enum Job {
     BackgroundSave,
     /// Rewrite the log in the background.
     RewriteLog,
-    /// Turn the log on or off, as the configuration now says.
-    SwitchLog,
     /// Close the connection of a client.
     KillClient(u64),
     Shutdown(Shutdown),
@@ -22,8 +20,12 @@ pub enum Job {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blocking {
     Save,
-    ReloadFromRdb { save_first: bool },
+    ReloadFromRdb {
+        save_first: bool,
+    },
     ReloadFromLog,
+    /// Turn the log on or off, as the configuration now says.
+    SwitchLog,
 }
 
 /// Who does blocking work; set by the server, absent in tests of commands alone.

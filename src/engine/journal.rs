@@ -36,15 +36,20 @@ impl Journal {
 
     /// Turns the journal on or off. The next record selects its database anew.
     pub fn set_on(&mut self, is_on: bool) {
-        assert_eq!(self.unit.depth, 0, "the journal is switched between units");
+        assert!(self.is_between_operations(), "the journal is switched between units");
         self.is_on = is_on;
         self.selected_db = None;
     }
 
     /// Makes the next record select its database: at the beginning of every file of the log.
     pub fn forget_selected_db(&mut self) {
-        assert_eq!(self.unit.depth, 0, "files change between units");
+        assert!(self.is_between_operations(), "files change between units");
         self.selected_db = None;
+    }
+
+    /// Whether no unit is open that has changed anything.
+    pub fn is_between_operations(&self) -> bool {
+        self.unit.depth == 0 || self.unit.operations == 0
     }
 
     /// Begins a unit, or goes a level deeper in one.
@@ -104,8 +109,9 @@ impl Journal {
 
     /// Takes what waits; the journal goes on behind it. `spare` becomes its new buffer.
     pub fn take_pending(&mut self, mut spare: Vec<u8>) -> Vec<u8> {
-        assert_eq!(self.unit.depth, 0, "only whole units are written");
+        assert!(self.is_between_operations(), "only whole units are written");
         spare.clear();
+        self.unit.start = 0;
         self.pending_start = self.end();
         std::mem::replace(&mut self.pending, spare)
     }

@@ -29,6 +29,9 @@ pub struct Persistence {
     pub log_error: Option<String>,
     pub log_size: u64,
     pub log_base_size: u64,
+    /// Bytes of the log's files in front of the increment that is written to.
+    pub log_files_before: u64,
+    pub last_rewrite_ended_ms: i64,
     /// Keys that the last load brought, and those that it dropped as expired.
     pub loaded_keys: u64,
     pub loaded_expired: u64,
@@ -75,10 +78,20 @@ impl Persistence {
             log_error: None,
             log_size: 0,
             log_base_size: 0,
+            log_files_before: 0,
+            last_rewrite_ended_ms: 0,
             loaded_keys: 0,
             loaded_expired: 0,
             last_snapshot_us: 0,
             is_loading: false,
         }
+    }
+
+    /// A save of the data as of `changes` is durable.
+    pub fn saved(&mut self, unix_seconds: i64, changes: u64) {
+        self.last_save = unix_seconds;
+        self.changes_at_last_save = changes;
+        self.last_save_ok = true;
+        self.saves += 1;
     }
 }

@@ -1,1 +1,26 @@
-//! placeholder
+//! Sockets and tasks around the engine, on one thread.
+//!
+//! ```text
+//! connection task  reads, finds requests, executes them under a short borrow of the engine
+//!        |         replies wait in the connection with the log position that they rest on
+//! flush task       once per turn: one write(2) of the log for all that was executed, then all replies leave
+//! tick task        ten times a second: expiry, save points, syncs, automatic rewrites
+//! job tasks        a save or rewrite: each waits for its thread
+//! ```
+//!
+//! A *turn* is what lies between two polls of the sockets: the scheduler first runs every connection that has become
+//! readable, then the flush task that the first of them woke. So fifty clients that write at once cost one write to the
+//! log (and one fsync under `always`).
+
+mod background;
+mod connection;
+mod flush;
+mod listen;
+mod log;
+mod outbox;
+mod shared;
+mod shutdown;
+mod start;
+mod tick;
+
+pub use start::run;

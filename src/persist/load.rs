@@ -1,0 +1,259 @@
+//! A start: what is on disk becomes the data in memory.
+//!
+//! ```text
+//! appendonly yes:  a log there?        -> load it
+//!                  an RDB there?       -> load it; it becomes the log's base before anybody is served
+//!                  nothing             -> start empty with an empty base
+//! appendonly no:   an RDB there?       -> load it; otherwise start empty
+//! ```
+//!
+//! Nothing is ever started empty beside data that could be loaded, and a file that could not be loaded stops the start
+//! with its name, the offset, and what to do. The one exception is a torn tail of the log's last file, which a crash
+//! leaves: it's cut, after what is cut has been put into a file beside.
+
+use std::io::{self, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::aof::{self, Item, Log, Verdict};
+use crate::command::replay::replay;
+use crate::disk::{Disk, Mode, publish};
+use crate::engine::{Engine, Session};
+use crate::rdb::{self, Checksum, Event, KeyHeader};
+
+use super::PersistError;
+use super::log_dir::LogDir;
+
+/// What was found and loaded.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The file or manifest, if there was one.
+    pub source: Option<PathBuf>,
+    pub keys: u64,
+    /// Keys of an RDB that were dropped as their time had come.
+    pub expired: u64,
+    /// Collections without elements, which are skipped.
+    pub empty: u64,
+    /// Records replayed.
+    pub records: u64,
+    /// Remarks for the log.
+    pub warnings: Vec<String>,
+}
+
+/// Loads the RDB that the configuration names, if it is there.
+pub fn load_rdb(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<Loaded, PersistError> {
+    let path = Path::new(&engine.config.dir).join(&engine.config.dbfilename);
+    let mut loaded = Loaded::default();
+    if !disk.exists(&path) {
+        return Ok(loaded);
+    }
+    let file = disk.open(&path, Mode::Read).map_err(PersistError::io(&path))?;
+    let mut rdb = RdbLoader { engine, path: &path, is_base: false, loaded: &mut loaded };
+    rdb.load(file)?;
+    loaded.source = Some(path);
+    Ok(loaded)
+}
+
+/// Loads the log that the configuration names. Returns its folder, ready to be continued, and `None` in
+/// [`Loaded::source`] where there is no log.
+pub fn load_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<(LogDir, Loaded), PersistError> {
+    let config = &engine.config;
+    let dir = PathBuf::from(&config.dir);
+    let (append_dir, append_file) = (config.appenddirname.clone(), config.appendfilename.clone());
+    let log = Log::of_server(disk.as_ref(), &dir, append_dir.as_ref(), append_file.as_ref())?;
+    let manifest = log.as_ref().and_then(|log| log.manifest.clone()).map(|(_, manifest)| manifest).unwrap_or_default();
+    let mut log_dir = LogDir::new(Arc::clone(disk), &dir, &append_dir, &append_file, manifest);
+    let mut loaded = Loaded::default();
+    let Some(log) = log else { return Ok((log_dir, loaded)) };
+    for index in 0..log.files.len() {
+        load_log_file(engine, disk, &log, index, &mut loaded)?;
+    }
+    loaded.source = Some(log.path().to_owned());
+    loaded.keys = engine.keyspace.len() as u64; // usize has at most 64 bits
+    if log.manifest.is_none() {
+        log_dir.adopt_single()?;
+        loaded
+            .warnings
+            .push(format!("Successfully migrated an old-style AOF file into {}", log_dir.folder().display()));
+    }
+    Ok((log_dir, loaded))
+}
+
+fn load_log_file(
+    engine: &mut Engine,
+    disk: &Arc<dyn Disk>,
+    log: &Log,
+    index: usize,
+    loaded: &mut Loaded,
+) -> Result<(), PersistError> {
+    let file = &log.files[index];
+    let open = disk.open(&file.path, Mode::Read).map_err(PersistError::io(&file.path))?;
+    let mut reader = if file.has_rdb {
+        let mut rdb = RdbLoader { engine, path: &file.path, is_base: true, loaded };
+        let (source, unread, offset) = rdb.load(open)?;
+        aof::Reader::resume(source, unread, offset, Some(file.len))
+    } else {
+        aof::Reader::resume(open, Vec::new(), 0, Some(file.len))
+    };
+    let mut session = Session::replay();
+    let fault = loop {
+        match reader.next() {
+            Ok(None) => return Ok(()),
+            Ok(Some(Item::Annotation(_))) => {}
+            Ok(Some(Item::Record(record))) => {
+                replay(engine, &mut session, &record.arguments).map_err(|error| PersistError::Replay {
+                    path: file.path.clone(),
+                    offset: record.offset,
+                    reason: format!(
+                        "{error}. Nothing was changed on disk. `aoftool dump` shows the record, `aoftool strip-command` \
+                         takes such commands out"
+                    ),
+                })?;
+                loaded.records += 1;
+            }
+            Err(fault) => break fault,
+        }
+    };
+    let verdict = aof::judge(disk.as_ref(), log, index, &fault, reader.whole_until())?;
+    settle_end(engine, disk, &file.path, verdict, loaded)
+}
+
+/// Cuts a torn tail, or stops the start.
+fn settle_end(
+    engine: &Engine,
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    verdict: Verdict,
+    loaded: &mut Loaded,
+) -> Result<(), PersistError> {
+    let refused = |reason| Err(PersistError::Refused { path: path.to_owned(), reason });
+    match verdict {
+        Verdict::Clean => Ok(()),
+        Verdict::Torn { last_good_offset, cut_bytes, reason, .. } if engine.config.aof_load_truncated => {
+            let kept = keep_tail(engine, disk, path, last_good_offset)?;
+            let file = disk.open(path, Mode::Write).map_err(PersistError::io(path))?;
+            file.set_len(last_good_offset).and_then(|()| file.sync_all()).map_err(PersistError::io(path))?;
+            loaded.warnings.push(format!(
+                "!!! Warning: short read while loading the AOF file {}: {reason}. Truncated the file at offset \
+                 {last_good_offset}: {cut_bytes} bytes cut, kept in {}",
+                path.display(),
+                kept.display()
+            ));
+            Ok(())
+        }
+        Verdict::Torn { last_good_offset, cut_bytes, reason, .. } => refused(format!(
+            "{reason}. The file is whole up to offset {last_good_offset}; {cut_bytes} bytes behind it were never \
+             finished. Set aof-load-truncated yes, or run `aoftool check --fix`, to cut them (they are kept beside)"
+        )),
+        Verdict::Damaged { offset, last_good_offset, intact_from, reason, .. } => refused(format!(
+            "damaged at offset {offset}: {reason}. Whole units end at offset {last_good_offset}; {}. This is no torn \
+             tail, so nothing was changed. `aoftool check` tells more; restore a backup, or copy the folder and cut the \
+             damage out by hand",
+            match intact_from {
+                Some(at) => format!("intact records follow from offset {at}, which cutting here would lose"),
+                None => "files behind this one would be lost by cutting here".to_owned(),
+            }
+        )),
+        Verdict::Unsupported { offset, reason, .. } => refused(format!("offset {offset}: {reason}")),
+    }
+}
+
+/// Puts everything from `offset` on into a file beside the working directory's log folder; its path.
+fn keep_tail(engine: &Engine, disk: &Arc<dyn Disk>, path: &Path, offset: u64) -> Result<PathBuf, PersistError> {
+    let mut file = disk.open(path, Mode::Read).map_err(PersistError::io(path))?;
+    file.seek(SeekFrom::Start(offset)).map_err(PersistError::io(path))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".torn-{}", engine.clock.now_ms()));
+    publish(disk, folder, &name, |out| io::copy(&mut file, out)).map_err(PersistError::io(&folder.join(&name)))?;
+    Ok(folder.join(name))
+}
+
+/// Loads one RDB.
+struct RdbLoader<'a> {
+    engine: &'a mut Engine,
+    path: &'a Path,
+    /// The base of a log: expired keys stay, since later records may count on them.
+    is_base: bool,
+    loaded: &'a mut Loaded,
+}
+
+impl RdbLoader<'_> {
+    /// Reads to the end marker; returns the source with what was read beyond, and the offset reached.
+    fn load<R: std::io::Read>(&mut self, source: R) -> Result<(R, Vec<u8>, u64), PersistError> {
+        let options = rdb::Options { verify: true };
+        let mut reader = rdb::Reader::new(source, options).map_err(|error| self.failed(error))?;
+        loop {
+            let event = reader.next().map_err(|error| self.failed(error))?;
+            match event {
+                Event::Key(header) => {
+                    let limits = self.engine.limits;
+                    let object = reader.object(&limits).map_err(|error| self.failed(error))?;
+                    self.key(&header, object)?;
+                }
+                Event::Function { code } => {
+                    let outcome = self.engine.functions.load(&code, false).map(|_| ());
+                    outcome.map_err(|error| self.refused(format!("a function library: {error}")))?;
+                }
+                Event::ModuleAux { module, .. } => {
+                    let text = format!("data of the module {module} that belongs to no key was left out");
+                    self.loaded.warnings.push(text);
+                }
+                Event::End { checksum } => {
+                    if checksum == Checksum::Disabled {
+                        let text = "RDB file was saved with checksum disabled: no check performed.".to_owned();
+                        self.loaded.warnings.push(text);
+                    }
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let offset = reader.offset();
+        let (source, unread) = reader.into_inner();
+        Ok((source, unread, offset))
+    }
+
+    fn key(&mut self, header: &KeyHeader, object: Option<crate::value::Object>) -> Result<(), PersistError> {
+        let Some(object) = object else {
+            self.loaded.empty += 1;
+            return Ok(());
+        };
+        let databases = self.engine.keyspace.db_count();
+        let db = usize::try_from(header.db).ok().filter(|&db| db < databases).ok_or_else(|| {
+            self.refused(format!(
+                "offset {}: database {} is beyond the {databases} that are configured; set `databases` higher",
+                header.offset, header.db
+            ))
+        })?;
+        if !self.is_base && header.expire_at_ms.is_some_and(|at| at <= self.engine.clock.now_ms()) {
+            self.loaded.expired += 1;
+            return Ok(());
+        }
+        let access = match (header.frequency, header.idle_seconds) {
+            (Some(frequency), _) => u32::from(frequency),
+            (None, Some(idle)) => self.engine.access_clock().wrapping_sub(idle as u32), // modulo 2^24 anyway
+            (None, None) => self.engine.access_clock(),
+        };
+        let mut database = self.engine.keyspace.db(db);
+        if database.contains(&header.key) {
+            return Err(self.refused(format!(
+                "offset {}: the key \"{}\" stands twice in database {db}; `rdbtool check` lists all such keys",
+                header.offset,
+                header.key.escape_ascii()
+            )));
+        }
+        database.insert(&header.key, object, header.expire_at_ms);
+        database.set_access(&header.key, access & 0x00FF_FFFF);
+        self.loaded.keys += 1;
+        Ok(())
+    }
+
+    fn failed(&self, source: rdb::Error) -> PersistError {
+        PersistError::Rdb { path: self.path.to_owned(), source }
+    }
+
+    fn refused(&self, reason: String) -> PersistError {
+        PersistError::Refused { path: self.path.to_owned(), reason }
+    }
+}

@@ -1,0 +1,159 @@
+//! The folder of a multi-part log: its names, its manifest, and which steps change them.
+//!
+//! The manifest in memory is always the one on disk. Each method leaves a folder that loads, whenever it's interrupted.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::aof::manifest::{Entry, FileType, Manifest};
+use crate::aof::naming::{self, BaseFormat};
+use crate::disk::{Disk, File, Mode, Sealed, publish_bytes};
+
+use super::PersistError;
+
+/// The folder and its manifest. A clone is a value for a thread to work on.
+#[derive(Clone)]
+pub struct LogDir {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    folder: PathBuf,
+    append_file_name: OsString,
+    manifest: Manifest,
+}
+
+impl LogDir {
+    /// The folder `dir/append_dir_name`, which need not exist yet, with the manifest that was loaded from it.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        append_dir_name: &str,
+        append_file_name: &str,
+        manifest: Manifest,
+    ) -> Self {
+        let (dir, folder) = (dir.to_owned(), dir.join(append_dir_name));
+        Self { disk, dir, folder, append_file_name: append_file_name.into(), manifest }
+    }
+
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Makes the folder, durably, if it's not there.
+    pub fn create_folder(&self) -> Result<(), PersistError> {
+        if self.disk.exists(&self.folder) {
+            return Ok(());
+        }
+        self.disk.create_dir(&self.folder).map_err(PersistError::io(&self.folder))?;
+        self.disk.sync_dir(&self.dir).map_err(PersistError::io(&self.dir))
+    }
+
+    /// Opens the increment that the manifest names last, for appending.
+    pub fn open_increment(&self) -> Result<Option<(PathBuf, Box<dyn File>)>, PersistError> {
+        let Some(entry) = self.manifest.last_increment() else { return Ok(None) };
+        let path = self.folder.join(&entry.name);
+        let file = self.disk.open(&path, Mode::Append).map_err(PersistError::io(&path))?;
+        Ok(Some((path, file)))
+    }
+
+    /// Begins a new increment: makes its file and publishes a manifest that names it. The bytes of the former one must
+    /// be durable by now.
+    pub fn begin_increment(&mut self) -> Result<(PathBuf, Box<dyn File>), PersistError> {
+        let entry = self.manifest.next_increment(&self.append_file_name);
+        let path = self.folder.join(&entry.name);
+        // A file of that name is the empty leftover of an attempt whose manifest could not be published.
+        drop(self.disk.open(&path, Mode::Truncate).map_err(PersistError::io(&path))?);
+        let file = self.disk.open(&path, Mode::Append).map_err(PersistError::io(&path))?;
+        file.sync_all().map_err(PersistError::io(&path))?;
+        let mut next = self.manifest.clone();
+        next.increments.push(entry);
+        self.publish(next)?;
+        Ok((path, file))
+    }
+
+    /// The file name and entry of the next base.
+    pub fn next_base(&self) -> Entry {
+        self.manifest.next_base(&self.append_file_name, BaseFormat::Rdb)
+    }
+
+    /// Puts a base in force that holds everything before the last `keep_increments` increments: names its file,
+    /// publishes the manifest, removes what it replaces.
+    pub fn replace_base(&mut self, entry: Entry, sealed: Sealed, keep_increments: usize) -> Result<(), PersistError> {
+        sealed.commit().map_err(PersistError::io(&self.folder.join(&entry.name)))?;
+        let mut next = self.manifest.clone();
+        next.replace_base(entry, keep_increments);
+        self.publish(next)?;
+        self.remove_history()
+    }
+
+    /// Removes the files that the manifest calls history, then their names.
+    pub fn remove_history(&mut self) -> Result<(), PersistError> {
+        if self.manifest.history.is_empty() {
+            return Ok(());
+        }
+        for entry in &self.manifest.history {
+            let path = self.folder.join(&entry.name);
+            if self.disk.exists(&path) {
+                self.disk.remove(&path).map_err(PersistError::io(&path))?;
+            }
+        }
+        let mut next = self.manifest.clone();
+        next.history.clear();
+        self.publish(next)
+    }
+
+    /// Takes an old single file into the folder as its base: the manifest first, then the rename, which a start can
+    /// finish if a crash comes between.
+    pub fn adopt_single(&mut self) -> Result<(), PersistError> {
+        self.create_folder()?;
+        let entry = Entry::new(self.append_file_name.clone(), 1, FileType::Base);
+        let (from, to) = (self.dir.join(&self.append_file_name), self.folder.join(&self.append_file_name));
+        self.publish(Manifest { base: Some(entry), ..Manifest::default() })?;
+        self.disk.rename(&from, &to).map_err(PersistError::io(&from))?;
+        self.disk.sync_dir(&self.folder).map_err(PersistError::io(&self.folder))?;
+        self.disk.sync_dir(&self.dir).map_err(PersistError::io(&self.dir))
+    }
+
+    /// Removes temporary files that a crash left in the folder and in the working directory; their names.
+    pub fn remove_leftovers(&self) -> Vec<PathBuf> {
+        let mut removed = Vec::new();
+        for folder in [&self.dir, &self.folder] {
+            for name in self.disk.list(folder).unwrap_or_default() {
+                let path = folder.join(&name);
+                let is_file = self.disk.metadata(&path).is_ok_and(|metadata| metadata.is_file());
+                if crate::disk::is_temporary(&name) && is_file && self.disk.remove(&path).is_ok() {
+                    removed.push(path);
+                }
+            }
+        }
+        removed
+    }
+
+    /// Name of the manifest file.
+    pub fn manifest_name(&self) -> OsString {
+        naming::manifest(&self.append_file_name)
+    }
+
+    /// Bytes of the base and of all files that a load reads.
+    pub fn sizes(&self) -> (u64, u64) {
+        let len = |entry: &Entry| self.disk.metadata(&self.folder.join(&entry.name)).map_or(0, |metadata| metadata.len);
+        let base = self.manifest.base.as_ref().map_or(0, len);
+        (base, self.manifest.loaded().map(len).sum())
+    }
+
+    fn publish(&mut self, next: Manifest) -> Result<(), PersistError> {
+        let name = self.manifest_name();
+        publish_bytes(&self.disk, &self.folder, &name, &next.render())
+            .map_err(PersistError::io(&self.folder.join(&name)))?;
+        self.manifest = next;
+        Ok(())
+    }
+}

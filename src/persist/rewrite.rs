@@ -1,0 +1,63 @@
+//! A new base for the log, from a snapshot, while writes go on.
+//!
+//! 1. *Flush*: what the journal holds goes into the current increment. From here on the log is held: effects
+//!    collect in memory, replies that rest on them wait.
+//! 2. *Snapshot*: it holds exactly what the log holds.
+//! 3. *Rotate*, on a thread: the current increment is synced, the new one is made, a manifest that names it published.
+//!    Then the log goes on in the new increment, and the replies leave.
+//! 4. *Write*, on a thread: the snapshot becomes a file under a temporary name, durable.
+//! 5. *Replace*, on a thread: it gets its name, a manifest that names it and only the new increment is published, what
+//!    it replaces is removed.
+//!
+//! A crash or failure after any step leaves a folder that loads and has all that was acknowledged: before step 5's
+//! manifest, the old base with all increments.
+
+use crate::disk::{File, Sealed};
+use crate::engine::Engine;
+use crate::engine::persistence::Progress;
+
+use super::PersistError;
+use super::append::Append;
+use super::log_dir::LogDir;
+use super::save::Image;
+
+/// Step 3, on a thread: `old` is the increment so far.
+pub fn rotate(
+    mut log_dir: LogDir,
+    old: Option<Box<dyn File>>,
+) -> Result<(LogDir, std::path::PathBuf, Box<dyn File>), PersistError> {
+    log_dir.create_folder()?;
+    if let Some(old) = old {
+        old.sync_all().map_err(PersistError::io(log_dir.folder()))?;
+    }
+    let (path, file) = log_dir.begin_increment()?;
+    Ok((log_dir, path, file))
+}
+
+/// Step 4, on a thread.
+pub fn write_base(log_dir: &LogDir, image: Image, progress: &Progress) -> Result<Sealed, PersistError> {
+    log_dir.create_folder()?;
+    image.write_to(log_dir.disk(), log_dir.folder(), &log_dir.next_base().name, progress)
+}
+
+/// Step 5, on a thread. `keep_increments`: those that began with or after the snapshot.
+pub fn replace_base(mut log_dir: LogDir, sealed: Sealed, keep_increments: usize) -> Result<LogDir, PersistError> {
+    let entry = log_dir.next_base();
+    log_dir.replace_base(entry, sealed, keep_increments)?;
+    Ok(log_dir)
+}
+
+/// Makes a log from what is in memory, at once, on this thread: at a start, and where the log is switched on. When it
+/// returns everything in memory is durable in the log, which goes on in a new increment.
+pub fn begin_log(engine: &mut Engine, append: &mut Append, log_dir: &mut LogDir) -> Result<(), PersistError> {
+    let image = Image::take(engine, true);
+    let progress = Progress::new(engine.clock.now_ms(), image.keys());
+    let sealed = write_base(log_dir, image, &progress)?;
+    // The base first: the manifest before has no increment that would be loaded in front of it.
+    let entry = log_dir.next_base();
+    log_dir.replace_base(entry, sealed, 0)?;
+    let (path, file) = log_dir.begin_increment()?;
+    append.continue_in(path, file, 0, engine.journal.end());
+    engine.journal.set_on(true);
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! One client: reading, executing, answering.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Notify;
+
+use crate::command;
+use crate::engine::Session;
+use crate::engine::params::AppendFsync;
+use crate::resp::request::{Arguments, Decoder, RequestLimits, Step};
+
+use super::outbox::Outbox;
+use super::shared::Shared;
+
+/// Bytes that a read asks for at least.
+const READ_SIZE: usize = 16 * 1024;
+/// Unsent replies beyond which no further request of the client is read: whoever does not take his answers waits.
+const MAX_UNSENT: usize = 8 << 20;
+/// Requests that are looked up ahead together.
+const BATCH: usize = 64;
+
+/// A socket of either kind.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.readable().await,
+            Stream::Unix(stream) => stream.readable().await,
+        }
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.writable().await,
+            Stream::Unix(stream) => stream.writable().await,
+        }
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_read(buffer),
+            Stream::Unix(stream) => stream.try_read(buffer),
+        }
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_write(bytes),
+            Stream::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+}
+
+/// What tasks need of a connection: its socket and its replies.
+pub(super) struct Connection {
+    stream: Stream,
+    outbox: RefCell<Outbox>,
+    /// It stands in the list of the next flush.
+    pub(super) is_pending: Cell<bool>,
+    is_closed: Cell<bool>,
+    is_draining: Cell<bool>,
+    /// Wakes the reading task: replies have left, or the end has come.
+    changed: Notify,
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream) -> Rc<Self> {
+        Rc::new(Self {
+            stream,
+            outbox: RefCell::default(),
+            is_pending: Cell::new(false),
+            is_closed: Cell::new(false),
+            is_draining: Cell::new(false),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Lets go of the client at the next opportunity.
+    pub(super) fn close(&self) {
+        self.is_closed.set(true);
+        self.changed.notify_one();
+    }
+
+    /// Sends what may leave now that the log has reached `settled`. What the socket does not take is left to a task
+    /// that waits for it.
+    pub(super) fn send(self: &Rc<Self>, settled: u64) {
+        if self.is_draining.get() || self.is_closed.get() {
+            return;
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        loop {
+            let bytes = outbox.sendable(settled);
+            if bytes.is_empty() {
+                break;
+            }
+            match self.stream.try_write(bytes) {
+                Ok(0) => return self.close(),
+                Ok(count) => outbox.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_draining.set(true);
+                    tokio::task::spawn_local(drain(Rc::clone(self), settled));
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.close(),
+            }
+        }
+        if outbox.len() < MAX_UNSENT {
+            self.changed.notify_one();
+        }
+    }
+
+    pub(super) fn fail_unsettled(&self, settled: u64, reason: &str) {
+        self.outbox.borrow_mut().fail_unsettled(settled, reason);
+    }
+
+    /// Adds a reply that rests on nothing.
+    pub(super) fn reply_now(self: &Rc<Self>, reply: &[u8]) {
+        self.outbox.borrow_mut().bytes_mut().extend_from_slice(reply);
+        self.send(u64::MAX);
+    }
+}
+
+/// Waits for a socket that was full.
+async fn drain(connection: Rc<Connection>, settled: u64) {
+    let is_writable = tokio::select! {
+        outcome = connection.stream.writable() => outcome.is_ok(),
+        () = connection.changed.notified() => true,
+    };
+    connection.is_draining.set(false);
+    if is_writable {
+        connection.send(settled);
+    } else {
+        connection.close();
+    }
+}
+
+/// Serves a client until it goes.
+pub(super) async fn serve(shared: Rc<Shared>, connection: Rc<Connection>, mut session: Session) {
+    let mut reader = Reader::default();
+    while !connection.is_closed.get() && !session.is_closing {
+        if connection.outbox.borrow().len() >= MAX_UNSENT {
+            connection.changed.notified().await;
+            continue;
+        }
+        let is_readable = tokio::select! {
+            biased;
+            outcome = connection.stream.readable() => outcome.is_ok(),
+            () = connection.changed.notified() => continue,
+            () = idle_timeout(&shared, &session) => false,
+        };
+        if !is_readable || reader.fill(&shared, &connection.stream).is_err() {
+            break;
+        }
+        process(&shared, &connection, &mut session, &mut reader);
+    }
+    part(&shared, &connection, &session).await;
+}
+
+/// Ends when the client has been silent for as long as `timeout` allows.
+async fn idle_timeout(shared: &Rc<Shared>, session: &Session) {
+    let timeout = shared.engine.borrow().config.timeout;
+    if timeout == 0 {
+        return std::future::pending().await;
+    }
+    let _ = session;
+    tokio::time::sleep(std::time::Duration::from_secs(timeout)).await;
+}
+
+/// Lets the last replies leave, and forgets the client.
+async fn part(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &Session) {
+    // A client that does not take its last replies is given up after a while.
+    for _ in 0..50 {
+        if connection.is_closed.get() || connection.outbox.borrow().is_empty() {
+            break;
+        }
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(100), connection.changed.notified()).await;
+    }
+    connection.is_closed.set(true);
+    shared.connections.borrow_mut().remove(&session.id);
+    let mut engine = shared.engine.borrow_mut();
+    engine.clients.remove(session.id);
+    engine.watches.unwatch(session.id);
+}
+
+/// Bytes that have come and are not yet executed.
+#[derive(Default)]
+struct Reader {
+    buffer: Vec<u8>,
+    filled: usize,
+    decoder: Decoder,
+}
+
+impl Reader {
+    /// Reads what is there. The end of the stream is an error.
+    fn fill(&mut self, shared: &Rc<Shared>, stream: &Stream) -> io::Result<()> {
+        let room = self.decoder.bytes_wanted(self.filled).clamp(READ_SIZE, 16 << 20);
+        if self.buffer.len() < self.filled + room {
+            self.buffer.resize(self.filled + room, 0);
+        }
+        match stream.try_read(&mut self.buffer[self.filled..]) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                self.filled += count;
+                shared.engine.borrow_mut().stats.net_input_bytes += count as u64; // usize has at most 64 bits
+                Ok(())
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.buffer.copy_within(count..self.filled, 0);
+        self.filled -= count;
+        if self.filled == 0 && self.buffer.len() > 4 * READ_SIZE {
+            self.buffer = Vec::new();
+        }
+    }
+}
+
+/// Executes all whole requests that are there.
+fn process(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &mut Session, reader: &mut Reader) {
+    let mut consumed = 0;
+    {
+        let mut engine = shared.engine.borrow_mut();
+        engine.clock.tick();
+        let mut outbox = connection.outbox.borrow_mut();
+        while consumed < reader.filled && !session.is_closing && outbox.len() < MAX_UNSENT {
+            let limits = RequestLimits {
+                max_bulk_len: engine.config.proto_max_bulk_len,
+                authenticated: session.is_authenticated,
+            };
+            let bytes = &reader.buffer[consumed..reader.filled];
+            let batch = Batch::decode(&mut reader.decoder, bytes, limits);
+            consumed += batch.consumed;
+            let is_stuck = batch.consumed == 0;
+            batch.prefetch(&engine, session);
+            for request in &batch.requests {
+                if session.is_closing {
+                    break;
+                }
+                execute_one(shared, &mut engine, session, request, &mut outbox);
+            }
+            if let Some(error) = batch.error {
+                let reply = format!("-ERR Protocol error: {error}\r\n");
+                outbox.bytes_mut().extend_from_slice(reply.as_bytes());
+                session.is_closing = true;
+            }
+            if is_stuck {
+                break;
+            }
+        }
+        let watched = engine.watches.keys(session.id).len();
+        engine.clients.update(session, watched);
+    }
+    reader.consume(consumed);
+    if !connection.is_pending.replace(true) {
+        shared.pending.borrow_mut().push(Rc::clone(connection));
+    }
+    shared.want_flush();
+    shared.take_up_jobs();
+}
+
+fn execute_one(
+    shared: &Rc<Shared>,
+    engine: &mut crate::engine::Engine,
+    session: &mut Session,
+    request: &[&[u8]],
+    outbox: &mut Outbox,
+) {
+    let before = engine.journal.end();
+    let start = outbox.end();
+    command::execute(engine, session, request, outbox.bytes_mut());
+    let after = engine.journal.end();
+    if cfg!(feature = "fault-reply-first") {
+        return;
+    }
+    // Under `always` a reply may tell of what another client wrote a moment ago, so it waits for that too.
+    let always = engine.config.appendfsync == AppendFsync::Always && shared.append.borrow().is_on();
+    if after > before || always {
+        outbox.hold_since(start, after);
+    }
+}
+
+/// Requests that have come together.
+struct Batch<'a> {
+    requests: Vec<Arguments<'a>>,
+    consumed: usize,
+    error: Option<crate::resp::ProtocolError>,
+}
+
+impl<'a> Batch<'a> {
+    fn decode(decoder: &'a mut Decoder, bytes: &'a [u8], limits: RequestLimits) -> Self {
+        let mut batch = Self { requests: Vec::new(), consumed: 0, error: None };
+        let mut ends_inline = false;
+        while batch.requests.len() < BATCH && batch.consumed < bytes.len() {
+            let rest = &bytes[batch.consumed..];
+            match decoder.decode(rest, limits) {
+                Ok(Step::Incomplete) => break,
+                Ok(Step::Request { consumed }) => {
+                    batch.consumed += consumed;
+                    let arguments = decoder.arguments(rest);
+                    if !arguments.is_empty() {
+                        batch.requests.push(arguments);
+                    }
+                }
+                Ok(Step::Inline { consumed }) => {
+                    // Its words live in the decoder, so it ends the batch.
+                    batch.consumed += consumed;
+                    ends_inline = true;
+                    break;
+                }
+                Err(error) => {
+                    batch.error = Some(error);
+                    break;
+                }
+            }
+        }
+        if ends_inline && !decoder.inline_words().is_empty() {
+            batch.requests.push(decoder.inline_words());
+        }
+        batch
+    }
+
+    /// Has the memory of all keys fetched while the first are being looked up.
+    fn prefetch(&self, engine: &crate::engine::Engine, session: &Session) {
+        if self.requests.len() < 2 {
+            return;
+        }
+        let keys: smallvec::SmallVec<[&[u8]; BATCH]> =
+            self.requests.iter().filter_map(|request| request.get(1).copied()).collect();
+        engine.keyspace.prefetch(session.db, &keys);
+    }
+}

@@ -1,0 +1,95 @@
+//! The end of a turn: one write of the log, then the replies.
+
+use std::rc::Rc;
+
+use crate::engine::params::AppendFsync;
+use crate::persist::append::Fault;
+
+use super::log;
+use super::shared::Shared;
+
+/// Flushes whenever a connection has executed something, for as long as the server runs.
+pub(super) async fn flush_forever(shared: Rc<Shared>) {
+    loop {
+        shared.flush_wanted.notified().await;
+        shared.is_flush_woken.set(false);
+        flush(&shared);
+    }
+}
+
+/// Writes the log and sends what may leave.
+pub(super) fn flush(shared: &Rc<Shared>) {
+    write_log(shared);
+    let policy = shared.engine.borrow().config.appendfsync;
+    let settled = shared.append.borrow().settled(policy);
+    let pending = std::mem::take(&mut *shared.pending.borrow_mut());
+    for connection in pending {
+        connection.is_pending.set(false);
+        connection.send(settled);
+    }
+}
+
+/// Writes the log, and tells the engine and the waiting clients if that failed.
+pub(super) fn write_log(shared: &Rc<Shared>) {
+    let mut engine = shared.engine.borrow_mut();
+    let mut append = shared.append.borrow_mut();
+    let policy = engine.config.appendfsync;
+    let outcome = append.flush(&mut engine.journal, policy);
+    let before = engine.persistence.log_error.take();
+    match &outcome {
+        Ok(()) => {
+            if before.is_some() {
+                log::notice("AOF write error looks solved, writes are accepted again.");
+            }
+        }
+        Err(fault) => {
+            if before.is_none() {
+                log::warning(match fault {
+                    Fault::Write(reason) => format!("Error writing to the AOF file: {reason}"),
+                    Fault::Sync(reason) => {
+                        format!("Error syncing the AOF file: {reason}. Writes wait for a new base from memory.")
+                    }
+                });
+            }
+            engine.persistence.log_error = Some(fault.reason().to_owned());
+        }
+    }
+    engine.persistence.log_size = engine.persistence.log_files_before + append.len();
+    let settled = append.settled(policy);
+    let needs_new_base = append.needs_new_base();
+    drop((engine, append));
+    if let Err(fault) = outcome {
+        fail_waiting(shared, settled, fault.reason());
+        if needs_new_base {
+            super::background::start_rewrite(shared);
+        }
+    }
+}
+
+/// Replies that rest on what could not be logged become errors; they are not held back until the cure.
+fn fail_waiting(shared: &Rc<Shared>, settled: u64, reason: &str) {
+    let connections: Vec<_> = shared.connections.borrow().values().filter_map(std::rc::Weak::upgrade).collect();
+    for connection in connections {
+        connection.fail_unsettled(settled, reason);
+        connection.send(settled);
+    }
+}
+
+/// Under `everysec`: has a thread sync what has been written, if a second has passed.
+pub(super) fn sync_if_due(shared: &Rc<Shared>) {
+    let engine = shared.engine.borrow();
+    let now = engine.clock.monotonic();
+    let mut append = shared.append.borrow_mut();
+    let is_due = now.duration_since(append.last_sync()).as_millis() >= 1000;
+    if engine.config.appendfsync != AppendFsync::Everysec || !is_due {
+        return;
+    }
+    let Some(file) = append.begin_background_sync(now) else { return };
+    let shared = Rc::clone(shared);
+    tokio::task::spawn_local(async move {
+        let outcome = tokio::task::spawn_blocking(move || file.sync_data()).await;
+        let outcome = outcome.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        shared.append.borrow_mut().end_background_sync(outcome);
+        shared.want_flush();
+    });
+}

@@ -1,0 +1,156 @@
+//! Where clients come in.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::rc::Rc;
+
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+
+use crate::engine::Session;
+use crate::engine::params::Config;
+
+use super::connection::{Connection, Stream, serve};
+use super::log;
+use super::shared::Shared;
+
+/// An open door.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Opens all addresses that the configuration names. One that is marked as optional by a `-` may be missing, as may
+/// IPv6 behind a `*`.
+pub(super) fn open(config: &Config) -> io::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    let mut last_error = None;
+    if config.port != 0 {
+        for text in &config.bind {
+            let (text, is_optional) = text.strip_prefix('-').map_or((text.as_str(), false), |rest| (rest, true));
+            match open_tcp(text, config) {
+                Ok(listener) => listeners.push(Listener::Tcp(listener)),
+                Err(error) if is_optional && !is_taken(&error) => {}
+                Err(error) => {
+                    last_error = Some(io::Error::new(
+                        error.kind(),
+                        format!("Could not create server TCP listening socket {text}:{}: bind: {error}", config.port),
+                    ));
+                }
+            }
+        }
+    }
+    if let Some(error) = last_error {
+        return Err(error);
+    }
+    if !config.unixsocket.is_empty() {
+        listeners.push(Listener::Unix(open_unix(config)?));
+    }
+    if listeners.is_empty() {
+        return Err(io::Error::other("Configured to not listen anywhere, exiting."));
+    }
+    Ok(listeners)
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
+}
+
+fn open_tcp(text: &str, config: &Config) -> io::Result<TcpListener> {
+    let address: IpAddr = match text {
+        "*" => IpAddr::from([0, 0, 0, 0]),
+        "::*" => IpAddr::from([0u16; 8]),
+        "localhost" => IpAddr::from([127, 0, 0, 1]),
+        text => text.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "not an IP address"))?,
+    };
+    let socket = match address {
+        IpAddr::V4(_) => TcpSocket::new_v4()?,
+        IpAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if address.is_ipv6() {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::new(address, config.port))?;
+    socket.listen(config.tcp_backlog)
+}
+
+fn open_unix(config: &Config) -> io::Result<UnixListener> {
+    let path = Path::new(&config.unixsocket);
+    crate::disk::real::remove_socket(path)?;
+    let listener = UnixListener::bind(path)?;
+    if config.unixsocketperm.0 != 0 {
+        crate::disk::real::set_mode(path, config.unixsocketperm.0)?;
+    }
+    Ok(listener)
+}
+
+/// Lets clients in for as long as the server runs.
+pub(super) async fn accept_forever(shared: Rc<Shared>, listener: Listener) {
+    loop {
+        let accepted = match &listener {
+            Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
+                // Both are hints for the kernel; a socket that refuses them works too.
+                let _ = stream.set_nodelay(true);
+                let local = stream.local_addr().map(|address| address.to_string()).unwrap_or_default();
+                (Stream::Tcp(stream), peer.to_string(), local, peer.ip().to_canonical().is_loopback())
+            }),
+            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                let path = shared.engine.borrow().config.unixsocket.clone();
+                (Stream::Unix(stream), format!("{path}:0"), format!("{path}:0"), true)
+            }),
+        };
+        match accepted {
+            Ok((stream, address, local_address, is_local)) => {
+                admit(&shared, stream, address, local_address, is_local);
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: the clients that are there go on.
+                log::warning(format!("Accepting client connection: {error}"));
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is \
+set for the default user. In this mode connections are only accepted from the loopback interface. If you want to \
+connect from external computers, set a password with requirepass, or turn the mode off with 'protected-mode no'.\r\n";
+
+fn admit(shared: &Rc<Shared>, stream: Stream, address: String, local_address: String, is_local: bool) {
+    let mut engine = shared.engine.borrow_mut();
+    if let (Stream::Tcp(stream), seconds @ 1..) = (&stream, engine.config.tcp_keepalive) {
+        keep_alive(stream, seconds);
+    }
+    engine.stats.connections_received += 1;
+    let id = engine.clients.next_id();
+    let connection = Connection::new(stream);
+    let refusal = if engine.clients.len() >= engine.config.maxclients {
+        Some("-ERR max number of clients reached\r\n")
+    } else if engine.config.protected_mode && engine.config.requirepass.is_empty() && !is_local {
+        Some(PROTECTED)
+    } else {
+        None
+    };
+    if let Some(refusal) = refusal {
+        engine.stats.rejected_connections += 1;
+        return connection.reply_now(refusal.as_bytes());
+    }
+    let mut session = Session::new(id, address, engine.clock.now_ms());
+    session.local_address = local_address;
+    session.is_local = is_local;
+    session.is_authenticated = engine.config.requirepass.is_empty();
+    engine.clients.update(&session, 0);
+    shared.connections.borrow_mut().insert(id, Rc::downgrade(&connection));
+    tokio::task::spawn_local(serve(Rc::clone(shared), connection, session));
+}
+
+/// Has the kernel probe a silent peer, as often as Redis does.
+fn keep_alive(stream: &tokio::net::TcpStream, seconds: u32) {
+    use rustix::net::sockopt;
+    use std::time::Duration;
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(seconds.into()));
+    let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs((seconds / 3).max(1).into()));
+    let _ = sockopt::set_tcp_keepcnt(stream, 3);
+}

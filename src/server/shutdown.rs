@@ -1,0 +1,104 @@
+//! The end: nothing acknowledged is left behind, or the server says so and stays.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use crate::engine::jobs::Shutdown;
+use crate::engine::params::ShutdownFlags;
+use crate::persist::save;
+
+use super::shared::Shared;
+use super::{flush, log};
+
+/// What a signal asks for.
+pub(super) fn of_signal(flags: ShutdownFlags) -> Shutdown {
+    let save = match (flags.save, flags.nosave) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    };
+    Shutdown { save, force: flags.force, client: None }
+}
+
+/// Ends the server, or refuses to.
+pub(super) fn begin(shared: &Rc<Shared>, wanted: Shutdown) {
+    if shared.is_stopping.replace(true) {
+        return;
+    }
+    let shared = Rc::clone(shared);
+    tokio::task::spawn_local(async move {
+        log::notice("User requested shutdown...");
+        // A change of files is a matter of milliseconds; it ends before the log is looked at.
+        for _ in 0..500 {
+            if !shared.append.borrow().is_held() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        match finish(&shared, wanted) {
+            Ok(()) => {
+                wait_for_jobs(&shared).await;
+                log::notice("Ironkeep is now ready to exit, bye bye...");
+                shared.stop_with(0);
+            }
+            Err(reason) => refuse(&shared, wanted, &reason),
+        }
+    });
+}
+
+fn finish(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
+    for progress in [&shared.engine.borrow().persistence.save, &shared.engine.borrow().persistence.rewrite] {
+        if let Some(progress) = progress {
+            progress.is_cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+    flush::write_log(shared);
+    if shared.append.borrow().is_on() {
+        log::notice("Calling fsync() on the AOF file.");
+        let synced = shared.append.borrow_mut().sync();
+        let is_written = shared.append.borrow().queued() == 0;
+        if let (Err(fault), false) = (&synced, wanted.force) {
+            return Err(format!("the log could not be synced: {}", fault.reason()));
+        }
+        if !is_written && !wanted.force {
+            return Err("acknowledged or queued writes are not in the log".to_owned());
+        }
+    }
+    let mut engine = shared.engine.borrow_mut();
+    let has_points = !engine.config.save.is_empty();
+    if wanted.save.unwrap_or(has_points) {
+        log::notice("Saving the final RDB snapshot before exiting.");
+        match save::save_now(&mut engine, &shared.disk) {
+            Ok(()) => log::notice("DB saved on disk"),
+            Err(error) if wanted.force => log::warning(format!("Error trying to save the DB: {error}")),
+            Err(error) => return Err(format!("Error trying to save the DB, can't exit: {error}")),
+        }
+    }
+    drop(engine);
+    flush::flush(shared);
+    Ok(())
+}
+
+/// Lets the threads of cancelled jobs remove their temporary files.
+async fn wait_for_jobs(shared: &Rc<Shared>) {
+    for _ in 0..500 {
+        let is_busy = {
+            let persistence = &shared.engine.borrow().persistence;
+            persistence.save.is_some() || persistence.rewrite.is_some()
+        };
+        if !is_busy {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+fn refuse(shared: &Rc<Shared>, wanted: Shutdown, reason: &str) {
+    shared.is_stopping.set(false);
+    log::warning(reason);
+    log::warning("Errors trying to shut down the server. Check the logs for more information.");
+    let client = wanted.client.and_then(|id| shared.connections.borrow().get(&id).and_then(std::rc::Weak::upgrade));
+    if let Some(client) = client {
+        client.reply_now(b"-ERR Errors trying to SHUTDOWN. Check logs.\r\n");
+    }
+}

@@ -1,0 +1,373 @@
+//! From the command line to a server that is ready, and to its end.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::disk::{Disk, RealDisk, real};
+use crate::engine::Engine;
+use crate::engine::clock::Clock;
+use crate::engine::info::REDIS_VERSION;
+use crate::engine::jobs::{Blocking, BlockingWork};
+use crate::engine::params::args::{Invocation, Request, parse};
+use crate::engine::params::{Config, file};
+use crate::persist::append::Append;
+use crate::persist::load::{self, Loaded};
+use crate::persist::log_dir::LogDir;
+use crate::persist::{rewrite, save};
+
+use super::listen::{self, accept_forever};
+use super::shared::Shared;
+use super::{flush, log, shutdown, tick};
+
+/// Tells the process that a daemon's parent has started.
+const DAEMON_MARK: &str = "IRONKEEP_DAEMON";
+
+const USAGE: &str = "\
+Usage: ironkeep [/path/to/redis.conf] [options] [-]
+       ironkeep - (read config from stdin)
+       ironkeep -v or --version
+       ironkeep -h or --help
+
+Examples:
+       ironkeep (run the server with default conf)
+       echo 'maxclients 128' | ironkeep -
+       ironkeep /etc/redis/6379.conf
+       ironkeep --port 7777
+       ironkeep --appendonly yes --dir /var/lib/ironkeep
+";
+
+/// Runs what the command line asks for.
+pub fn run(arguments: &[Vec<u8>]) -> ExitCode {
+    let outcome = match parse(arguments) {
+        Request::Version => say(&version_line()),
+        Request::Help => say(USAGE),
+        Request::CheckSystem => say("[no check is built in]\n"),
+        Request::TestMemory => Err(anyhow::anyhow!("--test-memory is not built in: use memtester")),
+        Request::Run(invocation) => serve(&invocation),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            log::warning(format!("{error:#}"));
+            // Also for who looks at the terminal and not at the log; a closed one is no reason to say more.
+            let _ = writeln!(io::stderr(), "ironkeep: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(text: &str) -> anyhow::Result<u8> {
+    io::stdout().write_all(text.as_bytes()).context("standard output")?;
+    Ok(0)
+}
+
+fn version_line() -> String {
+    let build = option_env!("IRONKEEP_BUILD").unwrap_or("0");
+    let version = env!("CARGO_PKG_VERSION");
+    format!("Ironkeep server v={version} sha=00000000:0 malloc=mimalloc bits=64 build={build}\n")
+}
+
+fn serve(invocation: &Invocation) -> anyhow::Result<u8> {
+    let stdin_text = std::cell::OnceCell::new();
+    let mut config = read_config(invocation, &stdin_text)?;
+    if config.daemonize && std::env::var_os(DAEMON_MARK).is_none() {
+        return spawn_daemon(stdin_text.get().map_or(&[], |text: &Vec<u8>| text.as_slice()));
+    }
+    if config.daemonize {
+        // Fails only for a process that leads a session already, which is what is wanted.
+        let _ = rustix::process::setsid();
+    }
+    std::env::set_current_dir(&config.dir).with_context(|| format!("Can't chdir to '{}'", config.dir))?;
+    config.dir = std::env::current_dir().context("the working directory")?.to_string_lossy().into_owned();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    log::open(disk.as_ref(), &config.logfile, config.loglevel)
+        .with_context(|| format!("Can't open the log file {}", config.logfile))?;
+    announce(&config, invocation);
+    let pidfile = write_pidfile(disk.as_ref(), &config);
+    let _lock = disk.lock_dir(Path::new(&config.dir)).with_context(|| {
+        format!(
+            "{}: the directory is held by another server or tool; two in one directory would destroy it",
+            config.dir
+        )
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1024).build()?;
+    let local = tokio::task::LocalSet::new();
+    let code = local.block_on(&runtime, run_server(config, disk))?;
+    if let Some(pidfile) = pidfile {
+        let _ = real::RealDisk.remove(&pidfile); // a pid file that is gone already is no error
+    }
+    Ok(code)
+}
+
+fn read_config(invocation: &Invocation, stdin_text: &std::cell::OnceCell<Vec<u8>>) -> anyhow::Result<Config> {
+    let read = |path: &Path| RealDisk.read_small(path, 16 << 20);
+    let expand = |pattern: &str| real::expand_glob(pattern);
+    let stdin = || -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        io::stdin().lock().read_to_end(&mut text)?;
+        let _ = stdin_text.set(text.clone()); // read once only
+        Ok(text)
+    };
+    let sources = file::Sources { read: &read, expand: &expand, stdin: &stdin };
+    Ok(file::load(invocation, &sources)?)
+}
+
+/// Starts this program again, as a daemon that no terminal holds, with the same words.
+fn spawn_daemon(stdin_text: &[u8]) -> anyhow::Result<u8> {
+    use std::process::{Command, Stdio};
+    let program = std::env::current_exe().context("the path of this program")?;
+    let mut child = Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .env(DAEMON_MARK, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("starting the daemon")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(stdin_text).context("handing the configuration to the daemon")?;
+    }
+    Ok(0)
+}
+
+fn announce(config: &Config, invocation: &Invocation) {
+    log::notice("oO0OoO0OoO0Oo Ironkeep is starting oO0OoO0OoO0Oo");
+    log::notice(format!(
+        "Ironkeep version={}, compatible with Redis {REDIS_VERSION}, bits=64, pid={}, just started",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    ));
+    if invocation.config_file.is_none() && !invocation.stdin && invocation.directives.is_empty() {
+        log::warning("Warning: no config file specified, using the default config.");
+    } else {
+        log::notice("Configuration loaded");
+    }
+    for warning in config.warnings() {
+        log::warning(warning);
+    }
+    log::raw(&format!(
+        "\n     Ironkeep {}\n     Port: {}\n     PID: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        config.port,
+        std::process::id()
+    ));
+}
+
+fn write_pidfile(disk: &dyn Disk, config: &Config) -> Option<PathBuf> {
+    let name = match (config.pidfile.as_str(), config.daemonize) {
+        ("", false) => return None,
+        ("", true) => "/var/run/redis.pid",
+        (name, _) => name,
+    };
+    let path = Path::new(&config.dir).join(name);
+    let written =
+        disk.open(&path, crate::disk::Mode::Truncate).and_then(|mut file| writeln!(file, "{}", std::process::id()));
+    match written {
+        Ok(()) => Some(path),
+        Err(error) => {
+            log::warning(format!("Failed to write PID file {}: {error}", path.display()));
+            None
+        }
+    }
+}
+
+async fn run_server(config: Config, disk: Arc<dyn Disk>) -> anyhow::Result<u8> {
+    let listeners = listen::open(&config)?;
+    log::notice("Server initialized");
+    let (sigint, sigterm) = (config.shutdown_on_sigint, config.shutdown_on_sigterm);
+    let (unixsocket, port) = (config.unixsocket.clone(), config.port);
+    let shared = load_data(config, disk)?;
+    set_blocking_work(&shared);
+    tokio::task::spawn_local(flush::flush_forever(Rc::clone(&shared)));
+    tokio::task::spawn_local(tick::tick_forever(Rc::clone(&shared)));
+    for listener in listeners {
+        match &listener {
+            listen::Listener::Tcp(_) => log::notice(format!("Ready to accept connections tcp on port {port}")),
+            listen::Listener::Unix(_) => log::notice("Ready to accept connections unix"),
+        }
+        tokio::task::spawn_local(accept_forever(Rc::clone(&shared), listener));
+    }
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut terminations = signal(SignalKind::terminate())?;
+    let mut hangups = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            () = shared.stop.notified() => break,
+            _ = hangups.recv() => {}
+            _ = terminations.recv() => {
+                log::notice("Received SIGTERM scheduling shutdown...");
+                shutdown::begin(&shared, shutdown::of_signal(sigterm));
+            }
+            _ = interrupts.recv() => {
+                if shared.is_stopping.get() {
+                    log::warning("You insist... exiting now.");
+                    return Ok(1);
+                }
+                log::notice("Received SIGINT scheduling shutdown...");
+                shutdown::begin(&shared, shutdown::of_signal(sigint));
+            }
+        }
+    }
+    if !unixsocket.is_empty() {
+        let _ = real::remove_socket(Path::new(&unixsocket)); // the next start would remove it too
+    }
+    Ok(shared.exit.get().unwrap_or(0))
+}
+
+/// Loads what is on disk and opens the log.
+fn load_data(config: Config, disk: Arc<dyn Disk>) -> anyhow::Result<Rc<Shared>> {
+    let clock = Clock::system();
+    let mut engine = Engine::new(config, clock, fastrand::Rng::new());
+    let started = Instant::now();
+    let mut append = Append::off(started);
+    let wants_log = engine.config.appendonly;
+    let (log_dir, loaded) = if wants_log {
+        load_with_log(&mut engine, &disk, &mut append)?
+    } else {
+        let loaded = load::load_rdb(&mut engine, &disk)?;
+        (idle_log_dir(&engine, &disk), loaded)
+    };
+    for path in log_dir.remove_leftovers() {
+        log::notice(format!("Removed {}, which a crash left behind", path.display()));
+    }
+    report(&loaded, started);
+    engine.clock.tick();
+    engine.persistence.loaded_keys = loaded.keys;
+    engine.persistence.loaded_expired = loaded.expired;
+    let (base, all) = log_dir.sizes();
+    engine.persistence.log_base_size = base;
+    engine.persistence.log_files_before = all.saturating_sub(append.len());
+    engine.persistence.log_size = all;
+    engine.persistence.changes_at_last_save = engine.journal.changes();
+    Ok(Shared::new(engine, append, log_dir, disk))
+}
+
+fn load_with_log(engine: &mut Engine, disk: &Arc<dyn Disk>, append: &mut Append) -> anyhow::Result<(LogDir, Loaded)> {
+    let (mut log_dir, loaded) = load::load_log(engine, disk)?;
+    if loaded.source.is_some() {
+        log_dir.remove_history()?;
+        let (path, file, len) = match log_dir.open_increment()? {
+            Some((path, file)) => {
+                let len = file.len()?;
+                (path, file, len)
+            }
+            None => {
+                let (path, file) = log_dir.begin_increment()?;
+                (path, file, 0)
+            }
+        };
+        append.continue_in(path, file, len, engine.journal.end());
+        engine.journal.set_on(true);
+        return Ok((log_dir, loaded));
+    }
+    // No log: an RDB is loaded rather than ignored, and becomes the base.
+    let loaded = load::load_rdb(engine, disk)?;
+    if let Some(source) = &loaded.source {
+        log::notice(format!("There is no log yet: {} becomes its base", source.display()));
+    }
+    rewrite::begin_log(engine, append, &mut log_dir)?;
+    log::notice(format!("Created the log in {}", log_dir.folder().display()));
+    Ok((log_dir, loaded))
+}
+
+/// The log's folder while the log is off.
+fn idle_log_dir(engine: &Engine, disk: &Arc<dyn Disk>) -> LogDir {
+    let config = &engine.config;
+    let dir = Path::new(&config.dir);
+    let manifest_path =
+        dir.join(&config.appenddirname).join(crate::aof::naming::manifest(config.appendfilename.as_ref()));
+    // A manifest that can't be read matters when the log is switched on, which replaces it then.
+    let manifest = crate::aof::log::read_manifest(disk.as_ref(), &manifest_path).unwrap_or_default();
+    LogDir::new(Arc::clone(disk), dir, &config.appenddirname, &config.appendfilename, manifest)
+}
+
+fn report(loaded: &Loaded, started: Instant) {
+    for warning in &loaded.warnings {
+        log::warning(warning);
+    }
+    if loaded.empty > 0 {
+        log::warning(format!("{} keys without elements were skipped", loaded.empty));
+    }
+    match &loaded.source {
+        None => log::notice("Nothing to load: starting empty"),
+        Some(source) => log::notice(format!(
+            "DB loaded from {}: {} keys ({} expired were dropped), {} log records replayed, in {:.3} seconds",
+            source.display(),
+            loaded.keys,
+            loaded.expired,
+            loaded.records,
+            started.elapsed().as_secs_f64()
+        )),
+    }
+}
+
+/// Gives the engine the disk, for the commands that answer when the work is done.
+fn set_blocking_work(shared: &Rc<Shared>) {
+    let weak = Rc::downgrade(shared);
+    let work = BlockingWork::new(move |engine, work| {
+        let shared = weak.upgrade().ok_or("the server is ending")?;
+        let outcome = do_blocking(&shared, engine, &work);
+        if let Err(error) = &outcome {
+            log::warning(format!("{work:?}: {error:#}"));
+        }
+        outcome.map_err(|error| format!("{error:#}"))
+    });
+    shared.engine.borrow_mut().blocking_work = work;
+}
+
+fn do_blocking(shared: &Rc<Shared>, engine: &mut Engine, work: &Blocking) -> anyhow::Result<()> {
+    match work {
+        Blocking::Save => {
+            save::save_now(engine, &shared.disk)?;
+            log::notice("DB saved on disk");
+        }
+        Blocking::ReloadFromRdb { save_first } => {
+            if *save_first {
+                save::save_now(engine, &shared.disk)?;
+            }
+            engine.clear_data();
+            load::load_rdb(engine, &shared.disk)?;
+            log::notice("DB reloaded by DEBUG RELOAD");
+        }
+        Blocking::ReloadFromLog => {
+            let mut append = shared.append.borrow_mut();
+            anyhow::ensure!(append.is_on() && !append.is_held(), "the log is off or changing files");
+            let policy = engine.config.appendfsync;
+            append.flush(&mut engine.journal, policy).map_err(|fault| anyhow::anyhow!(fault.reason().to_owned()))?;
+            engine.clear_data();
+            load::load_log(engine, &shared.disk)?;
+            log::notice("Append Only File loaded by DEBUG LOADAOF");
+        }
+        Blocking::SwitchLog => switch_log(shared, engine)?,
+    }
+    Ok(())
+}
+
+/// Carries out CONFIG SET appendonly. Switched on, everything is durable in the new log when this returns.
+fn switch_log(shared: &Rc<Shared>, engine: &mut Engine) -> anyhow::Result<()> {
+    anyhow::ensure!(engine.journal.is_between_operations(), "not inside a transaction that has changed data");
+    anyhow::ensure!(engine.persistence.rewrite.is_none(), "a rewrite is under way");
+    let mut append = shared.append.borrow_mut();
+    if engine.config.appendonly == append.is_on() {
+        return Ok(());
+    }
+    if engine.config.appendonly {
+        rewrite::begin_log(engine, &mut append, &mut shared.log_dir.borrow_mut())?;
+        log::notice("AOF switched on");
+        return Ok(());
+    }
+    let policy = engine.config.appendfsync;
+    append.flush(&mut engine.journal, policy).map_err(|fault| anyhow::anyhow!(fault.reason().to_owned()))?;
+    append.sync().map_err(|fault| anyhow::anyhow!(fault.reason().to_owned()))?;
+    engine.journal.set_on(false);
+    append.close();
+    log::notice("AOF switched off");
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! What comes round by itself.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::shared::Shared;
+use super::{background, flush, log};
+
+/// Keys that one round of active expiry looks at in each database, at effort 1.
+const EXPIRE_KEYS: usize = 2_000;
+
+/// Ticks for as long as the server runs.
+pub(super) async fn tick_forever(shared: Rc<Shared>) {
+    loop {
+        let hz = shared.engine.borrow().config.hz.clamp(1, 500);
+        tokio::time::sleep(Duration::from_millis(u64::from(1000 / hz))).await;
+        tick(&shared);
+    }
+}
+
+fn tick(shared: &Rc<Shared>) {
+    let is_broken = {
+        let mut engine = shared.engine.borrow_mut();
+        engine.clock.tick();
+        engine.keyspace.reclaim();
+        let keys = EXPIRE_KEYS * engine.config.active_expire_effort as usize; // 1 to 10
+        engine.expire_cycle(keys);
+        engine.persistence.log_error.is_some()
+    };
+    if is_broken || !shared.engine.borrow().journal.pending().is_empty() {
+        shared.want_flush();
+    }
+    flush::sync_if_due(shared);
+    save_if_due(shared);
+    rewrite_if_due(shared);
+}
+
+fn save_if_due(shared: &Rc<Shared>) {
+    let engine = shared.engine.borrow();
+    let persistence = &engine.persistence;
+    if persistence.save.is_some() || persistence.rewrite.is_some() {
+        return;
+    }
+    let changes = i64::try_from(engine.journal.changes() - persistence.changes_at_last_save).unwrap_or(i64::MAX);
+    let now = engine.clock.now_ms();
+    let may_retry = persistence.last_save_ok || now - persistence.last_save_attempt_ms > 5_000;
+    let due = engine.config.save.iter().find(|point| {
+        changes > 0 && changes >= point.changes && now / 1000 - persistence.last_save > point.seconds && may_retry
+    });
+    if let Some(point) = due {
+        log::notice(format!("{} changes in {} seconds. Saving...", point.changes, point.seconds));
+        drop(engine);
+        background::start_save(shared);
+    }
+}
+
+fn rewrite_if_due(shared: &Rc<Shared>) {
+    let engine = shared.engine.borrow();
+    let persistence = &engine.persistence;
+    let busy = persistence.save.is_some() || persistence.rewrite.is_some();
+    if busy || !shared.append.borrow().is_on() || engine.config.auto_aof_rewrite_percentage == 0 {
+        return;
+    }
+    // After three failures the pauses grow: 1, 2, 4 ... 60 minutes.
+    let pause_minutes = match persistence.rewrite_failures {
+        0..3 => 0,
+        failures => (1i64 << (failures - 3).min(6)).min(60),
+    };
+    if engine.clock.now_ms() - persistence.last_rewrite_ended_ms < pause_minutes * 60_000 {
+        return;
+    }
+    let base = persistence.log_base_size.max(1);
+    let growth = persistence.log_size.saturating_mul(100) / base;
+    let growth = growth.saturating_sub(100);
+    let is_large = persistence.log_size > engine.config.auto_aof_rewrite_min_size;
+    if is_large && growth >= u64::from(engine.config.auto_aof_rewrite_percentage) {
+        log::notice(format!("Starting automatic rewriting of AOF on {growth}% growth"));
+        drop(engine);
+        background::start_rewrite(shared);
+    }
+}
