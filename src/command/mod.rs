@@ -15,6 +15,11 @@ pub mod replay;
 pub mod spec;
 pub mod table;
 
+mod client;
+mod config_cmd;
+mod info;
+mod introspection;
+mod server_cmd;
 mod connection;
 #[cfg(test)]
 mod console;

@@ -1,0 +1,301 @@
+//! CLIENT: who is connected, under which name, and ending that.
+
+use crate::engine::clients::ClientInfo;
+use crate::engine::jobs::Job;
+use crate::engine::session::ReplyMode;
+
+use super::args::{self, is};
+use super::connection::{check_name, help};
+use super::spec::{
+    ADMIN, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, Command, LOADING, NO_KEYS, NOSCRIPT, STALE, command, container,
+};
+use super::{CommandError, Context, Outcome};
+
+pub const COMMANDS: &[Command] = &[container("client", CAT_CONNECTION, "2.4.0", SUBCOMMANDS)];
+
+const ALWAYS: u32 = NOSCRIPT | LOADING | STALE;
+const ADMINS: u32 = ALWAYS | ADMIN;
+const CAT_ADMINS: u32 = CAT_CONNECTION | CAT_ADMIN | CAT_DANGEROUS;
+
+const SUBCOMMANDS: &[Command] = &[
+    command("id", 2, ALWAYS, NO_KEYS, CAT_CONNECTION, "5.0.0", id),
+    command("info", 2, ALWAYS, NO_KEYS, CAT_CONNECTION, "6.2.0", info),
+    command("list", -2, ADMINS, NO_KEYS, CAT_ADMINS, "2.4.0", list),
+    command("setname", 3, ALWAYS, NO_KEYS, CAT_CONNECTION, "2.6.9", setname),
+    command("getname", 2, ALWAYS, NO_KEYS, CAT_CONNECTION, "2.6.9", getname),
+    command("setinfo", 4, ALWAYS, NO_KEYS, CAT_CONNECTION, "7.2.0", setinfo),
+    command("kill", -3, ADMINS, NO_KEYS, CAT_ADMINS, "2.4.0", kill),
+    command("reply", 3, ALWAYS, NO_KEYS, CAT_CONNECTION, "3.2.0", reply),
+    command("no-evict", 3, ADMINS, NO_KEYS, CAT_ADMINS, "7.0.0", no_evict),
+    command("unblock", -3, ADMINS, NO_KEYS, CAT_ADMINS, "5.0.0", unblock),
+    command("tracking", -3, ALWAYS, NO_KEYS, CAT_CONNECTION, "6.0.0", tracking),
+    command("trackinginfo", 2, ALWAYS, NO_KEYS, CAT_CONNECTION, "6.2.0", trackinginfo),
+    command("getredir", 2, ALWAYS, NO_KEYS, CAT_CONNECTION, "6.0.0", getredir),
+    command("help", 2, LOADING | STALE, NO_KEYS, CAT_CONNECTION, "5.0.0", client_help),
+];
+
+fn id(context: &mut Context<'_>) -> Outcome {
+    let id = i64::try_from(context.session.id).unwrap_or(i64::MAX);
+    Ok(context.reply.int(id))
+}
+
+fn setname(context: &mut Context<'_>) -> Outcome {
+    check_name(context.args[2])?;
+    context.session.name = context.args[2].to_vec();
+    Ok(context.reply.ok())
+}
+
+fn getname(context: &mut Context<'_>) -> Outcome {
+    Ok(match context.session.name.as_slice() {
+        b"" => context.reply.null(),
+        name => context.reply.bulk(name),
+    })
+}
+
+fn setinfo(context: &mut Context<'_>) -> Outcome {
+    let (option, value) = (context.args[2], context.args[3]);
+    let field = match option {
+        option if is(option, "LIB-NAME") => &mut context.session.library_name,
+        option if is(option, "LIB-VER") => &mut context.session.library_version,
+        _ => return Err(CommandError::err(format!("Unrecognized option '{}'", args::printable(option)))),
+    };
+    if !value.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+        let option = args::printable(option).to_ascii_lowercase();
+        return Err(CommandError::err(format!("{option} cannot contain spaces, newlines or special characters.")));
+    }
+    *field = value.to_vec();
+    Ok(context.reply.ok())
+}
+
+fn info(context: &mut Context<'_>) -> Outcome {
+    refresh_own_entry(context);
+    let now_ms = context.now_ms();
+    let line = context.engine.clients.get(context.session.id).map(|client| line(client, now_ms)).unwrap_or_default();
+    Ok(context.reply.verbatim("txt", &line))
+}
+
+/// `LIST [TYPE type] [ID id ...]`
+fn list(context: &mut Context<'_>) -> Outcome {
+    let mut ids: Option<Vec<u64>> = None;
+    let mut only_normal = true;
+    match context.args[2..] {
+        [] => {}
+        [option, kind] if is(option, "TYPE") => only_normal = is_type_of_ours(kind)?,
+        [option, ref list @ ..] if is(option, "ID") && !list.is_empty() => {
+            let parsed: Option<Vec<u64>> = list.iter().map(|id| crate::codec::number::parse_u64(id)).collect();
+            ids = Some(parsed.ok_or_else(|| CommandError::err("Invalid client ID"))?);
+        }
+        _ => return Err(CommandError::Syntax),
+    }
+    refresh_own_entry(context);
+    let now_ms = context.now_ms();
+    let mut text = Vec::new();
+    for client in context.engine.clients.iter() {
+        if only_normal && ids.as_ref().is_none_or(|ids| ids.contains(&client.id)) {
+            text.extend(line(client, now_ms));
+        }
+    }
+    Ok(context.reply.verbatim("txt", &text))
+}
+
+/// Whether clients of this type exist here: all are normal ones.
+fn is_type_of_ours(kind: &[u8]) -> Result<bool, CommandError> {
+    match kind.to_ascii_lowercase().as_slice() {
+        b"normal" => Ok(true),
+        b"master" | b"primary" | b"slave" | b"replica" | b"pubsub" => Ok(false),
+        _ => Err(CommandError::err(format!("Unknown client type '{}'", args::printable(kind)))),
+    }
+}
+
+/// The list is brought up to date between commands; this brings it up to this one.
+fn refresh_own_entry(context: &mut Context<'_>) {
+    let watched = context.engine.watches.keys(context.session.id).len();
+    context.engine.clients.update(context.session, watched);
+}
+
+/// A client as CLIENT LIST shows it, in the fields of Redis 7.4. What is not measured here is 0.
+fn line(client: &ClientInfo, now_ms: i64) -> Vec<u8> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let seconds_since = |then_ms: i64| now_ms.saturating_sub(then_ms).max(0) / 1000;
+    let multi = client.queued.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
+    format!(
+        "id={id} addr={addr} laddr={laddr} fd=0 name={name} age={age} idle={idle} flags={flags} db={db} sub=0 psub=0 \
+         ssub=0 multi={multi} watch={watch} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
+         tot-mem=0 events=r cmd={cmd} user=default redir=-1 resp={resp} lib-name={lib} lib-ver={lib_version}\n",
+        id = client.id,
+        addr = client.address,
+        laddr = client.local_address,
+        name = text(&client.name),
+        age = seconds_since(client.created_ms),
+        idle = seconds_since(client.last_command_ms),
+        flags = if client.queued.is_some() { "x" } else { "N" },
+        db = client.db,
+        watch = client.watched,
+        cmd = client.last_command,
+        resp = if client.is_resp3 { 3 } else { 2 },
+        lib = text(&client.library_name),
+        lib_version = text(&client.library_version),
+    )
+    .into_bytes()
+}
+
+/// Which clients CLIENT KILL means: all that every filter agrees with.
+#[derive(Default)]
+struct KillFilter<'a> {
+    ids: Option<Vec<u64>>,
+    address: Option<&'a [u8]>,
+    local_address: Option<&'a [u8]>,
+    other_type: bool,
+    min_age_seconds: Option<i64>,
+    includes_self: bool,
+}
+
+impl<'a> KillFilter<'a> {
+    fn parse(mut rest: &[&'a [u8]]) -> Result<Self, CommandError> {
+        let mut filter = Self::default();
+        while let [option, value, tail @ ..] = rest {
+            rest = tail;
+            match option.to_ascii_uppercase().as_slice() {
+                b"ID" => {
+                    let id = args::int(value).ok().and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
+                    let id = id.ok_or_else(|| CommandError::err("client-id should be greater than 0"))?;
+                    filter.ids.get_or_insert_default().push(id);
+                }
+                b"ADDR" => filter.address = Some(value),
+                b"LADDR" => filter.local_address = Some(value),
+                b"TYPE" => filter.other_type = !is_type_of_ours(value)?,
+                b"USER" if *value == b"default" => {}
+                b"USER" => {
+                    return Err(CommandError::err(format!("No such user '{}'", args::printable(value))));
+                }
+                b"SKIPME" if is(value, "YES") => filter.includes_self = false,
+                b"SKIPME" if is(value, "NO") => filter.includes_self = true,
+                b"MAXAGE" => {
+                    let age = args::int(value).ok().filter(|age| *age > 0);
+                    let age = age.ok_or_else(|| CommandError::err("maxage should be greater than 0"))?;
+                    filter.min_age_seconds = Some(age);
+                }
+                _ => return Err(CommandError::Syntax),
+            }
+        }
+        if rest.is_empty() { Ok(filter) } else { Err(CommandError::Syntax) }
+    }
+
+    fn means(&self, client: &ClientInfo, own_id: u64, now_ms: i64) -> bool {
+        let age_seconds = now_ms.saturating_sub(client.created_ms) / 1000;
+        !self.other_type
+            && (self.includes_self || client.id != own_id)
+            && self.ids.as_ref().is_none_or(|ids| ids.contains(&client.id))
+            && self.address.is_none_or(|address| client.address.as_bytes() == address)
+            && self.local_address.is_none_or(|address| client.local_address.as_bytes() == address)
+            && self.min_age_seconds.is_none_or(|min| age_seconds >= min)
+    }
+}
+
+/// `KILL address`, which must exist, or `KILL filter value ...`, which replies how many it meant.
+fn kill(context: &mut Context<'_>) -> Outcome {
+    refresh_own_entry(context);
+    let arguments = &context.args[2..];
+    let filter = match arguments {
+        [address] => KillFilter { address: Some(address), includes_self: true, ..KillFilter::default() },
+        filters => KillFilter::parse(filters)?,
+    };
+    let (own_id, now_ms) = (context.session.id, context.now_ms());
+    let meant = context.engine.clients.iter().filter(|client| filter.means(client, own_id, now_ms));
+    let ids: Vec<u64> = meant.map(|client| client.id).collect();
+    for &id in &ids {
+        if id == own_id {
+            context.session.is_closing = true;
+        } else {
+            context.engine.jobs.push(Job::KillClient(id));
+        }
+    }
+    if arguments.len() > 1 {
+        return Ok(context.reply.count(ids.len()));
+    }
+    if ids.is_empty() { Err(CommandError::err("No such client")) } else { Ok(context.reply.ok()) }
+}
+
+fn reply(context: &mut Context<'_>) -> Outcome {
+    let mode = context.args[2];
+    let session = &mut *context.session;
+    match mode {
+        mode if is(mode, "ON") => {
+            session.reply_mode = ReplyMode::On;
+            Ok(context.reply.ok())
+        }
+        mode if is(mode, "OFF") => {
+            session.reply_mode = ReplyMode::Off;
+            Ok(context.reply.raw(b""))
+        }
+        mode if is(mode, "SKIP") => {
+            if session.reply_mode != ReplyMode::Off {
+                session.reply_mode = ReplyMode::SkipThis;
+            }
+            Ok(context.reply.raw(b""))
+        }
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+/// Clients are never evicted here, so that either setting is kept.
+fn no_evict(context: &mut Context<'_>) -> Outcome {
+    let mode = context.args[2];
+    if is(mode, "ON") || is(mode, "OFF") { Ok(context.reply.ok()) } else { Err(CommandError::Syntax) }
+}
+
+/// No command blocks, so no client is.
+fn unblock(context: &mut Context<'_>) -> Outcome {
+    args::int(context.args[2])?;
+    match context.args[3..] {
+        [] => Ok(context.reply.int(0)),
+        [reason] if is(reason, "TIMEOUT") || is(reason, "ERROR") => Ok(context.reply.int(0)),
+        [_] => Err(CommandError::err("CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+fn tracking(context: &mut Context<'_>) -> Outcome {
+    match context.args[2] {
+        mode if is(mode, "OFF") => Ok(context.reply.ok()),
+        mode if is(mode, "ON") => Err(CommandError::err("this version doesn't track what clients cache")),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+fn trackinginfo(context: &mut Context<'_>) -> Outcome {
+    let reply = context.reply.map(3);
+    context.reply.bulk(b"flags");
+    context.reply.set(1);
+    context.reply.bulk(b"off");
+    context.reply.bulk(b"redirect");
+    context.reply.int(-1);
+    context.reply.bulk(b"prefixes");
+    context.reply.array(0);
+    Ok(reply)
+}
+
+fn getredir(context: &mut Context<'_>) -> Outcome {
+    Ok(context.reply.int(-1))
+}
+
+fn client_help(context: &mut Context<'_>) -> Outcome {
+    Ok(help(
+        context,
+        "CLIENT",
+        &[
+            ("GETNAME", "Return the name of the current connection."),
+            ("GETREDIR", "Return the client ID tracking notifications go to, or -1."),
+            ("ID", "Return the ID of the current connection."),
+            ("INFO", "Return information about the current client connection."),
+            ("KILL <ip:port> | <filter> <value> [...]", "Close connections by ID, ADDR, LADDR, TYPE, USER, MAXAGE."),
+            ("LIST [TYPE <type>] [ID <id> [...]]", "Return information about client connections."),
+            ("NO-EVICT (ON|OFF)", "Protect current client connection from eviction."),
+            ("REPLY (ON|OFF|SKIP)", "Control the replies sent to the current connection."),
+            ("SETINFO <option> <value>", "Set client meta info: LIB-NAME or LIB-VER."),
+            ("SETNAME <name>", "Assign the name <name> to the current connection."),
+            ("TRACKINGINFO", "Report tracking status for the current connection."),
+            ("UNBLOCK <clientid> [TIMEOUT|ERROR]", "Unblock the specified blocked client."),
+        ],
+    ))
+}

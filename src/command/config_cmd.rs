@@ -1,0 +1,88 @@
+//! CONFIG: the parameters, read and changed while the server runs.
+
+use crate::engine::jobs::{Blocking, run_blocking};
+use crate::engine::params::{Peer, SetError};
+
+use super::connection::help;
+use super::spec::{ADMIN, CAT_ADMIN, CAT_DANGEROUS, Command, LOADING, NO_KEYS, NOSCRIPT, STALE, command, container};
+use super::{CommandError, Context, Outcome};
+
+pub const COMMANDS: &[Command] = &[container("config", CAT_ADMIN | CAT_DANGEROUS, "2.0.0", SUBCOMMANDS)];
+
+const ALWAYS: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
+
+const SUBCOMMANDS: &[Command] = &[
+    command("get", -3, ALWAYS, NO_KEYS, CAT_ADMIN, "2.0.0", get),
+    command("set", -4, ALWAYS, NO_KEYS, CAT_ADMIN, "2.0.0", set),
+    command("resetstat", 2, ALWAYS, NO_KEYS, CAT_ADMIN, "2.0.0", resetstat),
+    command("rewrite", 2, ALWAYS, NO_KEYS, CAT_ADMIN, "2.8.0", rewrite),
+    command("help", 2, LOADING | STALE, NO_KEYS, CAT_ADMIN, "5.0.0", config_help),
+];
+
+/// Parameters that Redis changes at run time and that take effect here at start only.
+const AT_START_ONLY: &[(&str, &str)] = &[
+    ("dir", "this server holds a lock on its directory and keeps its log there; restart it with the other one"),
+    ("port", "the port of a running server can't be changed in this version; restart it with the other one"),
+    ("bind", "the addresses of a running server can't be changed in this version; restart it with the others"),
+];
+
+fn get(context: &mut Context<'_>) -> Outcome {
+    let found = context.engine.config.get_matching(&context.args[2..]);
+    let reply = context.reply.map(found.len());
+    for (name, value) in found {
+        context.reply.bulk(name.as_bytes());
+        context.reply.bulk(&value);
+    }
+    Ok(reply)
+}
+
+fn set(context: &mut Context<'_>) -> Outcome {
+    let arguments = &context.args[2..];
+    if !arguments.len().is_multiple_of(2) {
+        return Err(CommandError::Syntax);
+    }
+    let pairs: Vec<(&[u8], &[u8])> = arguments.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+    let peer = if context.session.is_local { Peer::Local } else { Peer::Remote };
+    let (config, changed) = context.engine.config.prepare(&pairs, peer).map_err(CommandError::err)?;
+    for (name, reason) in AT_START_ONLY {
+        if changed.iter().any(|changed| changed.name == *name) {
+            return Err(CommandError::err(SetError::failed(name, *reason)));
+        }
+    }
+    let before = std::mem::replace(&mut context.engine.config, config);
+    context.engine.config_changed();
+    if changed.iter().any(|changed| changed.name == "appendonly")
+        && run_blocking(context.engine, Blocking::SwitchLog).is_err()
+    {
+        context.engine.config = before;
+        context.engine.config_changed();
+        let reason = "Unable to turn on AOF. Check server logs.";
+        return Err(CommandError::err(SetError::failed("appendonly", reason)));
+    }
+    Ok(context.reply.ok())
+}
+
+fn resetstat(context: &mut Context<'_>) -> Outcome {
+    context.engine.stats.reset();
+    Ok(context.reply.ok())
+}
+
+fn rewrite(context: &mut Context<'_>) -> Outcome {
+    if context.engine.config.config_file.is_empty() {
+        return Err(CommandError::err("The server is running without a config file"));
+    }
+    Err(CommandError::err("Rewriting config file: this version can't do it; edit the file yourself"))
+}
+
+fn config_help(context: &mut Context<'_>) -> Outcome {
+    Ok(help(
+        context,
+        "CONFIG",
+        &[
+            ("GET <pattern>", "Return parameters matching the glob-like <pattern> and their values."),
+            ("SET <directive> <value>", "Set the configuration <directive> to <value>."),
+            ("RESETSTAT", "Reset statistics reported by the INFO command."),
+            ("REWRITE", "Rewrite the configuration file."),
+        ],
+    ))
+}

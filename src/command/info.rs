@@ -1,0 +1,378 @@
+//! INFO: the sections and names of fields of Redis, which monitoring reads, with what is true of this server.
+//!
+//! A field that means something here has its value; one that monitoring expects and that can't be anything else (no
+//! replicas, no evictions, no fork) says so with 0. Fields that would be made up are left out.
+
+use std::fmt::Display;
+
+use crate::engine::Engine;
+use crate::engine::info::{CallCount, REDIS_VERSION};
+use crate::engine::persistence::Progress;
+
+use super::introspection::visit_rows;
+use super::spec::{CAT_DANGEROUS, Command, LOADING, NO_KEYS, STALE, command};
+use super::{Context, Outcome};
+
+pub const COMMANDS: &[Command] = &[command("info", -1, LOADING | STALE, NO_KEYS, CAT_DANGEROUS, "1.0.0", info)];
+
+/// A section of INFO.
+struct Section {
+    title: &'static str,
+    /// Whether it belongs to INFO without arguments.
+    by_default: bool,
+    write: fn(&Engine, &mut Page),
+}
+
+const SECTIONS: &[Section] = &[
+    Section { title: "Server", by_default: true, write: server },
+    Section { title: "Clients", by_default: true, write: clients },
+    Section { title: "Memory", by_default: true, write: memory },
+    Section { title: "Persistence", by_default: true, write: persistence },
+    Section { title: "Stats", by_default: true, write: stats },
+    Section { title: "Replication", by_default: true, write: replication },
+    Section { title: "CPU", by_default: true, write: cpu },
+    Section { title: "Modules", by_default: true, write: |_, _| {} },
+    Section { title: "Commandstats", by_default: false, write: commandstats },
+    Section { title: "Errorstats", by_default: true, write: errorstats },
+    Section { title: "Latencystats", by_default: false, write: |_, _| {} },
+    Section { title: "Cluster", by_default: true, write: |_, page| page.line("cluster_enabled", 0) },
+    Section { title: "Keyspace", by_default: true, write: keyspace },
+];
+
+/// `INFO [section ...]`: sections come in their own order, each once; `all`, `everything` and `default` are groups.
+fn info(context: &mut Context<'_>) -> Outcome {
+    let names: Vec<String> =
+        context.args[1..].iter().map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
+    let named = |wanted: &str| names.iter().any(|name| name == wanted);
+    let all = named("all") || named("everything");
+    let by_default = names.is_empty() || named("default");
+    let mut page = Page::default();
+    for section in SECTIONS {
+        if all || (by_default && section.by_default) || named(&section.title.to_ascii_lowercase()) {
+            page.begin(section.title);
+            (section.write)(context.engine, &mut page);
+        }
+    }
+    Ok(context.reply.verbatim("txt", page.text.as_bytes()))
+}
+
+/// The text under way: titles with `#`, an empty line between sections, `name:value` lines.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn begin(&mut self, title: &str) {
+        if !self.text.is_empty() {
+            self.text.push_str("\r\n");
+        }
+        self.text.push_str(&format!("# {title}\r\n"));
+    }
+
+    fn line(&mut self, name: &str, value: impl Display) {
+        self.text.push_str(&format!("{name}:{value}\r\n"));
+    }
+
+    /// Several fields whose value is 0 by nature.
+    fn zeros(&mut self, names: &[&str]) {
+        names.iter().for_each(|name| self.line(name, 0));
+    }
+
+    /// A size in bytes, and once more for human eyes under `name_human`.
+    fn size(&mut self, name: &str, bytes: u64) {
+        self.line(name, bytes);
+        self.line(&format!("{name}_human"), human(bytes));
+    }
+}
+
+/// `734.55K`, as Redis spells sizes.
+fn human(bytes: u64) -> String {
+    let value = bytes as f64; // shown with two decimals
+    for (shift, unit) in [(40, "T"), (30, "G"), (20, "M"), (10, "K")] {
+        if bytes >= 1 << shift {
+            return format!("{:.2}{unit}", value / (1u64 << shift) as f64); // a power of two is exact
+        }
+    }
+    format!("{bytes}B")
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    // Shown with two decimals.
+    let share = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
+    format!("{share:.2}%")
+}
+
+fn ratio(part: u64, whole: u64) -> String {
+    // Shown with two decimals.
+    format!("{:.2}", if whole == 0 { 0.0 } else { part as f64 / whole as f64 })
+}
+
+fn status(ok: bool) -> &'static str {
+    if ok { "ok" } else { "err" }
+}
+
+fn server(engine: &Engine, page: &mut Page) {
+    let config = &engine.config;
+    page.line("redis_version", REDIS_VERSION);
+    page.line("redis_git_sha1", "00000000");
+    page.line("redis_git_dirty", 0);
+    page.line("redis_build_id", 0);
+    page.line("redis_mode", "standalone");
+    page.line("server_name", "ironkeep");
+    page.line("ironkeep_version", env!("CARGO_PKG_VERSION"));
+    page.line("os", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
+    page.line("arch_bits", usize::BITS);
+    page.line("monotonic_clock", "POSIX clock_gettime");
+    page.line("multiplexing_api", "epoll");
+    page.line("process_id", std::process::id());
+    page.line("process_supervised", "no");
+    page.line("run_id", &engine.run_id);
+    page.line("tcp_port", config.port);
+    page.line("server_time_usec", engine.clock.now_us());
+    let uptime = engine.clock.uptime_seconds();
+    page.line("uptime_in_seconds", uptime);
+    page.line("uptime_in_days", uptime / 86_400);
+    page.line("hz", config.hz);
+    page.line("configured_hz", config.hz);
+    page.line("lru_clock", engine.access_clock());
+    page.line("executable", std::env::current_exe().unwrap_or_default().display());
+    page.line("config_file", &config.config_file);
+    page.line("io_threads_active", 0);
+    let addresses: String = config.bind.iter().map(|address| format!("bind={address},")).collect();
+    page.line("listener0", format!("name=tcp,{addresses}port={}", config.port));
+}
+
+fn clients(engine: &Engine, page: &mut Page) {
+    page.line("connected_clients", engine.clients.len());
+    page.line("cluster_connections", 0);
+    page.line("maxclients", engine.config.maxclients);
+    page.zeros(&[
+        "client_recent_max_input_buffer",
+        "client_recent_max_output_buffer",
+        "blocked_clients",
+        "tracking_clients",
+        "pubsub_clients",
+    ]);
+    page.line("watching_clients", engine.watches.session_count());
+    page.line("clients_in_timeout_table", 0);
+    page.line("total_watched_keys", engine.watches.key_count());
+    page.zeros(&["total_blocking_keys", "total_blocking_keys_on_nokey"]);
+}
+
+/// The allocator keeps no count, so used memory is what the kernel says is resident.
+fn memory(engine: &Engine, page: &mut Page) {
+    let machine = &engine.stats.machine;
+    let used = machine.rss;
+    let dataset = used.saturating_sub(machine.rss_startup);
+    page.size("used_memory", used);
+    page.size("used_memory_rss", machine.rss);
+    page.size("used_memory_peak", machine.rss_peak);
+    page.line("used_memory_peak_perc", percent(used, machine.rss_peak));
+    page.line("used_memory_overhead", machine.rss_startup);
+    page.line("used_memory_startup", machine.rss_startup);
+    page.line("used_memory_dataset", dataset);
+    page.line("used_memory_dataset_perc", percent(dataset, used));
+    page.line("allocator_allocated", used);
+    page.line("allocator_active", used);
+    page.line("allocator_resident", used);
+    page.size("total_system_memory", machine.total_memory);
+    page.size("used_memory_lua", 0);
+    page.zeros(&["used_memory_vm_eval", "used_memory_scripts_eval", "number_of_cached_scripts"]);
+    let functions: usize = engine.functions.iter().map(|library| library.function_names().len()).sum();
+    page.line("number_of_functions", functions);
+    page.line("number_of_libraries", engine.functions.iter().len());
+    page.size("used_memory_vm_total", 0);
+    page.size("used_memory_scripts", 0);
+    page.size("maxmemory", engine.config.maxmemory);
+    page.line("maxmemory_policy", engine.config.maxmemory_policy.word());
+    page.line("mem_fragmentation_ratio", ratio(machine.rss, used));
+    page.line("mem_fragmentation_bytes", machine.rss.saturating_sub(used));
+    page.zeros(&[
+        "mem_not_counted_for_evict",
+        "mem_replication_backlog",
+        "mem_total_replication_buffers",
+        "mem_clients_slaves",
+        "mem_clients_normal",
+        "mem_cluster_links",
+    ]);
+    page.line("mem_aof_buffer", engine.journal.pending().len());
+    page.line("mem_allocator", "mimalloc");
+    page.line("active_defrag_running", 0);
+    let (deferred, deferred_bytes) = engine.keyspace.deferred();
+    page.line("lazyfree_pending_objects", deferred);
+    page.line("lazyfreed_objects", 0);
+    page.line("snapshot_deferred_bytes", deferred_bytes);
+}
+
+/// Seconds that a job has taken so far; -1 where none runs.
+fn running_seconds(job: Option<&Progress>, now_ms: i64) -> i64 {
+    job.map_or(-1, |job| now_ms.saturating_sub(job.started_ms).max(0) / 1000)
+}
+
+fn persistence(engine: &Engine, page: &mut Page) {
+    let state = &engine.persistence;
+    let now_ms = engine.clock.now_ms();
+    page.line("loading", u8::from(state.is_loading));
+    page.line("async_loading", 0);
+    let (_, deferred_bytes) = engine.keyspace.deferred();
+    page.line("current_cow_peak", deferred_bytes);
+    page.line("current_cow_size", deferred_bytes);
+    page.line("current_cow_size_age", 0);
+    let job = state.save.as_ref().or(state.rewrite.as_ref());
+    let done = job.map_or(0, |job| job.keys_done.load(std::sync::atomic::Ordering::Relaxed));
+    let total = job.map_or(0, |job| job.keys_total);
+    page.line("current_fork_perc", percent(done, total).trim_end_matches('%'));
+    page.line("current_save_keys_processed", done);
+    page.line("current_save_keys_total", total);
+    let changes = engine.journal.changes().saturating_sub(state.changes_at_last_save);
+    page.line("rdb_changes_since_last_save", changes);
+    page.line("rdb_bgsave_in_progress", u8::from(state.save.is_some()));
+    page.line("rdb_last_save_time", state.last_save);
+    page.line("rdb_last_bgsave_status", status(state.last_save_ok));
+    page.line("rdb_last_bgsave_time_sec", state.last_save_seconds.unwrap_or(-1));
+    page.line("rdb_current_bgsave_time_sec", running_seconds(state.save.as_ref(), now_ms));
+    page.line("rdb_saves", state.saves);
+    page.line("rdb_last_cow_size", 0);
+    page.line("rdb_last_load_keys_expired", state.loaded_expired);
+    page.line("rdb_last_load_keys_loaded", state.loaded_keys);
+    log_fields(engine, page);
+    page.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
+    if engine.config.appendonly {
+        page.line("aof_current_size", state.log_size);
+        page.line("aof_base_size", state.log_base_size);
+        page.line("aof_pending_rewrite", u8::from(state.rewrite_scheduled));
+        page.line("aof_buffer_length", engine.journal.pending().len());
+        page.zeros(&["aof_pending_bio_fsync", "aof_delayed_fsync"]);
+    }
+    if state.is_loading {
+        loading_fields(engine, page);
+    }
+}
+
+fn log_fields(engine: &Engine, page: &mut Page) {
+    let state = &engine.persistence;
+    page.line("aof_enabled", u8::from(engine.config.appendonly));
+    page.line("aof_rewrite_in_progress", u8::from(state.rewrite.is_some()));
+    page.line("aof_rewrite_scheduled", u8::from(state.rewrite_scheduled));
+    page.line("aof_last_rewrite_time_sec", state.last_rewrite_seconds.unwrap_or(-1));
+    page.line("aof_current_rewrite_time_sec", running_seconds(state.rewrite.as_ref(), engine.clock.now_ms()));
+    page.line("aof_last_bgrewrite_status", status(state.last_rewrite_ok));
+    page.line("aof_rewrites", state.rewrites);
+    page.line("aof_rewrites_consecutive_failures", state.rewrite_failures);
+    page.line("aof_last_write_status", status(state.log_error.is_none()));
+    page.line("aof_last_cow_size", 0);
+}
+
+fn loading_fields(engine: &Engine, page: &mut Page) {
+    let load = engine.stats.load;
+    let elapsed_ms = u64::try_from(engine.clock.now_ms().saturating_sub(load.started_ms)).unwrap_or(0);
+    let left = load.total_bytes.saturating_sub(load.loaded_bytes);
+    page.line("loading_start_time", load.started_ms / 1000);
+    page.line("loading_total_bytes", load.total_bytes);
+    page.line("loading_rdb_used_mem", 0);
+    page.line("loading_loaded_bytes", load.loaded_bytes);
+    page.line("loading_loaded_perc", percent(load.loaded_bytes, load.total_bytes).trim_end_matches('%'));
+    // At the speed so far; one second where none is known yet.
+    let eta = (elapsed_ms / 1000).saturating_mul(left).checked_div(load.loaded_bytes).unwrap_or(1);
+    page.line("loading_eta_seconds", eta);
+}
+
+fn stats(engine: &Engine, page: &mut Page) {
+    let stats = &engine.stats;
+    let machine = &stats.machine;
+    let kilobytes = |bytes: u64| ratio(bytes, 1024);
+    page.line("total_connections_received", stats.connections_received);
+    page.line("total_commands_processed", stats.commands_processed);
+    page.line("instantaneous_ops_per_sec", machine.ops_per_second);
+    page.line("total_net_input_bytes", stats.net_input_bytes);
+    page.line("total_net_output_bytes", stats.net_output_bytes);
+    page.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    page.line("instantaneous_input_kbps", kilobytes(machine.input_per_second));
+    page.line("instantaneous_output_kbps", kilobytes(machine.output_per_second));
+    page.line("instantaneous_input_repl_kbps", "0.00");
+    page.line("instantaneous_output_repl_kbps", "0.00");
+    page.line("rejected_connections", stats.rejected_connections);
+    page.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err", "expired_subkeys"]);
+    page.line("expired_keys", stats.expired_keys);
+    page.line("expired_stale_perc", "0.00");
+    page.zeros(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds", "evicted_keys", "evicted_clients"]);
+    page.zeros(&["evicted_scripts", "total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
+    page.line("keyspace_hits", stats.keyspace_hits);
+    page.line("keyspace_misses", stats.keyspace_misses);
+    page.zeros(&["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"]);
+    // What was a fork there is a snapshot here.
+    page.line("latest_fork_usec", engine.persistence.last_snapshot_us);
+    page.line("total_forks", stats.snapshots);
+    page.zeros(&["migrate_cached_sockets", "slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses"]);
+    page.zeros(&["active_defrag_key_hits", "active_defrag_key_misses", "total_active_defrag_time"]);
+    page.zeros(&["current_active_defrag_time", "tracking_total_keys", "tracking_total_items"]);
+    page.zeros(&["tracking_total_prefixes", "unexpected_error_replies"]);
+    page.line("total_error_replies", stats.error_replies);
+    page.zeros(&["dump_payload_sanitizations", "io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    page.zeros(&["client_query_buffer_limit_disconnections", "client_output_buffer_limit_disconnections"]);
+    page.zeros(&["acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key"]);
+    page.line("acl_access_denied_channel", 0);
+}
+
+fn replication(engine: &Engine, page: &mut Page) {
+    page.line("role", "master");
+    page.line("connected_slaves", 0);
+    page.line("master_failover_state", "no-failover");
+    page.line("master_replid", &engine.run_id);
+    page.line("master_replid2", "0".repeat(40));
+    page.line("master_repl_offset", 0);
+    page.line("second_repl_offset", -1);
+    page.line("repl_backlog_active", 0);
+    page.line("repl_backlog_size", 0);
+    page.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
+}
+
+fn cpu(engine: &Engine, page: &mut Page) {
+    let machine = &engine.stats.machine;
+    page.line("used_cpu_sys", format!("{:.6}", machine.cpu_system));
+    page.line("used_cpu_user", format!("{:.6}", machine.cpu_user));
+    page.line("used_cpu_sys_children", "0.000000");
+    page.line("used_cpu_user_children", "0.000000");
+}
+
+/// Calls are counted and not timed: their microseconds are 0.
+fn commandstats(engine: &Engine, page: &mut Page) {
+    visit_rows(&mut |name, row| {
+        let count = engine.stats.calls.of(row);
+        if count != CallCount::default() {
+            let CallCount { calls, failed, rejected } = count;
+            page.line(
+                &format!("cmdstat_{name}"),
+                format!("calls={calls},usec=0,usec_per_call=0.00,rejected_calls={rejected},failed_calls={failed}"),
+            );
+        }
+    });
+}
+
+fn errorstats(engine: &Engine, page: &mut Page) {
+    for (code, count) in engine.stats.errors.iter() {
+        page.line(&format!("errorstat_{code}"), format!("count={count}"));
+    }
+}
+
+fn keyspace(engine: &Engine, page: &mut Page) {
+    for index in 0..engine.keyspace.db_count() {
+        let (keys, expires) = engine.keyspace.counts(index);
+        if keys > 0 {
+            page.line(&format!("db{index}"), format!("keys={keys},expires={expires},avg_ttl=0,subexpiry=0"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_redis_spells_them() {
+        for (bytes, text) in [(0, "0B"), (1023, "1023B"), (752_176, "734.55K"), (25_276_502_016, "23.54G")] {
+            assert_eq!(human(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! COMMAND: the command table tells of itself. Everything here is a loop over its rows.
+
+use crate::codec::glob;
+use crate::resp::Reply;
+
+use super::args::is;
+use super::connection::help;
+use super::spec::{
+    CAT_CONNECTION, CATEGORY_NAMES, Command, FLAG_NAMES, Keys, LOADING, MOVABLE_KEYS, NO_KEYS, READONLY, STALE, WRITE,
+    command, container,
+};
+use super::{CommandError, Context, Outcome, table};
+
+pub const COMMANDS: &[Command] = &[Command {
+    arity: -1,
+    flags: LOADING | STALE,
+    run: all_commands,
+    ..container("command", CAT_CONNECTION, "2.8.13", SUBCOMMANDS)
+}];
+
+const SUBCOMMANDS: &[Command] = &[
+    command("count", 2, LOADING | STALE, NO_KEYS, CAT_CONNECTION, "2.8.13", count),
+    command("info", -2, LOADING | STALE, NO_KEYS, CAT_CONNECTION, "2.8.13", info),
+    command("docs", -2, LOADING | STALE, NO_KEYS, CAT_CONNECTION, "7.0.0", docs),
+    command("list", -2, LOADING | STALE, NO_KEYS, CAT_CONNECTION, "7.0.0", list),
+    command("getkeys", -3, LOADING | STALE, NO_KEYS, CAT_CONNECTION, "2.8.13", getkeys),
+    command("getkeysandflags", -3, LOADING | STALE, NO_KEYS, CAT_CONNECTION, "7.0.0", getkeysandflags),
+    command("help", 2, LOADING | STALE, NO_KEYS, CAT_CONNECTION, "5.0.0", command_help),
+];
+
+/// A row with the name that it is called by: `get`, `client|list`.
+struct Named {
+    name: String,
+    row: &'static Command,
+}
+
+impl Named {
+    fn top(row: &'static Command) -> Self {
+        Self { name: row.name.to_owned(), row }
+    }
+
+    fn sub(container: &'static Command, row: &'static Command) -> Self {
+        Self { name: format!("{}|{}", container.name, row.name), row }
+    }
+
+    /// The row of `get` or `client|list`, in any case.
+    fn find(name: &[u8]) -> Option<Self> {
+        let mut parts = name.splitn(2, |byte| *byte == b'|');
+        let container = table::find(parts.next()?)?;
+        match parts.next() {
+            None => Some(Self::top(container)),
+            Some(name) => table::find_subcommand(container, name).map(|row| Self::sub(container, row)),
+        }
+    }
+
+    fn subcommands(&self) -> impl ExactSizeIterator<Item = Self> {
+        let container = self.row;
+        container.subcommands.iter().map(move |row| Self::sub(container, row))
+    }
+}
+
+/// All rows, subcommands behind their container.
+pub(super) fn visit_rows(visit: &mut dyn FnMut(&str, &'static Command)) {
+    for row in table::all() {
+        let named = Named::top(row);
+        visit(&named.name, row);
+        named.subcommands().for_each(|sub| visit(&sub.name, sub.row));
+    }
+}
+
+fn all_commands(context: &mut Context<'_>) -> Outcome {
+    let reply = context.reply.array(table::all().count());
+    table::all().for_each(|row| {
+        describe(context, &Named::top(row));
+    });
+    Ok(reply)
+}
+
+fn count(context: &mut Context<'_>) -> Outcome {
+    Ok(context.reply.count(table::all().count()))
+}
+
+fn info(context: &mut Context<'_>) -> Outcome {
+    let names = &context.args[2..];
+    if names.is_empty() {
+        return all_commands(context);
+    }
+    let reply = context.reply.array(names.len());
+    for name in names {
+        match Named::find(name) {
+            Some(named) => describe(context, &named),
+            None => context.reply.null_array(),
+        };
+    }
+    Ok(reply)
+}
+
+/// One command in the ten parts of COMMAND INFO: name, arity, flags, first key, last key, step, categories, tips, key
+/// specifications, subcommands.
+fn describe(context: &mut Context<'_>, named: &Named) -> Reply {
+    let row = named.row;
+    let reply = context.reply.array(10);
+    context.reply.bulk(named.name.as_bytes());
+    context.reply.int(i64::from(row.arity));
+    let moves = matches!(row.keys, Keys::Counted { .. } | Keys::Found(_));
+    words(context, FLAG_NAMES, row.flags | if moves { MOVABLE_KEYS } else { 0 }, "");
+    for number in key_range(row.keys) {
+        context.reply.int(number);
+    }
+    words(context, CATEGORY_NAMES, row.categories(), "@");
+    context.reply.array(0);
+    match key_specification(row.keys) {
+        Some(specification) => {
+            context.reply.array(1);
+            specification.describe(context, row);
+        }
+        None => {
+            context.reply.array(0);
+        }
+    }
+    context.reply.array(row.subcommands.len());
+    for sub in named.subcommands() {
+        describe(context, &sub);
+    }
+    reply
+}
+
+/// The words of the bits that are set, as a set of simple strings.
+fn words(context: &mut Context<'_>, names: &[(u32, &str)], bits: u32, prefix: &str) {
+    let chosen: Vec<&str> = names.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect();
+    context.reply.set(chosen.len());
+    for name in chosen {
+        context.reply.simple(&format!("{prefix}{name}"));
+    }
+}
+
+/// First key, last key and step, as far as three numbers can say it.
+fn key_range(keys: Keys) -> [i64; 3] {
+    let small = |value: usize| i64::try_from(value).unwrap_or(0);
+    match keys {
+        Keys::Range { first, last, step } => [small(first), i64::from(last), small(step)],
+        Keys::Counted { also, .. } if also != 0 => [small(also), small(also), 1],
+        Keys::None | Keys::Counted { .. } | Keys::Found(_) => [0, 0, 0],
+    }
+}
+
+/// Where keys begin, and how many there are from there.
+enum Specification {
+    Range { index: usize, last: i32, step: usize },
+    Counted { index: usize },
+}
+
+fn key_specification(keys: Keys) -> Option<Specification> {
+    match keys {
+        Keys::Range { first, last, step } => {
+            let relative = if last < 0 { last } else { last - i32::try_from(first).unwrap_or(0) };
+            Some(Specification::Range { index: first, last: relative, step })
+        }
+        Keys::Counted { count_at, .. } => Some(Specification::Counted { index: count_at }),
+        Keys::None | Keys::Found(_) => None,
+    }
+}
+
+impl Specification {
+    fn describe(&self, context: &mut Context<'_>, row: &Command) {
+        let reply = &mut context.reply;
+        reply.map(3);
+        reply.bulk(b"flags");
+        let flags = access_flags(row);
+        reply.set(flags.len());
+        for flag in flags {
+            reply.simple(flag);
+        }
+        reply.bulk(b"begin_search");
+        let (Self::Range { index, .. } | Self::Counted { index }) = self;
+        reply.map(2);
+        reply.bulk(b"type");
+        reply.bulk(b"index");
+        reply.bulk(b"spec");
+        reply.map(1);
+        reply.bulk(b"index");
+        reply.count(*index);
+        reply.bulk(b"find_keys");
+        reply.map(2);
+        reply.bulk(b"type");
+        match self {
+            Self::Range { last, step, .. } => {
+                reply.bulk(b"range");
+                reply.bulk(b"spec");
+                reply.map(3);
+                reply.bulk(b"lastkey");
+                reply.int(i64::from(*last));
+                reply.bulk(b"keystep");
+                reply.count(*step);
+                reply.bulk(b"limit");
+                reply.int(0);
+            }
+            Self::Counted { .. } => {
+                reply.bulk(b"keynum");
+                reply.bulk(b"spec");
+                reply.map(3);
+                reply.bulk(b"keynumidx");
+                reply.int(0);
+                reply.bulk(b"firstkey");
+                reply.int(1);
+                reply.bulk(b"keystep");
+                reply.int(1);
+            }
+        }
+    }
+}
+
+/// What a command does to its keys, as coarsely as the flags of its row tell it.
+fn access_flags(row: &Command) -> &'static [&'static str] {
+    if row.is(WRITE) {
+        &["RW", "access", "update"]
+    } else if row.is(READONLY) {
+        &["RO", "access"]
+    } else {
+        &["RO"]
+    }
+}
+
+/// Without names: all commands.
+fn docs(context: &mut Context<'_>) -> Outcome {
+    let names = &context.args[2..];
+    let found: Vec<Named> = match names {
+        [] => table::all().map(Named::top).collect(),
+        names => names.iter().filter_map(|name| Named::find(name)).collect(),
+    };
+    let reply = context.reply.map(found.len());
+    for named in found {
+        document(context, &named);
+    }
+    Ok(reply)
+}
+
+fn document(context: &mut Context<'_>, named: &Named) {
+    context.reply.bulk(named.name.as_bytes());
+    let subcommands = named.subcommands();
+    context.reply.map(if subcommands.len() == 0 { 3 } else { 4 });
+    let (usage, group) = (usage(named), group(named.row));
+    for (field, text) in [("summary", usage.as_str()), ("since", named.row.since), ("group", group)] {
+        context.reply.bulk(field.as_bytes());
+        context.reply.bulk(text.as_bytes());
+    }
+    if subcommands.len() > 0 {
+        context.reply.bulk(b"subcommands");
+        context.reply.map(subcommands.len());
+        subcommands.for_each(|sub| document(context, &sub));
+    }
+}
+
+/// What the row can say in a sentence: how the command works on keys, and how many arguments it takes.
+fn usage(named: &Named) -> String {
+    let row = named.row;
+    let words = named.name.split('|').count();
+    let least = (row.arity.unsigned_abs() as usize).saturating_sub(words); // arities are small
+    let quantity = if row.arity < 0 { "at least " } else { "" };
+    let arguments = match least {
+        0 if row.arity < 0 => "any number of arguments".to_owned(),
+        0 => "no arguments".to_owned(),
+        1 => format!("{quantity}1 argument"),
+        many => format!("{quantity}{many} arguments"),
+    };
+    match row {
+        row if !row.subcommands.is_empty() => "Has subcommands.".to_owned(),
+        row if row.is(WRITE) => format!("Changes data; takes {arguments}."),
+        row if row.is(READONLY) => format!("Reads data; takes {arguments}."),
+        _ => format!("Takes {arguments}."),
+    }
+}
+
+/// The group of the documentation, from the categories.
+fn group(row: &Command) -> &'static str {
+    const GROUPS: &[(&str, &str)] = &[
+        ("string", "string"),
+        ("bitmap", "bitmap"),
+        ("hyperloglog", "hyperloglog"),
+        ("geo", "geo"),
+        ("stream", "stream"),
+        ("list", "list"),
+        ("set", "set"),
+        ("sortedset", "sorted-set"),
+        ("hash", "hash"),
+        ("transaction", "transactions"),
+        ("scripting", "scripting"),
+        ("pubsub", "pubsub"),
+        ("connection", "connection"),
+        ("keyspace", "generic"),
+    ];
+    let has = |category: &str| CATEGORY_NAMES.iter().any(|(bit, name)| *name == category && row.acl & bit != 0);
+    GROUPS.iter().find(|(category, _)| has(category)).map_or("server", |(_, group)| group)
+}
+
+/// `LIST [FILTERBY MODULE name | ACLCAT category | PATTERN glob]`
+fn list(context: &mut Context<'_>) -> Outcome {
+    let keep: Box<dyn Fn(&str, &Command) -> bool> = match context.args[2..] {
+        [] => Box::new(|_, _| true),
+        [filter, kind, _] if is(filter, "FILTERBY") && is(kind, "MODULE") => Box::new(|_, _| false),
+        [filter, kind, category] if is(filter, "FILTERBY") && is(kind, "ACLCAT") => {
+            let bit = category_bit(category).unwrap_or(0);
+            Box::new(move |_, row| row.categories() & bit != 0)
+        }
+        [filter, kind, pattern] if is(filter, "FILTERBY") && is(kind, "PATTERN") => {
+            let pattern = pattern.to_vec();
+            Box::new(move |name, _| glob::matches_ignoring_case(&pattern, name.as_bytes()))
+        }
+        _ => return Err(CommandError::Syntax),
+    };
+    let mut names = Vec::new();
+    visit_rows(&mut |name, row| {
+        if keep(name, row) {
+            names.push(name.to_owned());
+        }
+    });
+    let reply = context.reply.array(names.len());
+    for name in names {
+        context.reply.bulk(name.as_bytes());
+    }
+    Ok(reply)
+}
+
+/// The bit of a category's name, in any case.
+pub(super) fn category_bit(name: &[u8]) -> Option<u32> {
+    CATEGORY_NAMES.iter().find(|(_, known)| is(name, known)).map(|(bit, _)| *bit)
+}
+
+fn getkeys(context: &mut Context<'_>) -> Outcome {
+    let (_, keys) = keys_of(context)?;
+    let reply = context.reply.array(keys.len());
+    for key in keys {
+        context.reply.bulk(key);
+    }
+    Ok(reply)
+}
+
+fn getkeysandflags(context: &mut Context<'_>) -> Outcome {
+    let (row, keys) = keys_of(context)?;
+    let reply = context.reply.array(keys.len());
+    for key in keys {
+        context.reply.array(2);
+        context.reply.bulk(key);
+        let flags = access_flags(row);
+        context.reply.set(flags.len());
+        for flag in flags {
+            context.reply.simple(flag);
+        }
+    }
+    Ok(reply)
+}
+
+/// The command that stands behind COMMAND GETKEYS, and its keys.
+fn keys_of<'a>(context: &Context<'a>) -> Result<(&'static Command, Vec<&'a [u8]>), CommandError> {
+    let request = &context.args[2..];
+    let top = table::find(request[0]).ok_or_else(|| CommandError::err("Invalid command specified"))?;
+    let sub = request.get(1).and_then(|name| table::find_subcommand(top, name));
+    let row = sub.unwrap_or(top);
+    if matches!(row.keys, Keys::None) {
+        return Err(CommandError::err("The command has no key arguments"));
+    }
+    if !row.accepts(request.len()) {
+        return Err(CommandError::err("Invalid number of arguments specified for command"));
+    }
+    let keys: Vec<&[u8]> = row.key_positions(request).into_iter().map(|position| request[position]).collect();
+    if keys.is_empty() {
+        return Err(CommandError::err("Invalid arguments specified for command"));
+    }
+    Ok((row, keys))
+}
+
+fn command_help(context: &mut Context<'_>) -> Outcome {
+    Ok(help(
+        context,
+        "COMMAND",
+        &[
+            ("(no subcommand)", "Return details about all commands."),
+            ("COUNT", "Return the total number of commands in this server."),
+            ("LIST [FILTERBY (MODULE <name>|ACLCAT <category>|PATTERN <pattern>)]", "Return the names of commands."),
+            ("INFO [<command-name> ...]", "Return details about the commands, all of them if no names are given."),
+            ("DOCS [<command-name> ...]", "Return documentation about the commands."),
+            ("GETKEYS <full-command>", "Return the keys from a full command."),
+            ("GETKEYSANDFLAGS <full-command>", "Return the keys and the access flags from a full command."),
+        ],
+    ))
+}

@@ -1,0 +1,369 @@
+//! The server's small talk: time, memory, latency, slow log, role, and the one user there is.
+
+use super::args::{self, is};
+use super::connection::help;
+use super::introspection::{category_bit, visit_rows};
+use super::spec::{
+    ADMIN, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, CAT_KEYSPACE, CATEGORY_NAMES, Command, FAST, Keys, LOADING,
+    NO_KEYS, NOSCRIPT, READONLY, STALE, command, container,
+};
+use super::{CommandError, Context, Outcome};
+
+const ALWAYS: u32 = LOADING | STALE;
+const ADMINS: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
+const CAT_ADMINS: u32 = CAT_ADMIN | CAT_DANGEROUS;
+const KEY: Keys = Keys::Range { first: 2, last: 2, step: 1 };
+
+pub const COMMANDS: &[Command] = &[
+    command("time", 1, ALWAYS | FAST, NO_KEYS, 0, "2.6.0", time),
+    command("lolwut", -1, READONLY | FAST, NO_KEYS, 0, "5.0.0", lolwut),
+    command("role", 1, NOSCRIPT | ALWAYS | FAST, NO_KEYS, CAT_ADMINS, "2.8.12", role),
+    command("wait", 3, 0, NO_KEYS, CAT_CONNECTION, "3.0.0", wait),
+    command("cluster", -2, ALWAYS, NO_KEYS, CAT_ADMINS, "3.0.0", cluster),
+    command("readonly", 1, ALWAYS | FAST, NO_KEYS, CAT_CONNECTION, "3.0.0", cluster),
+    command("readwrite", 1, ALWAYS | FAST, NO_KEYS, CAT_CONNECTION, "3.0.0", cluster),
+    command("replconf", -1, ADMINS, NO_KEYS, CAT_ADMINS, "3.0.0", replication),
+    command("sync", 1, ADMIN | NOSCRIPT, NO_KEYS, CAT_ADMINS, "1.0.0", replication),
+    command("psync", -3, ADMIN | NOSCRIPT, NO_KEYS, CAT_ADMINS, "2.8.0", replication),
+    command("replicaof", 3, ADMIN | NOSCRIPT | STALE, NO_KEYS, CAT_ADMINS, "5.0.0", replicaof),
+    command("slaveof", 3, ADMIN | NOSCRIPT | STALE, NO_KEYS, CAT_ADMINS, "1.0.0", replicaof),
+    container("memory", 0, "4.0.0", MEMORY),
+    container("latency", CAT_ADMINS, "2.8.13", LATENCY),
+    container("slowlog", CAT_ADMINS, "2.2.12", SLOWLOG),
+    container("module", CAT_ADMINS, "4.0.0", MODULE),
+    container("acl", CAT_ADMINS, "6.0.0", ACL),
+];
+
+const MEMORY: &[Command] = &[
+    command("usage", -3, READONLY, KEY, CAT_KEYSPACE, "4.0.0", memory_usage),
+    command("doctor", 2, 0, NO_KEYS, 0, "4.0.0", memory_doctor),
+    command("stats", 2, 0, NO_KEYS, 0, "4.0.0", memory_stats),
+    command("purge", 2, 0, NO_KEYS, 0, "4.0.0", memory_purge),
+    command("malloc-stats", 2, 0, NO_KEYS, 0, "4.0.0", memory_malloc_stats),
+    command("help", 2, ALWAYS, NO_KEYS, 0, "4.0.0", memory_help),
+];
+
+const LATENCY: &[Command] = &[
+    command("latest", 2, ADMINS, NO_KEYS, CAT_ADMINS, "2.8.13", empty_array),
+    command("history", 3, ADMINS, NO_KEYS, CAT_ADMINS, "2.8.13", empty_array),
+    command("histogram", -2, ADMINS, NO_KEYS, CAT_ADMINS, "7.0.0", latency_histogram),
+    command("reset", -2, ADMINS, NO_KEYS, CAT_ADMINS, "2.8.13", zero),
+    command("doctor", 2, ADMINS, NO_KEYS, CAT_ADMINS, "2.8.13", latency_doctor),
+    command("help", 2, ALWAYS, NO_KEYS, CAT_ADMINS, "2.8.13", latency_help),
+];
+
+const SLOWLOG: &[Command] = &[
+    command("get", -2, ADMIN | ALWAYS, NO_KEYS, CAT_ADMINS, "2.2.12", slowlog_get),
+    command("len", 2, ADMIN | ALWAYS, NO_KEYS, CAT_ADMINS, "2.2.12", zero),
+    command("reset", 2, ADMIN | ALWAYS, NO_KEYS, CAT_ADMINS, "2.2.12", slowlog_reset),
+    command("help", 2, ALWAYS, NO_KEYS, CAT_ADMINS, "6.2.0", slowlog_help),
+];
+
+const MODULE: &[Command] = &[
+    command("list", 2, ADMIN | NOSCRIPT, NO_KEYS, CAT_ADMINS, "4.0.0", empty_array),
+    command("help", 2, ALWAYS, NO_KEYS, CAT_ADMINS, "5.0.0", module_help),
+];
+
+const ACL: &[Command] = &[
+    command("whoami", 2, NOSCRIPT | ALWAYS, NO_KEYS, 0, "6.0.0", acl_whoami),
+    command("users", 2, ADMINS, NO_KEYS, CAT_ADMINS, "6.0.0", acl_users),
+    command("list", 2, ADMINS, NO_KEYS, CAT_ADMINS, "6.0.0", acl_list),
+    command("getuser", 3, ADMINS, NO_KEYS, CAT_ADMINS, "6.0.0", acl_getuser),
+    command("cat", -2, NOSCRIPT | ALWAYS, NO_KEYS, 0, "6.0.0", acl_cat),
+    command("log", -2, ADMINS, NO_KEYS, CAT_ADMINS, "6.0.0", acl_log),
+    command("help", 2, ALWAYS, NO_KEYS, 0, "6.0.0", acl_help),
+];
+
+fn empty_array(context: &mut Context<'_>) -> Outcome {
+    Ok(context.reply.array(0))
+}
+
+fn zero(context: &mut Context<'_>) -> Outcome {
+    Ok(context.reply.int(0))
+}
+
+/// Unix seconds, and microseconds within the second.
+fn time(context: &mut Context<'_>) -> Outcome {
+    let now_us = context.engine.clock.now_us();
+    let reply = context.reply.array(2);
+    context.reply.bulk_int(now_us / 1_000_000);
+    context.reply.bulk_int(now_us % 1_000_000);
+    Ok(reply)
+}
+
+fn lolwut(context: &mut Context<'_>) -> Outcome {
+    let art = format!(
+        "   ___\n  /   \\   What is written\n |  o  |  is kept.\n  \\_|_/\n    |__\n    |_\n\nIronkeep ver. {}\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    Ok(context.reply.verbatim("txt", art.as_bytes()))
+}
+
+/// A master, its replication offset, and no replicas.
+fn role(context: &mut Context<'_>) -> Outcome {
+    let reply = context.reply.array(3);
+    context.reply.bulk(b"master");
+    context.reply.int(0);
+    context.reply.array(0);
+    Ok(reply)
+}
+
+/// No replica will ever acknowledge, so there is nothing to wait for.
+fn wait(context: &mut Context<'_>) -> Outcome {
+    args::int(context.args[1])?;
+    let timeout =
+        args::int(context.args[2]).map_err(|_| CommandError::err("timeout is not an integer or out of range"))?;
+    if timeout < 0 {
+        return Err(CommandError::err("timeout is negative"));
+    }
+    Ok(context.reply.int(0))
+}
+
+fn cluster(_context: &mut Context<'_>) -> Outcome {
+    Err(CommandError::err("This instance has cluster support disabled"))
+}
+
+fn replication(_context: &mut Context<'_>) -> Outcome {
+    Err(CommandError::err("this version has no replication; SAVE or BGSAVE write the RDB file, which can be copied"))
+}
+
+fn replicaof(context: &mut Context<'_>) -> Outcome {
+    if is(context.args[1], "NO") && is(context.args[2], "ONE") {
+        return Ok(context.reply.ok());
+    }
+    replication(context)
+}
+
+fn memory_usage(context: &mut Context<'_>) -> Outcome {
+    match context.args[3..] {
+        [] => {}
+        [option, samples] if is(option, "SAMPLES") => {
+            if args::int(samples)? < 0 {
+                return Err(CommandError::Syntax);
+            }
+        }
+        _ => return Err(CommandError::Syntax),
+    }
+    let key = context.args[2];
+    let footprint = context.db_mut().footprint(key);
+    Ok(match footprint {
+        Some(bytes) => context.reply.count(bytes),
+        None => context.reply.null(),
+    })
+}
+
+fn memory_doctor(context: &mut Context<'_>) -> Outcome {
+    let machine = &context.engine.stats.machine;
+    let (count, bytes) = context.engine.keyspace.deferred();
+    let text = format!(
+        "Resident memory is {} bytes, {} at its peak. Snapshots hold {count} old versions of keys, {bytes} bytes.",
+        machine.rss, machine.rss_peak
+    );
+    Ok(context.reply.verbatim("txt", text.as_bytes()))
+}
+
+fn memory_stats(context: &mut Context<'_>) -> Outcome {
+    let machine = context.engine.stats.machine.clone();
+    let keys = context.engine.keyspace.len() as u64; // usize has at most 64 bits
+    let used = machine.rss;
+    let dataset = used.saturating_sub(machine.rss_startup);
+    let integers = [
+        ("peak.allocated", machine.rss_peak),
+        ("total.allocated", used),
+        ("startup.allocated", machine.rss_startup),
+        ("replication.backlog", 0),
+        ("clients.slaves", 0),
+        ("clients.normal", 0),
+        ("cluster.links", 0),
+        ("aof.buffer", context.engine.journal.pending().len() as u64), // as above
+        ("keys.count", keys),
+        ("keys.bytes-per-key", dataset.checked_div(keys).unwrap_or(0)),
+        ("dataset.bytes", dataset),
+        ("snapshot.deferred.bytes", context.engine.keyspace.deferred().1 as u64), // as above
+    ];
+    let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }; // a display
+    let doubles = [("dataset.percentage", share(dataset, used)), ("peak.percentage", share(used, machine.rss_peak))];
+    let reply = context.reply.map(integers.len() + doubles.len());
+    for (name, value) in integers {
+        context.reply.bulk(name.as_bytes());
+        context.reply.int(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+    for (name, value) in doubles {
+        context.reply.bulk(name.as_bytes());
+        context.reply.double(value);
+    }
+    Ok(reply)
+}
+
+/// The allocator gives memory back by itself.
+fn memory_purge(context: &mut Context<'_>) -> Outcome {
+    Ok(context.reply.ok())
+}
+
+fn memory_malloc_stats(context: &mut Context<'_>) -> Outcome {
+    Ok(context.reply.verbatim("txt", b"Stats not supported for the current allocator"))
+}
+
+fn memory_help(context: &mut Context<'_>) -> Outcome {
+    Ok(help(
+        context,
+        "MEMORY",
+        &[
+            ("DOCTOR", "Return memory problems reports."),
+            ("MALLOC-STATS", "Return internal statistics report from the memory allocator."),
+            ("PURGE", "Attempt to purge dirty pages for reclamation by the allocator."),
+            ("STATS", "Return information about the memory usage of the server."),
+            ("USAGE <key> [SAMPLES <count>]", "Return memory in bytes used by <key> and its value."),
+        ],
+    ))
+}
+
+fn latency_histogram(context: &mut Context<'_>) -> Outcome {
+    Ok(context.reply.map(0))
+}
+
+fn latency_doctor(context: &mut Context<'_>) -> Outcome {
+    Ok(context.reply.verbatim("txt", b"Latency monitoring is not part of this version."))
+}
+
+fn latency_help(context: &mut Context<'_>) -> Outcome {
+    Ok(help(
+        context,
+        "LATENCY",
+        &[
+            ("DOCTOR", "Return a human readable latency analysis report."),
+            ("HISTORY <event>", "Return time-latency samples for the <event> class."),
+            ("LATEST", "Return the latest latency samples for all events."),
+            ("RESET [<event> ...]", "Reset latency data of one or more <event> classes."),
+            ("HISTOGRAM [<command> ...]", "Return a histogram of the latencies of commands."),
+        ],
+    ))
+}
+
+fn slowlog_get(context: &mut Context<'_>) -> Outcome {
+    match context.args[2..] {
+        [] => {}
+        [count] => {
+            let wrong = || CommandError::err("count should be greater than or equal to -1");
+            args::int(count).ok().filter(|count| *count >= -1).ok_or_else(wrong)?;
+        }
+        _ => return Err(CommandError::WrongArity("slowlog|get".to_owned())),
+    }
+    Ok(context.reply.array(0))
+}
+
+fn slowlog_reset(context: &mut Context<'_>) -> Outcome {
+    Ok(context.reply.ok())
+}
+
+fn slowlog_help(context: &mut Context<'_>) -> Outcome {
+    Ok(help(
+        context,
+        "SLOWLOG",
+        &[
+            ("GET [<count>]", "Return top <count> entries from the slowlog. This version keeps none."),
+            ("LEN", "Return the length of the slowlog."),
+            ("RESET", "Reset the slowlog."),
+        ],
+    ))
+}
+
+fn module_help(context: &mut Context<'_>) -> Outcome {
+    Ok(help(context, "MODULE", &[("LIST", "Return a list of loaded modules: always empty in this version.")]))
+}
+
+fn acl_whoami(context: &mut Context<'_>) -> Outcome {
+    Ok(context.reply.bulk(b"default"))
+}
+
+fn acl_users(context: &mut Context<'_>) -> Outcome {
+    let reply = context.reply.array(1);
+    context.reply.bulk(b"default");
+    Ok(reply)
+}
+
+/// The one user as a rule. A password is not shown, not even as its hash.
+fn acl_list(context: &mut Context<'_>) -> Outcome {
+    let access = if context.engine.config.requirepass.is_empty() { "nopass" } else { "(requirepass)" };
+    let reply = context.reply.array(1);
+    context.reply.bulk(format!("user default on {access} sanitize-payload ~* &* +@all").as_bytes());
+    Ok(reply)
+}
+
+fn acl_getuser(context: &mut Context<'_>) -> Outcome {
+    if context.args[2] != b"default" {
+        return Ok(context.reply.null());
+    }
+    let mut flags = vec!["on"];
+    if context.engine.config.requirepass.is_empty() {
+        flags.push("nopass");
+    }
+    flags.push("sanitize-payload");
+    let reply = context.reply.map(6);
+    context.reply.bulk(b"flags");
+    context.reply.set(flags.len());
+    for flag in flags {
+        context.reply.simple(flag);
+    }
+    context.reply.bulk(b"passwords");
+    context.reply.array(0);
+    for (name, value) in [("commands", "+@all"), ("keys", "~*"), ("channels", "&*")] {
+        context.reply.bulk(name.as_bytes());
+        context.reply.bulk(value.as_bytes());
+    }
+    context.reply.bulk(b"selectors");
+    context.reply.array(0);
+    Ok(reply)
+}
+
+/// All categories, or the commands of one.
+fn acl_cat(context: &mut Context<'_>) -> Outcome {
+    let names: Vec<String> = match context.args[2..] {
+        [] => CATEGORY_NAMES.iter().map(|(_, name)| (*name).to_owned()).collect(),
+        [category] => {
+            let unknown = || CommandError::err(format!("Unknown category '{}'", args::printable(category)));
+            let bit = category_bit(category).ok_or_else(unknown)?;
+            let mut names = Vec::new();
+            visit_rows(&mut |name, row| {
+                if row.categories() & bit != 0 {
+                    names.push(name.to_owned());
+                }
+            });
+            names
+        }
+        _ => return Err(CommandError::WrongArity("acl|cat".to_owned())),
+    };
+    let reply = context.reply.array(names.len());
+    for name in names {
+        context.reply.bulk(name.as_bytes());
+    }
+    Ok(reply)
+}
+
+/// `LOG [count | RESET]`: nothing is ever denied but a wrong password, which the server logs.
+fn acl_log(context: &mut Context<'_>) -> Outcome {
+    match context.args[2..] {
+        [] => Ok(context.reply.array(0)),
+        [option] if is(option, "RESET") => Ok(context.reply.ok()),
+        [count] => {
+            args::count(count)?;
+            Ok(context.reply.array(0))
+        }
+        _ => Err(CommandError::WrongArity("acl|log".to_owned())),
+    }
+}
+
+fn acl_help(context: &mut Context<'_>) -> Outcome {
+    Ok(help(
+        context,
+        "ACL",
+        &[
+            ("CAT [<category>]", "List all commands that belong to <category>, or all command categories."),
+            ("GETUSER <username>", "Get the user's details."),
+            ("LIST", "Show users details in config file format."),
+            ("LOG [<count> | RESET]", "Show the ACL log entries."),
+            ("USERS", "List all the registered usernames."),
+            ("WHOAMI", "Return the current connection username."),
+        ],
+    ))
+}
