@@ -280,7 +280,7 @@ impl Hash {
 
     fn limit(&mut self, limits: &Limits) {
         let packed = !matches!(self.0, Repr::Table(_));
-        if packed && self.len() > limits.hash_max_listpack_entries {
+        if packed && (self.len() > limits.hash_max_listpack_entries || self.packed_len() > MAX_BYTES) {
             self.become_table();
         }
     }

@@ -67,7 +67,7 @@ impl Set {
             return Err(PackedError::new(pack.end(), "a member twice in a set"));
         }
         // Redis too looks at the count alone here: what was packed once is not too long to stay so.
-        if members.len() <= limits.set_max_listpack_entries {
+        if members.len() <= limits.set_max_listpack_entries && pack.byte_len() <= MAX_BYTES {
             return Ok(Set(Repr::Packed(pack)));
         }
         Ok(Set(Repr::Table(Box::new(table_of(pack.iter())))))

@@ -70,7 +70,7 @@ impl Zset {
             previous = Some((score, member));
         }
         // Redis too looks at the count alone here: what was packed once is not too long to stay so.
-        if in_order && members.len() <= limits.zset_max_listpack_entries {
+        if in_order && members.len() <= limits.zset_max_listpack_entries && pack.byte_len() <= MAX_BYTES {
             return Ok(Zset(Repr::Packed(pack)));
         }
         let mut zset = Zset::new();

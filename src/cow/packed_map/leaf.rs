@@ -32,7 +32,8 @@ const _: () = assert!(size_of::<Leaf>() + 16 <= 256);
 pub(super) struct Leaf {
     pub(super) low: u64,
     bytes: Vec<u8>,
-    /// Boxed, since few leaves have any.
+    /// Boxed, since few leaves have any and eight bytes are less than 24.
+    #[allow(clippy::box_collection)]
     large: Option<Box<Vec<Arc<[u8]>>>>,
     offsets: [u16; ROOM],
     count: u8,

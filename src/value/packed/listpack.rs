@@ -36,7 +36,7 @@ const END: u8 = 0xff;
 /// The count that means "walk to know".
 const UNKNOWN: u16 = u16::MAX;
 
-/// A listpack that never grows beyond this, as in Redis; callers turn to another encoding long before.
+/// Callers that are about to grow a listpack beyond this turn to another encoding, as Redis does.
 pub const MAX_BYTES: usize = 1 << 30;
 
 /// Strings and integers in the bytes that Redis stores. Positions are byte offsets of entries, as [`Listpack::first`],
@@ -309,11 +309,7 @@ impl Listpack {
     }
 
     fn write_header(&mut self, count: usize) {
-        assert!(
-            self.0.len() <= MAX_BYTES + (1 << 29),
-            "a listpack is turned into another encoding before it is this long"
-        );
-        let total = u32::try_from(self.0.len()).expect("the length was just checked");
+        let total = u32::try_from(self.0.len()).expect("callers stop growing a listpack at MAX_BYTES");
         self.0[..4].copy_from_slice(&total.to_le_bytes());
         self.0[4..6].copy_from_slice(&u16::try_from(count).unwrap_or(UNKNOWN).to_le_bytes());
     }
