@@ -64,10 +64,14 @@ impl Console {
         operations.join(" | ")
     }
 
-    /// Runs one record of a log.
+    /// Runs one record of a log, with the journal off as during a start.
     pub(super) fn replay(&mut self, line: &str) {
+        self.engine.journal.set_on(false);
+        self.engine.journal.begin_unit();
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         replay::replay(&mut self.engine, &mut self.session, &words).expect("the record can be replayed");
+        self.engine.journal.end_unit();
+        self.engine.journal.set_on(true);
     }
 }
 

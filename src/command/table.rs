@@ -8,6 +8,8 @@ use super::Command;
 const GROUPS: &[&[Command]] = &[
     super::string::COMMANDS,
     super::stream::COMMANDS,
+    super::list::COMMANDS,
+    super::set::COMMANDS,
     super::hash::COMMANDS,
     super::generic::COMMANDS,
     super::connection::COMMANDS,

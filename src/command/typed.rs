@@ -1,8 +1,11 @@
 //! The collection that a key holds, borrowed apart from the reply, so that elements go out without a copy.
 
-use crate::keyspace::View;
-use crate::resp::Encoder;
-use crate::value::{Hash, List, Object, Set, Zset};
+use crate::codec::number;
+use crate::keyspace::{Db, View};
+use crate::resp::{Encoder, Protocol, Reply};
+use crate::value::{Element, Hash, List, Object, Set, Zset};
+
+use smallvec::SmallVec;
 
 use super::{CommandError, Context};
 
@@ -55,13 +58,17 @@ pub(super) fn read<'e, 'a, T: Collection>(
     Ok((found, &mut context.reply))
 }
 
-/// As [`read`], of one of several keys: no reply beside it, and it counts as no access.
-pub(super) fn peek<'e, T: Collection>(context: &'e mut Context<'_>, key: &[u8]) -> Result<Option<&'e T>, CommandError> {
-    match context.engine.keyspace.db(context.session.db).into_value(key) {
+/// Several keys' collections to read, of a database; an error if one of them holds another type.
+pub(super) fn read_all<'e, T: Collection>(
+    db: &'e Db<'_>,
+    keys: &[&[u8]],
+) -> Result<SmallVec<[Option<&'e T>; 8]>, CommandError> {
+    let of = |key: &&[u8]| match db.get(key) {
         None => Ok(None),
         Some(View::Object(object)) => T::of(object).map(Some).ok_or(CommandError::WrongType),
         Some(_) => Err(CommandError::WrongType),
-    }
+    };
+    keys.iter().map(of).collect()
 }
 
 /// The key's collection to change, and the reply to write; an error if the key holds another type.
@@ -88,4 +95,44 @@ pub(super) fn create<'e, T: Collection>(context: &'e mut Context<'_>, key: &[u8]
     let mut db = context.engine.keyspace.db(context.session.db);
     db.set_access(key, access);
     db.into_object_or_insert(key, T::empty).and_then(T::of_mut).ok_or(CommandError::WrongType)
+}
+
+/// The reply of SSCAN, HSCAN and ZSCAN: the next cursor, then the elements, whose number is known only at the end.
+pub(super) struct Page {
+    encoded: Vec<u8>,
+    count: usize,
+    protocol: Protocol,
+}
+
+impl Page {
+    pub(super) fn new(protocol: Protocol) -> Self {
+        Self { encoded: Vec::new(), count: 0, protocol }
+    }
+
+    pub(super) fn push(&mut self, element: Element<'_>) {
+        element.with(|text| Encoder::new(&mut self.encoded, self.protocol).bulk(text));
+        self.count += 1;
+    }
+
+    pub(super) fn push_double(&mut self, value: f64) {
+        let mut text = Vec::with_capacity(24);
+        number::write_f64(&mut text, value);
+        self.push(Element::from(&text));
+    }
+
+    /// The whole reply of a scan.
+    pub(super) fn write_scan(self, reply: &mut Encoder<'_>, next: u64) -> Reply {
+        let header = reply.array(2);
+        reply.bulk(itoa::Buffer::new().format(next).as_bytes());
+        reply.array(self.count);
+        reply.raw(&self.encoded);
+        header
+    }
+
+    /// The elements as a set.
+    pub(super) fn write_set(self, reply: &mut Encoder<'_>) -> Reply {
+        let header = reply.set(self.count);
+        reply.raw(&self.encoded);
+        header
+    }
 }

@@ -16,7 +16,8 @@ use crate::value::{Element, Hash, Object};
 use super::args;
 use super::generic::{ScanOptions, parse_cursor};
 use super::spec::{CAT_HASH, Command, DENYOOM, FAST, ONE_KEY, READONLY, WRITE, command};
-use super::{CommandError, Context, Outcome, typed};
+use super::typed::{self, Page};
+use super::{CommandError, Context, Outcome};
 
 pub const COMMANDS: &[Command] = &[
     command("hset", -4, WRITE | DENYOOM | FAST, ONE_KEY, CAT_HASH, "2.0.0", hset),
@@ -269,26 +270,18 @@ fn hscan(context: &mut Context<'_>) -> Outcome {
     let args = context.args;
     let cursor = parse_cursor(args[2])?;
     let (hash, reply) = read(context, args[1])?;
-    let mut encoded = Vec::new();
-    let mut items = Encoder::new(&mut encoded, reply.protocol());
-    let mut count = 0;
+    let mut page = Page::new(reply.protocol());
     let mut next = 0;
     if let Some(hash) = hash {
         let options = ScanOptions::parse(&args[3..], false)?;
         next = hash.scan(cursor, options.count, &mut |field, value| {
             if field.with(|name| options.admits(name)) {
-                field.with(|text| items.bulk(text));
-                count += 1;
+                page.push(field);
                 if !options.no_values {
-                    value.with(|text| items.bulk(text));
-                    count += 1;
+                    page.push(value);
                 }
             }
         });
     }
-    let header = reply.array(2);
-    reply.bulk(itoa::Buffer::new().format(next).as_bytes());
-    reply.array(count);
-    reply.raw(&encoded);
-    Ok(header)
+    Ok(page.write_scan(reply, next))
 }
