@@ -112,6 +112,6 @@ fn random_fields_are_distinct_unless_the_count_is_negative() {
         fields.dedup();
         assert_eq!(fields.len(), count.min(100));
     }
-    assert_eq!(console.run("hrandfield k -200 withvalues").matches("*2").count(), 200);
+    assert_eq!(console.run("hrandfield k -200 withvalues").matches("*2 ").count(), 200);
     console.script("hrandfield none => _\nhrandfield none 3 => *0\nhrandfield k 1 x => -ERR syntax error");
 }
