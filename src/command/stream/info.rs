@@ -15,21 +15,19 @@ fn existing(context: &mut Context<'_>) -> Result<Stream, CommandError> {
 }
 
 pub(super) fn stream(context: &mut Context<'_>) -> Outcome {
-    let request = context.args;
-    let options = &request[3..];
-    let is_full = options.first().is_some_and(|option| args::is(option, "FULL"));
-    let count = match options {
-        [] | [_] => USUAL_COUNT,
-        [_, option, value] if args::is(option, "COUNT") => match usize::try_from(args::int(value)?) {
-            Ok(0) => usize::MAX,
-            count => count.unwrap_or(USUAL_COUNT),
-        },
-        _ => return Err(bad_options(request[1])),
-    };
-    if !options.is_empty() && !is_full {
-        return Err(bad_options(request[1]));
-    }
     let stream = existing(context)?;
+    let bad_options = || {
+        CommandError::err(format_args!(
+            "unknown subcommand or wrong number of arguments for '{}'. Try XINFO HELP.",
+            args::printable(context.args[1])
+        ))
+    };
+    let (is_full, count) = match &context.args[3..] {
+        [] => (false, USUAL_COUNT),
+        [full] if args::is(full, "FULL") => (true, USUAL_COUNT),
+        [full, option, value] if args::is(full, "FULL") && args::is(option, "COUNT") => (true, parse_count(value)?),
+        _ => return Err(bad_options()),
+    };
     let reply = &mut context.reply;
     reply.map(if is_full { 9 } else { 10 });
     general(reply, &stream);
@@ -49,11 +47,13 @@ pub(super) fn stream(context: &mut Context<'_>) -> Outcome {
     Ok(reply_maybe(reply, stream.range(StreamId::MIN, StreamId::MAX).next_back()))
 }
 
-fn bad_options(subcommand: &[u8]) -> CommandError {
-    CommandError::err(format_args!(
-        "unknown subcommand or wrong number of arguments for '{}'. Try XINFO HELP.",
-        args::printable(subcommand)
-    ))
+/// 0 is no limit, and a negative number the usual one.
+fn parse_count(text: &[u8]) -> Result<usize, CommandError> {
+    Ok(match usize::try_from(args::int(text)?) {
+        Ok(0) => usize::MAX,
+        Ok(count) => count,
+        Err(_) => USUAL_COUNT,
+    })
 }
 
 fn general(reply: &mut Encoder<'_>, stream: &Stream) {
@@ -93,9 +93,9 @@ fn unsigned(reply: &mut Encoder<'_>, value: u64) -> Reply {
     reply.int(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-fn maybe(reply: &mut Encoder<'_>, value: Option<u64>) -> Reply {
+fn maybe(reply: &mut Encoder<'_>, value: Option<i64>) -> Reply {
     match value {
-        Some(value) => unsigned(reply, value),
+        Some(value) => reply.int(value),
         None => reply.null(),
     }
 }
@@ -152,7 +152,7 @@ fn full_group(reply: &mut Encoder<'_>, stream: &Stream, shown: Full<'_>) {
 
 fn progress(reply: &mut Encoder<'_>, stream: &Stream, group: &Group) {
     reply.bulk(b"entries-read");
-    maybe(reply, group.entries_read());
+    maybe(reply, group.entries_read().map(u64::cast_signed));
     reply.bulk(b"lag");
     maybe(reply, stream.lag(group));
 }

@@ -201,7 +201,8 @@ fn parse_source(id: &[u8]) -> Result<Source, CommandError> {
             "The + ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by \
              specifying a proper ID, or use the > ID to get new messages. The + ID would just return an empty result set.",
         )),
-        _ => parse_id(id, 0).map(Source::After),
+        // The greatest id has always meant the same as `>`.
+        _ => parse_id(id, 0).map(|id| if id == StreamId::MAX { Source::New } else { Source::After(id) }),
     }
 }
 
@@ -233,8 +234,8 @@ fn deliver(context: &mut Context<'_>, member: Member<'_>, ids: &[StreamId], no_a
         stream.advance_group(member.group, id);
     }
     let Some(group) = stream.group_mut(member.group) else { return Ok(()) };
-    group.set_active(member.consumer, Some(now));
     if !no_ack {
+        group.set_active(member.consumer, Some(now));
         for &id in ids {
             group.deliver(Pending { id, consumer: member.consumer, delivery_ms: now, count: 1 });
         }

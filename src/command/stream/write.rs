@@ -57,14 +57,14 @@ impl Options {
                 _ => return Err(CommandError::Syntax),
             };
         }
-        if options.limit.is_some() && options.keep.is_none() {
-            return Err(CommandError::err("syntax error, LIMIT cannot be used without specifying a trimming strategy"));
-        }
         Ok(options)
     }
 
     /// What is wrong with options that have all been read. A log may hold a LIMIT where a client may not write one.
     fn check(&self, context: &Context<'_>) -> Result<(), CommandError> {
+        if self.limit.is_some() && self.keep.is_none() {
+            return Err(CommandError::err("syntax error, LIMIT cannot be used without specifying a trimming strategy"));
+        }
         if self.limit.is_some() && !self.approximate && !context.is_replay {
             return Err(CommandError::err("syntax error, LIMIT cannot be used without the special ~ option"));
         }
@@ -153,7 +153,7 @@ pub(super) fn xadd(context: &mut Context<'_>) -> Outcome {
     }
     let kept = trim.filter(|trim| trim.approximate).map(|trim| left_by(stream, trim));
     context.changed(1);
-    if kept.is_some() || !matches!(wanted, NewId::Given(_)) {
+    if (kept.is_some() || !matches!(wanted, NewId::Given(_))) && !context.is_replay {
         log_add(context, &options, kept, id);
     }
     Ok(reply_id(&mut context.reply, id))
@@ -231,9 +231,9 @@ fn choose_id(wanted: NewId, last: StreamId, now_ms: i64) -> Result<StreamId, Com
 
 pub(super) fn xtrim(context: &mut Context<'_>) -> Outcome {
     let options = Options::parse(context, false)?;
+    options.check(context)?;
     let no_strategy = || CommandError::err("syntax error, XTRIM must be called with a trimming strategy");
     let trim = options.trim(context).ok_or_else(no_strategy)?;
-    options.check(context)?;
     let key = context.args[1];
     let Some(stream) = context.write_stream(key)? else {
         return Ok(context.reply.int(0));
@@ -241,7 +241,7 @@ pub(super) fn xtrim(context: &mut Context<'_>) -> Outcome {
     let removed = stream.trim(trim);
     let kept = left_by(stream, trim);
     context.changed(removed);
-    if removed > 0 && trim.approximate {
+    if removed > 0 && trim.approximate && !context.is_replay {
         let (option, threshold) = threshold_of(kept);
         context.log_as(&[b"XTRIM", key, option, b"=", &threshold]);
     }

@@ -330,10 +330,10 @@ impl Stream {
         let Some(group) = self.group(name).filter(|group| id > group.last_id()) else {
             return;
         };
-        let entries_read = match group.entries_read() {
-            Some(read) if group.last_id() >= self.first_id() && !self.deleted_from(group.last_id()) => Some(read + 1),
-            before if self.entries_added == 0 => before,
-            _ => self.entries_up_to(id),
+        let entries_read = match self.counted(group) {
+            Some(read) => Some(read.saturating_add(1)),
+            None if self.entries_added == 0 => group.entries_read(),
+            None => self.entries_up_to(id),
         };
         if let Some(group) = self.group_mut(name) {
             group.set_last_id(id);
@@ -341,15 +341,21 @@ impl Stream {
         }
     }
 
-    /// How many entries the group has not been given yet, where that is known.
-    pub fn lag(&self, group: &Group) -> Option<u64> {
-        if self.entries_added == 0 {
+    /// How many entries the group has not been given yet, where that is known. It is negative for a group that was
+    /// told, by XGROUP or a file, that it has read more entries than there ever were.
+    pub fn lag(&self, group: &Group) -> Option<i64> {
+        if self.is_empty() {
             return Some(0);
         }
-        match group.entries_read() {
-            Some(read) if !self.deleted_from(group.last_id()) => Some(self.entries_added.saturating_sub(read)),
-            _ => self.entries_up_to(group.last_id()).map(|read| self.entries_added - read),
-        }
+        let read = self.counted(group).or_else(|| self.entries_up_to(group.last_id()))?;
+        Some(self.entries_added.cast_signed().wrapping_sub(read.cast_signed()))
+    }
+
+    /// The group's own count of entries read, if it tells how many are left: it does while the group's last entry has
+    /// not been trimmed and no later one was deleted.
+    fn counted(&self, group: &Group) -> Option<u64> {
+        let last_id = group.last_id();
+        group.entries_read().filter(|_| last_id >= self.first_id() && !self.deleted_from(last_id))
     }
 
     /// How many entries were ever appended with ids up to `id`, where that is known: entries trimmed from the front
