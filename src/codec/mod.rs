@@ -1,5 +1,7 @@
 //! Bytes without Redis meaning: numbers as text, globs, checksums, compression.
 
+pub mod crc64;
 pub mod glob;
+pub mod lzf;
 pub mod number;
 pub mod prefetch;
