@@ -271,7 +271,7 @@ mod tests {
                     }
                 }
                 broken.truncate(random.usize(0..=broken.len()));
-                let length = random.usize(0..1000);
+                let length = random.usize(1..1000);
                 let mut unpacked = Vec::new();
                 if decompress(&broken, length, &mut unpacked).is_ok() {
                     assert_eq!(unpacked.len(), length);

@@ -1,12 +1,69 @@
-//! DUMP payloads.
-use super::{Error, Version, WriteError};
+//! DUMP payloads: one value outside of a file.
+//!
+//! ```text
+//! +------+-------+--------------------+-------------------------------------+
+//! | type | value | RDB version u16 LE | CRC-64 u64 LE of all bytes before it |
+//! +------+-------+--------------------+-------------------------------------+
+//! ```
+//!
+//! There is no magic: the lineage follows from the version, of which Valkey has those from 80 on.
+
+use super::error::{Cause, Error};
+use super::input::Input;
+use super::kind::{Header, Kind, Lineage};
+use super::object::{self, Scratch};
+use super::output::Output;
+use super::reader::known;
+use super::writer::{Version, WriteError};
+use crate::codec::crc64::crc64;
 use crate::value::{Limits, Object};
 
-/// Encodes a value.
-pub fn encode(_value: &Object, _version: Version) -> Result<Vec<u8>, WriteError> {
-    Ok(Vec::new())
+const PART: &str = "the payload";
+
+/// Encodes a value, its strings compressed where that saves space.
+pub fn encode(value: &Object, version: Version) -> Result<Vec<u8>, WriteError> {
+    let kind = object::kind_for(value, version)
+        .ok_or_else(|| WriteError::FieldExpiry { key: Vec::new(), version: version.number() })?;
+    let mut output = Output::new(Vec::new(), true, true);
+    output.raw(&[kind.number()]);
+    object::write(&mut output, value, kind)?;
+    output.raw(&version.number().to_le_bytes());
+    Ok(output.finish(true)?)
 }
+
 /// Decodes a payload. `None` where it is a collection without elements.
-pub fn decode(_payload: &[u8], _limits: &Limits) -> Result<Option<Object>, Error> {
-    Ok(None)
+///
+/// A checksum that does not fit is [`Cause::Checksum`], a version that this library does not know
+/// [`Cause::NewerVersion`]; offsets count from the start of the payload.
+pub fn decode(payload: &[u8], limits: &Limits) -> Result<Option<Object>, Error> {
+    let Some((checked, checksum)) = payload.split_last_chunk() else {
+        return Err(Error::new(0, PART, Cause::CutShort));
+    };
+    let Some((body, version)) = checked.split_last_chunk() else {
+        return Err(Error::new(0, PART, Cause::CutShort));
+    };
+    let version = u32::from(u16::from_le_bytes(*version));
+    let header = Header { lineage: Lineage::of_version(version), version };
+    if !known(header) {
+        return Err(Error::new(body.len() as u64, PART, Cause::NewerVersion(header))); // widening
+    }
+    let (expected, found) = (u64::from_le_bytes(*checksum), crc64(checked));
+    if expected != found {
+        return Err(Error::new(checked.len() as u64, PART, Cause::Checksum { expected, found })); // widening
+    }
+    decode_body(body, header, limits)
+}
+
+fn decode_body(body: &[u8], header: Header, limits: &Limits) -> Result<Option<Object>, Error> {
+    let mut input = Input::new(body, header);
+    input.part = PART;
+    let number = input.byte()?;
+    let Some(kind) = Kind::of(number, header.lineage) else {
+        return Err(Error::new(0, PART, Cause::UnknownNumber(number)));
+    };
+    let object = object::build(&mut input, kind, limits, &mut Scratch::default())?;
+    if input.offset() < body.len() as u64 {
+        return Err(input.damaged("bytes are left behind the value"));
+    }
+    Ok(object)
 }

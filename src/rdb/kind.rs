@@ -309,6 +309,15 @@ pub const OPCODES: [OpcodeRow; 21] = [
 ];
 
 impl Opcode {
+    /// The byte that means this opcode, the first of them where there are several.
+    pub const fn number(self) -> u8 {
+        let mut index = 0;
+        while OPCODES[index].opcode as u8 != self as u8 {
+            index += 1;
+        }
+        OPCODES[index].numbers.0
+    }
+
     /// The row of an opcode byte in a file of `lineage`; `None` where no server gives it a meaning.
     pub fn of(number: u8, lineage: Lineage) -> Option<&'static OpcodeRow> {
         OPCODES

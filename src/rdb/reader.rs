@@ -1,7 +1,22 @@
-//! Reading.
-use super::{Error, Event, Header, Visitor};
-use crate::value::{Limits, Object};
+//! Reading a file from front to back, one event at a time.
+
 use std::io::Read;
+
+use super::error::{Cause, Error};
+use super::event::{Checksum, Event, KeyHeader, Visitor};
+use super::input::Input;
+use super::kind::{Header, Kind, Lineage, Opcode, OpcodeRow};
+use super::object::{self, Scratch};
+use super::primitive::Text;
+use crate::value::{Limits, Module, Object};
+
+/// The versions of each lineage that can be read, at least as far as what they hold is known.
+const REDIS_VERSIONS: std::ops::RangeInclusive<u32> = 1..=15;
+const VALKEY_VERSIONS: std::ops::RangeInclusive<u32> = 80..=81;
+/// The first version with a checksum at its end.
+const CHECKSUM_SINCE: u32 = 5;
+/// More ranges than this are not believed before they have been read.
+const MOST_RANGES_AT_ONCE: usize = 1024;
 
 /// How to read.
 #[derive(Clone, Copy, Debug)]
@@ -17,43 +32,294 @@ impl Default for Options {
 }
 
 /// Reads a file from front to back.
+///
+/// [`Reader::next`] gives what comes next. After [`Event::Key`] one of [`Reader::value`], [`Reader::object`] and
+/// [`Reader::skip`] takes the value; what was not taken is skipped by the next call of `next`. The reader holds a
+/// buffer, and otherwise no more of the file than the value asked for; of a value that is streamed, no more than two
+/// elements or one packed node.
+///
+/// The reader reports and decides nothing: keys may be empty, repeated or expired.
+///
+/// ```
+/// use ironkeep::rdb::{Event, Options, Reader};
+/// let file = b"REDIS0006\xfe\x00\x00\x03key\x05value\xff\0\0\0\0\0\0\0\0";
+/// let mut reader = Reader::new(&file[..], Options::default())?;
+/// assert_eq!(reader.next()?, Event::SelectDb(0));
+/// let Event::Key(header) = reader.next()? else { panic!() };
+/// assert_eq!((&header.key[..], header.kind.type_name()), (&b"key"[..], "string"));
+/// let Some(ironkeep::value::Object::String(value)) = reader.object(&Default::default())? else { panic!() };
+/// assert_eq!(value.into_vec(), b"value");
+/// # Ok::<(), ironkeep::rdb::Error>(())
+/// ```
 pub struct Reader<R> {
-    inner: R,
-    header: Header,
+    input: Input<R>,
+    options: Options,
+    state: State,
+    db: u64,
+    /// The key whose value is next or was last, for errors.
+    key: Vec<u8>,
+    text: Text,
+    scratch: Scratch,
+}
+
+/// Where the reader stands.
+#[derive(Clone, Copy)]
+enum State {
+    /// Before an opcode or type byte.
+    Between,
+    /// Before a value.
+    Value(Kind),
+    /// Behind the end marker.
+    Ended(Checksum),
+    /// Behind an error.
+    Failed,
+}
+
+/// What was said of a key before its type.
+#[derive(Default)]
+struct Attributes {
+    offset: Option<u64>,
+    expire_at_ms: Option<i64>,
+    idle_seconds: Option<u64>,
+    frequency: Option<u8>,
 }
 
 impl<R: Read> Reader<R> {
     /// Reads the header.
-    pub fn new(inner: R, _options: Options) -> Result<Self, Error> {
-        Ok(Reader { inner, header: Header { lineage: super::Lineage::Redis, version: 11 } })
+    pub fn new(inner: R, options: Options) -> Result<Self, Error> {
+        let unknown = Header { lineage: Lineage::Redis, version: 0 };
+        let mut input = Input::new(inner, unknown);
+        input.header = read_header(&mut input)?;
+        Ok(Reader {
+            input,
+            options,
+            state: State::Between,
+            db: 0,
+            key: Vec::new(),
+            text: Text::default(),
+            scratch: Scratch::default(),
+        })
     }
+
     /// What the first nine bytes say.
     pub fn header(&self) -> Header {
-        self.header
+        self.input.header
     }
+
     /// File offset of the next byte.
     pub fn offset(&self) -> u64 {
-        0
+        self.input.offset()
     }
-    /// Reads up to the next event.
-    #[allow(clippy::should_implement_trait)]
+
+    /// Reads up to the next event. Behind the end it gives the end again; behind an error, an error.
+    #[allow(clippy::should_implement_trait)] // an iterator could not lend its reader between two items
     pub fn next(&mut self) -> Result<Event, Error> {
-        Err(Error::new(0, "header", super::Cause::NotRdb))
+        if let State::Value(_) = self.state {
+            self.skip()?;
+        }
+        match self.state {
+            State::Ended(checksum) => return Ok(Event::End { checksum }),
+            State::Failed => return Err(self.input.damaged("reading stopped here at an error before")),
+            State::Value(_) | State::Between => {}
+        }
+        let event = self.read_event();
+        if event.is_err() {
+            self.state = State::Failed;
+        }
+        event
     }
-    /// After `Event::Key`: streams the elements of its value.
-    pub fn value(&mut self, _visitor: &mut dyn Visitor) -> Result<(), Error> {
-        Ok(())
+
+    /// After [`Event::Key`]: streams the elements of the value.
+    pub fn value(&mut self, visitor: &mut dyn Visitor) -> Result<(), Error> {
+        self.take(|input, kind, scratch| object::visit(input, kind, visitor, scratch)).map(|_| ())
     }
-    /// After `Event::Key`: decodes its value; `None` for a collection without elements.
-    pub fn object(&mut self, _limits: &Limits) -> Result<Option<Object>, Error> {
-        Ok(None)
+
+    /// After [`Event::Key`]: decodes the value. `None` for a collection without elements, which servers pass over.
+    pub fn object(&mut self, limits: &Limits) -> Result<Option<Object>, Error> {
+        let taken = self.take(|input, kind, scratch| object::build(input, kind, limits, scratch))?;
+        Ok(taken.flatten())
     }
-    /// After `Event::Key`: passes over its value.
+
+    /// After [`Event::Key`]: passes over the value. Strings are not looked into.
     pub fn skip(&mut self) -> Result<(), Error> {
+        self.take(|input, kind, _| object::skip(input, kind)).map(|_| ())
+    }
+
+    /// The input, and what was read from it but not used: behind the end, the bytes that follow the file, such as
+    /// the commands of a log that begins with an RDB.
+    pub fn into_inner(self) -> (R, Vec<u8>) {
+        self.input.into_inner()
+    }
+
+    /// Reads the value that is next with `read`; `None` if none is next.
+    fn take<T>(
+        &mut self,
+        read: impl FnOnce(&mut Input<R>, Kind, &mut Scratch) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let State::Value(kind) = self.state else { return Ok(None) };
+        self.input.part = "the value";
+        let result = read(&mut self.input, kind, &mut self.scratch);
+        self.state = if result.is_ok() { State::Between } else { State::Failed };
+        result.map(Some).map_err(|error| error.with_key(&self.key))
+    }
+
+    fn read_event(&mut self) -> Result<Event, Error> {
+        let mut attributes = Attributes::default();
+        loop {
+            self.input.part = "an opcode or type";
+            let offset = self.input.offset();
+            let number = self.input.byte()?;
+            let header = self.input.header;
+            if let Some(kind) = Kind::of(number, header.lineage) {
+                if !kind.row().supported {
+                    let cause = Cause::Unsupported { name: kind.name(), number, header };
+                    return Err(Error::new(offset, "the value's type", cause));
+                }
+                return self.read_key(kind, attributes, offset);
+            }
+            let Some(row) = Opcode::of(number, header.lineage) else {
+                return Err(Error::new(offset, self.input.part, Cause::UnknownNumber(number)));
+            };
+            if !row.supported {
+                let cause = Cause::Unsupported { name: row.name, number, header };
+                return Err(Error::new(offset, "an opcode", cause));
+            }
+            self.input.part = row.name;
+            if let Some(event) = self.read_opcode(row, &mut attributes, offset)? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Reads what follows an opcode; `None` if it says something of the next key.
+    fn read_opcode(
+        &mut self,
+        row: &'static OpcodeRow,
+        attributes: &mut Attributes,
+        offset: u64,
+    ) -> Result<Option<Event>, Error> {
+        let input = &mut self.input;
+        let event = match row.opcode {
+            Opcode::ExpireMs | Opcode::ExpireSeconds | Opcode::Frequency | Opcode::Idle => {
+                attributes.offset.get_or_insert(offset);
+                return attributes.read(input, row.opcode).map(|()| None);
+            }
+            Opcode::SelectDb => {
+                self.db = input.length()?;
+                Event::SelectDb(self.db)
+            }
+            Opcode::ResizeDb => Event::ResizeDb { keys: input.length()?, expires: input.length()? },
+            Opcode::SlotInfo => {
+                Event::SlotInfo { slot: input.length()?, keys: input.length()?, expires: input.length()? }
+            }
+            Opcode::Aux => Event::Aux { name: input.blob()?, value: input.blob()? },
+            Opcode::Function => Event::Function { code: input.blob()? },
+            Opcode::ModuleAux => {
+                let id = input.length()?;
+                let module = Module { id, raw: Default::default() }.name();
+                Event::ModuleAux { id, module, raw: object::capture_module(input)? }
+            }
+            Opcode::SlotImport => read_slot_import(input)?,
+            Opcode::EnterpriseRamLru | Opcode::EnterpriseSlotNum => {
+                Event::Foreign { name: row.name, value: input.length()? }
+            }
+            Opcode::Eof => self.read_end()?,
+            Opcode::FunctionPreGa
+            | Opcode::KeyMeta
+            | Opcode::HashTemplate
+            | Opcode::ValkeyUpdate
+            | Opcode::Enterprise
+            | Opcode::Dragonfly => return Err(input.damaged("an opcode that is known by name only")),
+        };
+        Ok(Some(event))
+    }
+
+    fn read_key(&mut self, kind: Kind, attributes: Attributes, offset: u64) -> Result<Event, Error> {
+        self.input.part = "a key";
+        self.input.text(&mut self.text)?;
+        self.key.clear();
+        self.text.element().write_to(&mut self.key);
+        self.state = State::Value(kind);
+        Ok(Event::Key(KeyHeader {
+            db: self.db,
+            key: self.key.clone(),
+            kind,
+            expire_at_ms: attributes.expire_at_ms,
+            idle_seconds: attributes.idle_seconds,
+            frequency: attributes.frequency,
+            offset: attributes.offset.unwrap_or(offset),
+        }))
+    }
+
+    fn read_end(&mut self) -> Result<Event, Error> {
+        let checksum = match self.input.header.version {
+            ..CHECKSUM_SINCE => Checksum::Absent,
+            _ => {
+                self.input.part = "the checksum";
+                let found = self.input.checksum();
+                let offset = self.input.offset();
+                match u64::from_le_bytes(self.input.array()?) {
+                    0 => Checksum::Disabled,
+                    expected if expected == found => Checksum::Ok,
+                    expected if self.options.verify => {
+                        return Err(Error::new(offset, self.input.part, Cause::Checksum { expected, found }));
+                    }
+                    expected => Checksum::Mismatch { expected, found },
+                }
+            }
+        };
+        self.state = State::Ended(checksum);
+        Ok(Event::End { checksum })
+    }
+}
+
+impl Attributes {
+    fn read<R: Read>(&mut self, input: &mut Input<R>, opcode: Opcode) -> Result<(), Error> {
+        match opcode {
+            // Servers take -1 for "never".
+            Opcode::ExpireMs => self.expire_at_ms = Some(input.ms()?).filter(|ms| *ms != -1),
+            Opcode::ExpireSeconds => {
+                let seconds = i32::from_le_bytes(input.array()?);
+                self.expire_at_ms = Some(i64::from(seconds) * 1000).filter(|_| seconds != -1);
+            }
+            Opcode::Frequency => self.frequency = Some(input.byte()?),
+            _ => self.idle_seconds = Some(input.length()?),
+        }
         Ok(())
     }
-    /// The input, and the bytes that were read from it but not used.
-    pub fn into_inner(self) -> (R, Vec<u8>) {
-        (self.inner, Vec::new())
+}
+
+fn read_header<R: Read>(input: &mut Input<R>) -> Result<Header, Error> {
+    let bytes: [u8; 9] = input.array()?;
+    let (lineage, digits) = if let Some(digits) = bytes.strip_prefix(b"REDIS") {
+        (Lineage::Redis, digits)
+    } else if let Some(digits) = bytes.strip_prefix(b"VALKEY") {
+        (Lineage::Valkey, digits)
+    } else {
+        return Err(Error::new(0, "the header", Cause::NotRdb));
+    };
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Error::new(0, "the header", Cause::NotRdb));
     }
+    let version = digits.iter().fold(0, |version, digit| version * 10 + u32::from(digit - b'0'));
+    let header = Header { lineage, version };
+    known(header).then_some(header).ok_or_else(|| Error::new(0, "the header", Cause::NewerVersion(header)))
+}
+
+/// Whether files of this version can be read, at least as far as what they hold is known.
+pub(super) fn known(header: Header) -> bool {
+    match header.lineage {
+        Lineage::Redis => REDIS_VERSIONS.contains(&header.version),
+        Lineage::Valkey => VALKEY_VERSIONS.contains(&header.version),
+    }
+}
+
+fn read_slot_import<R: Read>(input: &mut Input<R>) -> Result<Event, Error> {
+    let job = input.blob()?;
+    let count = input.length()?;
+    let mut ranges = Vec::with_capacity(usize::try_from(count).unwrap_or(usize::MAX).min(MOST_RANGES_AT_ONCE));
+    for _ in 0..count {
+        ranges.push((input.length()?, input.length()?));
+    }
+    Ok(Event::SlotImport { job, ranges })
 }

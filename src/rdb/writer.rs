@@ -1,6 +1,21 @@
-//! Writing.
-use crate::value::{Element, Object};
+//! Writing a file from front to back, in the version that the caller chooses.
+
 use std::io::{self, Write};
+
+use super::kind::{Header, Kind, Lineage, Opcode};
+use super::object;
+use super::output::Output;
+use crate::value::{Element, Object};
+
+const AUX: u8 = Opcode::Aux.number();
+const EOF: u8 = Opcode::Eof.number();
+const EXPIRE_MS: u8 = Opcode::ExpireMs.number();
+const FREQUENCY: u8 = Opcode::Frequency.number();
+const FUNCTION: u8 = Opcode::Function.number();
+const IDLE: u8 = Opcode::Idle.number();
+const MODULE_AUX: u8 = Opcode::ModuleAux.number();
+const RESIZE_DB: u8 = Opcode::ResizeDb.number();
+const SELECT_DB: u8 = Opcode::SelectDb.number();
 
 /// A version that can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +43,11 @@ impl Version {
             Version::Rdb12 => 12,
             Version::Valkey80 => 80,
         }
+    }
+    /// What the first nine bytes of a file of this version say.
+    pub fn header(self) -> Header {
+        let version = u32::from(self.number());
+        Header { lineage: Lineage::of_version(version), version }
     }
     /// The version of a number, if it can be written.
     pub fn of(number: u32) -> Option<Version> {
@@ -91,42 +111,99 @@ pub enum WriteError {
     FieldExpiry { key: Vec<u8>, version: u16 },
 }
 
-/// Writes a file from front to back.
+/// Writes a file from front to back; the mirror of [`Reader`](super::Reader).
+///
+/// Values are written in the newest encoding that the version knows; packed ones byte for byte. The order is the
+/// caller's: remarks, module data and functions first, then each database with its keys.
+///
+/// ```
+/// use ironkeep::rdb::{KeyMeta, ObjectRef, Version, WriteOptions, Writer};
+/// let options = WriteOptions { checksum: false, compress: true };
+/// let mut writer = Writer::new(Vec::new(), Version::Rdb11, options)?;
+/// writer.select_db(0, 1, 0)?;
+/// writer.key(&KeyMeta { key: b"key", ..KeyMeta::default() }, ObjectRef::String(b"12".into()))?;
+/// let file = writer.finish()?;
+/// assert_eq!(file, b"REDIS0011\xfe\x00\xfb\x01\x00\x00\x03key\xc0\x0c\xff\0\0\0\0\0\0\0\0");
+/// # Ok::<(), ironkeep::rdb::WriteError>(())
+/// ```
 pub struct Writer<W> {
-    out: W,
+    output: Output<W>,
+    version: Version,
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes the header.
-    pub fn new(out: W, _version: Version, _options: WriteOptions) -> Result<Self, WriteError> {
-        Ok(Writer { out })
+    /// Begins a file with its header. `out` gets large blocks; it need not be buffered.
+    pub fn new(out: W, version: Version, options: WriteOptions) -> Result<Self, WriteError> {
+        let mut output = Output::new(out, options.checksum, options.compress);
+        output.raw(version.header().to_string().as_bytes());
+        Ok(Writer { output, version })
     }
-    /// Writes a named remark; they belong before the first database.
-    pub fn aux(&mut self, _name: &[u8], _value: &[u8]) -> Result<(), WriteError> {
-        Ok(())
+
+    /// Writes a named remark.
+    pub fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), WriteError> {
+        self.output.raw(&[AUX]);
+        self.output.string(name)?;
+        Ok(self.output.string(value)?)
     }
-    /// Writes module data that belongs to no key; `raw` as in `Event::ModuleAux`.
-    pub fn module_aux(&mut self, _id: u64, _raw: &[u8]) -> Result<(), WriteError> {
-        Ok(())
+
+    /// Writes module data that belongs to no key; `raw` as in [`Event::ModuleAux`](super::Event::ModuleAux).
+    pub fn module_aux(&mut self, id: u64, raw: &[u8]) -> Result<(), WriteError> {
+        self.output.raw(&[MODULE_AUX]);
+        self.output.length(id);
+        Ok(self.output.bytes(raw)?)
     }
-    /// Writes the source of a function library; they belong before the first database.
-    pub fn function(&mut self, _code: &[u8]) -> Result<(), WriteError> {
-        Ok(())
+
+    /// Writes the source of a function library.
+    pub fn function(&mut self, code: &[u8]) -> Result<(), WriteError> {
+        self.output.raw(&[FUNCTION]);
+        Ok(self.output.blob(code)?)
     }
+
     /// Begins a database, saying how many keys, and keys with an expiry, it holds.
-    pub fn select_db(&mut self, _db: u64, _keys: u64, _expires: u64) -> Result<(), WriteError> {
+    pub fn select_db(&mut self, db: u64, keys: u64, expires: u64) -> Result<(), WriteError> {
+        self.output.raw(&[SELECT_DB]);
+        self.output.length(db);
+        self.output.raw(&[RESIZE_DB]);
+        self.output.length(keys);
+        self.output.length(expires);
         Ok(())
     }
-    /// Writes a key with its value.
-    pub fn key(&mut self, _meta: &KeyMeta<'_>, _value: ObjectRef<'_>) -> Result<(), WriteError> {
-        Ok(())
+
+    /// Writes a key with its value. Nothing is allocated for strings and packed values. After an error of the output
+    /// the file is lost; after any other, nothing of the key was written.
+    pub fn key(&mut self, meta: &KeyMeta<'_>, value: ObjectRef<'_>) -> Result<(), WriteError> {
+        let kind = match value {
+            ObjectRef::String(_) => Kind::String,
+            ObjectRef::Object(object) => object::kind_for(object, self.version)
+                .ok_or_else(|| WriteError::FieldExpiry { key: meta.key.to_vec(), version: self.version.number() })?,
+        };
+        if let Some(ms) = meta.expire_at_ms {
+            self.output.raw(&[EXPIRE_MS]);
+            self.output.raw(&ms.to_le_bytes());
+        }
+        if let Some(seconds) = meta.idle_seconds {
+            self.output.raw(&[IDLE]);
+            self.output.length(seconds);
+        }
+        if let Some(counter) = meta.frequency {
+            self.output.raw(&[FREQUENCY, counter]);
+        }
+        self.output.raw(&[kind.number()]);
+        self.output.string(meta.key)?;
+        match value {
+            ObjectRef::String(value) => Ok(self.output.element(value)?),
+            ObjectRef::Object(object) => object::write(&mut self.output, object, kind),
+        }
     }
+
     /// Bytes written so far, those still in the buffer included.
     pub fn written(&self) -> u64 {
-        0
+        self.output.written()
     }
+
     /// Writes the end marker and the checksum, and gives the output back, flushed.
-    pub fn finish(self) -> Result<W, WriteError> {
-        Ok(self.out)
+    pub fn finish(mut self) -> Result<W, WriteError> {
+        self.output.raw(&[EOF]);
+        Ok(self.output.finish(true)?)
     }
 }

@@ -1,0 +1,200 @@
+//! Hashes.
+//!
+//! ```text
+//! 4  HASH                    n, n x (field, value)
+//! 9  HASH_ZIPMAP             a zipmap
+//! 13 HASH_ZIPLIST            a ziplist of field, value, ...
+//! 16 HASH_LISTPACK           a listpack of field, value, ...
+//! 22 HASH_METADATA_PRE_GA    n, n x (length: Unix ms or 0 for none; field, value)               Redis 7.4 RC
+//! 23 HASH_LISTPACK_EX_PRE_GA a listpack of field, value, Unix ms or 0, ...                      Redis 7.4 RC
+//! 24 HASH_METADATA           smallest Unix ms; n, n x (length: ms above the smallest + 1, or 0; field, value)
+//! 25 HASH_LISTPACK_EX        smallest Unix ms; a listpack of field, value, Unix ms or 0, ...
+//! 22 HASH_2                  n, n x (field, value, Unix ms or -1)                               Valkey 9
+//! ```
+//!
+//! The triples of type 25 lie in the order of their expiry, those without one last: Redis expires from the front.
+
+use std::io::{self, Read, Write};
+
+use super::{Layout, Pack, Scratch, build_by_elements};
+use crate::rdb::error::Error;
+use crate::rdb::event::Visitor;
+use crate::rdb::input::Input;
+use crate::rdb::kind::Kind;
+use crate::rdb::output::Output;
+use crate::rdb::writer::Version;
+use crate::value::{Hash, Limits, Listpack, Object};
+
+const NO_EXPIRY: i64 = -1;
+
+pub(super) fn visit<R: Read>(
+    input: &mut Input<R>,
+    kind: Kind,
+    visitor: &mut dyn Visitor,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    input.part = "a hash field";
+    match kind {
+        Kind::HashZipmap => pairs(input, kind, Layout::Zipmap, visitor),
+        Kind::HashZiplist => pairs(input, kind, Layout::Ziplist, visitor),
+        Kind::HashListpack => pairs(input, kind, Layout::Listpack, visitor),
+        Kind::HashListpackExPreGa | Kind::HashListpackEx => triples(input, kind, visitor),
+        _ => fields(input, kind, visitor, scratch),
+    }
+}
+
+/// Fields that stand one by one.
+fn fields<R: Read>(
+    input: &mut Input<R>,
+    kind: Kind,
+    visitor: &mut dyn Visitor,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    let smallest = if kind == Kind::HashMetadata { input.ms()? } else { 0 };
+    let count = input.length()?;
+    visitor.begin(kind, Some(count));
+    for _ in 0..count {
+        input.part = "a hash field";
+        let expire_at_ms = match kind {
+            Kind::HashMetadata => match input.length()? {
+                0 => None,
+                above => Some(expiry(input, smallest, above - 1)?),
+            },
+            Kind::HashMetadataPreGa => match input.length()? {
+                0 => None,
+                ms => Some(expiry(input, 0, ms)?),
+            },
+            _ => None,
+        };
+        input.text(&mut scratch.first)?;
+        input.part = "a hash value";
+        if kind == Kind::ValkeyHash2 {
+            input.text(&mut scratch.second)?;
+            let expire_at_ms = Some(input.ms()?).filter(|ms| *ms != NO_EXPIRY);
+            visitor.hash_field(scratch.first.element(), scratch.second.element(), expire_at_ms);
+        } else {
+            let value = input.element(&mut scratch.second)?;
+            visitor.hash_field(scratch.first.element(), value, expire_at_ms);
+        }
+    }
+    Ok(())
+}
+
+fn expiry<R: Read>(input: &Input<R>, smallest: i64, above: u64) -> Result<i64, Error> {
+    smallest.checked_add_unsigned(above).ok_or_else(|| input.damaged("a field expires at a time that does not exist"))
+}
+
+fn pairs<R: Read>(input: &mut Input<R>, kind: Kind, layout: Layout, visitor: &mut dyn Visitor) -> Result<(), Error> {
+    let pack = Pack::read(input, layout, 2)?;
+    visitor.begin(kind, pack.count(2));
+    let mut items = pack.list.iter();
+    while let (Some(field), Some(value)) = (items.next(), items.next()) {
+        visitor.hash_field(field, value, None);
+    }
+    Ok(())
+}
+
+fn read_triples<R: Read>(input: &mut Input<R>, kind: Kind) -> Result<Pack, Error> {
+    if kind == Kind::HashListpackEx {
+        input.ms()?; // the smallest expiry, which the triples tell as well
+    }
+    Pack::read(input, Layout::Listpack, 3)
+}
+
+fn triples<R: Read>(input: &mut Input<R>, kind: Kind, visitor: &mut dyn Visitor) -> Result<(), Error> {
+    let pack = read_triples(input, kind)?;
+    visitor.begin(kind, pack.count(3));
+    let mut items = pack.list.iter();
+    while let (Some(field), Some(value), Some(ms)) = (items.next(), items.next(), items.next()) {
+        let ms = ms.as_i64().filter(|ms| *ms >= 0);
+        let ms = ms.ok_or_else(|| input.damaged_at(pack.offset, "a field expires at something that is no time"))?;
+        visitor.hash_field(field, value, (ms != 0).then_some(ms));
+    }
+    Ok(())
+}
+
+pub(super) fn build<R: Read>(
+    input: &mut Input<R>,
+    kind: Kind,
+    limits: &Limits,
+    scratch: &mut Scratch,
+) -> Result<Option<Object>, Error> {
+    input.part = "a hash field";
+    let layout = match kind {
+        Kind::HashZipmap => Layout::Zipmap,
+        Kind::HashZiplist => Layout::Ziplist,
+        Kind::HashListpack => Layout::Listpack,
+        Kind::HashListpackExPreGa | Kind::HashListpackEx => {
+            let Pack { offset, list } = read_triples(input, kind)?;
+            let hash = Hash::from_listpackex(list, limits).map_err(|error| input.damaged_at(offset, error.what))?;
+            return Ok((!hash.is_empty()).then_some(Object::Hash(hash)));
+        }
+        _ => return build_by_elements(input, kind, limits, scratch),
+    };
+    let Pack { offset, list } = Pack::read(input, layout, 2)?;
+    let hash = Hash::from_listpack(list, limits).map_err(|error| input.damaged_at(offset, error.what))?;
+    Ok((!hash.is_empty()).then_some(Object::Hash(hash)))
+}
+
+/// The type for `version`; `None` where that has none that could hold the expiry of fields.
+pub(super) fn kind_for(hash: &Hash, version: Version) -> Option<Kind> {
+    if !hash.has_field_expiry() {
+        return Some(if hash.as_listpack().is_some() { Kind::HashListpack } else { Kind::Hash });
+    }
+    match version {
+        Version::Rdb10 | Version::Rdb11 => None,
+        Version::Rdb12 if hash.as_listpackex().is_some() => Some(Kind::HashListpackEx),
+        Version::Rdb12 => Some(Kind::HashMetadata),
+        Version::Valkey80 => Some(Kind::ValkeyHash2),
+    }
+}
+
+pub(super) fn write<W: Write>(output: &mut Output<W>, hash: &Hash, kind: Kind) -> io::Result<()> {
+    let smallest = hash.min_expire().unwrap_or(0);
+    match (kind, hash.as_listpack(), hash.as_listpackex()) {
+        (Kind::HashListpack, Some(pack), _) => return output.blob(pack.as_bytes()),
+        (Kind::HashListpackEx, _, Some(pack)) => {
+            output.raw(&smallest.to_le_bytes());
+            return match in_expiry_order(pack) {
+                true => output.blob(pack.as_bytes()),
+                false => output.blob(sorted_by_expiry(hash).as_bytes()),
+            };
+        }
+        (Kind::HashMetadata, ..) => output.raw(&smallest.to_le_bytes()),
+        _ => {}
+    }
+    output.count(hash.len());
+    for (field, value, expire_at_ms) in hash.iter() {
+        if kind == Kind::HashMetadata {
+            // No expiry is below the smallest.
+            output.length(expire_at_ms.map_or(0, |ms| ms.abs_diff(smallest) + 1));
+        }
+        output.element(field)?;
+        output.element(value)?;
+        if kind == Kind::ValkeyHash2 {
+            output.raw(&expire_at_ms.unwrap_or(NO_EXPIRY).to_le_bytes());
+        }
+    }
+    Ok(())
+}
+
+/// Where a field with this expiry belongs.
+fn rank(expire_at_ms: i64) -> i64 {
+    if expire_at_ms == 0 { i64::MAX } else { expire_at_ms }
+}
+
+fn in_expiry_order(triples: &Listpack) -> bool {
+    triples.iter().skip(2).step_by(3).map(|ms| rank(ms.as_i64().unwrap_or(0))).is_sorted()
+}
+
+fn sorted_by_expiry(hash: &Hash) -> Listpack {
+    let mut fields: Vec<_> = hash.iter().collect();
+    fields.sort_by_key(|(_, _, expire_at_ms)| rank(expire_at_ms.unwrap_or(0)));
+    let mut triples = Listpack::new();
+    for (field, value, expire_at_ms) in fields {
+        triples.push_element(field);
+        triples.push_element(value);
+        triples.push_back(expire_at_ms.unwrap_or(0).to_string().as_bytes());
+    }
+    triples
+}

@@ -1,0 +1,116 @@
+//! Lists.
+//!
+//! ```text
+//! 1  LIST             n, n strings
+//! 10 LIST_ZIPLIST     a ziplist
+//! 14 LIST_QUICKLIST   n, n ziplists
+//! 18 LIST_QUICKLIST_2 n, n x (1 and a string, which is one element; or 2 and a listpack)
+//! ```
+
+use std::io::{self, Read, Write};
+
+use super::{Layout, Pack, Scratch, build_by_elements};
+use crate::rdb::error::Error;
+use crate::rdb::event::Visitor;
+use crate::rdb::input::Input;
+use crate::rdb::kind::Kind;
+use crate::rdb::output::Output;
+use crate::value::{Limits, List, ListNode, Object};
+
+const PLAIN: u64 = 1;
+const PACKED: u64 = 2;
+
+/// One node of a list in the file.
+enum Node {
+    Plain(Vec<u8>),
+    Packed(Pack),
+}
+
+/// Calls `take` for every node of a packed list.
+fn nodes<R: Read>(
+    input: &mut Input<R>,
+    kind: Kind,
+    mut take: impl FnMut(Node) -> Result<(), &'static str>,
+) -> Result<(), Error> {
+    input.part = "a list node";
+    let count = if kind == Kind::ListZiplist { 1 } else { input.length()? };
+    for _ in 0..count {
+        let offset = input.offset();
+        let node = if kind != Kind::ListQuicklist2 {
+            Node::Packed(Pack::read(input, Layout::Ziplist, 1)?)
+        } else {
+            match input.length()? {
+                PLAIN => Node::Plain(input.blob()?),
+                PACKED => Node::Packed(Pack::read(input, Layout::Listpack, 1)?),
+                _ => return Err(input.damaged_at(offset, "a list node is neither plain nor packed")),
+            }
+        };
+        take(node).map_err(|what| input.damaged_at(offset, what))?;
+    }
+    Ok(())
+}
+
+pub(super) fn visit<R: Read>(
+    input: &mut Input<R>,
+    kind: Kind,
+    visitor: &mut dyn Visitor,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    if kind == Kind::List {
+        input.part = "a list item";
+        let count = input.length()?;
+        visitor.begin(kind, Some(count));
+        for _ in 0..count {
+            visitor.list_item(input.element(&mut scratch.first)?);
+        }
+        return Ok(());
+    }
+    visitor.begin(kind, None);
+    nodes(input, kind, |node| {
+        match node {
+            Node::Plain(bytes) => visitor.list_item((&bytes).into()),
+            Node::Packed(pack) => pack.list.iter().for_each(|item| visitor.list_item(item)),
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn build<R: Read>(
+    input: &mut Input<R>,
+    kind: Kind,
+    limits: &Limits,
+    scratch: &mut Scratch,
+) -> Result<Option<Object>, Error> {
+    if kind == Kind::List {
+        return build_by_elements(input, kind, limits, scratch);
+    }
+    let mut list = List::new();
+    nodes(input, kind, |node| match node {
+        Node::Plain(bytes) => {
+            list.push_plain(bytes);
+            Ok(())
+        }
+        // Servers pass over a node without elements too.
+        Node::Packed(pack) if pack.list.is_empty() => Ok(()),
+        Node::Packed(pack) => list.push_packed(pack.list, limits).map_err(|error| error.what),
+    })?;
+    list.settle(limits);
+    Ok((!list.is_empty()).then_some(Object::List(list)))
+}
+
+pub(super) fn write<W: Write>(output: &mut Output<W>, list: &List) -> io::Result<()> {
+    output.count(list.node_count());
+    for node in list.nodes() {
+        match node {
+            ListNode::Packed(pack) => {
+                output.length(PACKED);
+                output.blob(pack.as_bytes())?;
+            }
+            ListNode::Plain(bytes) => {
+                output.length(PLAIN);
+                output.blob(bytes)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The ziplist: strings and integers in a row, before Redis 7.0.
+//!
+//! ```text
+//! +-------------+---------------------+-----------+---------+-----+------+
+//! | bytes u32   | last entry at u32   | count u16 | entry 0 | ... | 0xFF |     all little endian
+//! +-------------+---------------------+-----------+---------+-----+------+
+//! entry = length of the entry before it (1 byte, or 0xFE and u32), encoding, data
+//!
+//! 00llllll data                      string, l < 64
+//! 01llllll llllllll data             string, l < 16384, high byte first
+//! 10______ l:u32 BE data             any string
+//! 11000000 / 11010000 / 11100000     integer of 16 / 32 / 64 bits, little endian
+//! 11110000 / 11111110                integer of 24 / 8 bits (RDB version 6 on)
+//! 1111vvvv                           the integer v - 1, for v = 1..13
+//! ```
+//!
+//! The count is 65535 when there are that many or more. Where the last entry begins is not looked at: only a walk
+//! from the end needs it.
+//!
+//! ```
+//! use ironkeep::rdb::packed::Ziplist;
+//! let bytes = [0x12, 0, 0, 0, 0x0e, 0, 0, 0, 2, 0, 0, 2, b'h', b'i', 4, 0xfe, 0xf6, 0xff];
+//! let items: Vec<_> = Ziplist::parse(&bytes).unwrap().iter().map(|item| item.to_vec()).collect();
+//! assert_eq!(items, [&b"hi"[..], b"-10"]);
+//! ```
+
+use crate::value::{Element, PackedError};
+
+const HEADER: usize = 10;
+const END: u8 = 0xff;
+const LONG_BEFORE: u8 = 0xfe;
+/// The count that means "walk to know".
+const UNKNOWN: u16 = u16::MAX;
+
+/// A ziplist whose every entry has been checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Ziplist<'a> {
+    bytes: &'a [u8],
+    count: usize,
+}
+
+/// One entry: what it holds, and where the next begins.
+struct Entry<'a> {
+    item: Element<'a>,
+    next: usize,
+}
+
+fn damage<T>(offset: usize, what: &'static str) -> Result<T, PackedError> {
+    Err(PackedError { offset, what })
+}
+
+impl<'a> Ziplist<'a> {
+    /// Checks the header and every entry.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, PackedError> {
+        let [b0, b1, b2, b3, _, _, _, _, c0, c1, ..] = *bytes else {
+            return damage(0, "a ziplist header cut short");
+        };
+        if usize::try_from(u32::from_le_bytes([b0, b1, b2, b3])) != Ok(bytes.len()) {
+            return damage(0, "a ziplist length that is not its own");
+        }
+        if bytes.len() == HEADER || bytes[bytes.len() - 1] != END {
+            return damage(bytes.len() - 1, "a ziplist without its end mark");
+        }
+        let end = bytes.len() - 1;
+        let (mut at, mut before, mut count) = (HEADER, 0, 0);
+        while at < end {
+            let entry = entry(bytes, at, end, Some(before))?;
+            before = entry.next - at;
+            at = entry.next;
+            count += 1;
+        }
+        let claimed = u16::from_le_bytes([c0, c1]);
+        if claimed != UNKNOWN && usize::from(claimed) != count {
+            return damage(8, "a ziplist count that does not match its entries");
+        }
+        Ok(Ziplist { bytes, count })
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The entries, first to last.
+    pub fn iter(&self) -> impl Iterator<Item = Element<'a>> + use<'a> {
+        let (bytes, mut at) = (self.bytes, HEADER);
+        let end = bytes.len() - 1;
+        std::iter::from_fn(move || {
+            let entry = (at < end).then(|| entry(bytes, at, end, None).ok()).flatten()?;
+            at = entry.next;
+            Some(entry.item)
+        })
+    }
+}
+
+/// The entry at `at`, which must end before `end`; its link must say `before`, where that is given.
+fn entry(bytes: &[u8], at: usize, end: usize, before: Option<usize>) -> Result<Entry<'_>, PackedError> {
+    let rest = &bytes[at..end];
+    let (link, rest) = match rest {
+        [LONG_BEFORE, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]), rest),
+        [LONG_BEFORE | END, ..] | [] => return damage(at, "a ziplist entry cut short"),
+        [short, rest @ ..] => (u32::from(*short), rest),
+    };
+    if before.is_some_and(|before| usize::try_from(link) != Ok(before)) {
+        return damage(at, "a ziplist entry that mistakes the length of the one before it");
+    }
+    let (item, rest) = match *rest {
+        [head @ 0..0x40, ref rest @ ..] => string(at, rest, usize::from(head))?,
+        [head @ 0x40..0x80, low, ref rest @ ..] => string(at, rest, usize::from(head & 0x3f) << 8 | usize::from(low))?,
+        [0x80..0xc0, a, b, c, d, ref rest @ ..] => {
+            // On a 32-bit machine the cast is exact too.
+            string(at, rest, u32::from_be_bytes([a, b, c, d]) as usize)?
+        }
+        [0xc0, a, b, ref rest @ ..] => (Element::Int(i16::from_le_bytes([a, b]).into()), rest),
+        [0xd0, a, b, c, d, ref rest @ ..] => (Element::Int(i32::from_le_bytes([a, b, c, d]).into()), rest),
+        [0xe0, a, b, c, d, e, f, g, h, ref rest @ ..] => {
+            (Element::Int(i64::from_le_bytes([a, b, c, d, e, f, g, h])), rest)
+        }
+        [0xf0, a, b, c, ref rest @ ..] => (Element::Int((i32::from_le_bytes([0, a, b, c]) >> 8).into()), rest),
+        [0xfe, a, ref rest @ ..] => (Element::Int(i8::from_le_bytes([a]).into()), rest),
+        [head @ 0xf1..=0xfd, ref rest @ ..] => (Element::Int(i64::from(head & 15) - 1), rest),
+        _ => return damage(at, "a ziplist entry cut short or of no known kind"),
+    };
+    Ok(Entry { item, next: end - rest.len() })
+}
+
+fn string<'a>(at: usize, rest: &'a [u8], length: usize) -> Result<(Element<'a>, &'a [u8]), PackedError> {
+    match rest.split_at_checked(length) {
+        Some((text, rest)) => Ok((Element::Bytes(text), rest)),
+        None => damage(at, "a ziplist string that reaches beyond the end"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ziplist of raw entries, each without its link.
+    fn ziplist(entries: &[&[u8]]) -> Vec<u8> {
+        let mut body = Vec::new();
+        let (mut before, mut last) = (0usize, HEADER);
+        for entry in entries {
+            last = HEADER + body.len();
+            let start = body.len();
+            match u8::try_from(before) {
+                Ok(short) if short < LONG_BEFORE => body.push(short),
+                _ => {
+                    body.push(LONG_BEFORE);
+                    body.extend(u32::try_from(before).unwrap().to_le_bytes());
+                }
+            }
+            body.extend_from_slice(entry);
+            before = body.len() - start;
+        }
+        let total = u32::try_from(HEADER + body.len() + 1).unwrap();
+        let mut bytes = total.to_le_bytes().to_vec();
+        bytes.extend(u32::try_from(last).unwrap().to_le_bytes());
+        bytes.extend(u16::try_from(entries.len()).unwrap().to_le_bytes());
+        bytes.extend(body);
+        bytes.push(END);
+        bytes
+    }
+
+    fn texts(bytes: &[u8]) -> Vec<Vec<u8>> {
+        Ziplist::parse(bytes).unwrap().iter().map(|item| item.to_vec()).collect()
+    }
+
+    #[test]
+    fn every_integer_width_is_read() {
+        let bytes = ziplist(&[
+            &[0xf1],
+            &[0xfd],
+            &[0xfe, 0x80],
+            &[0xc0, 0x00, 0x80],
+            &[0xf0, 0xff, 0xff, 0x7f],
+            &[0xf0, 0x00, 0x00, 0x80],
+            &[0xd0, 0, 0, 0, 0x80],
+            &[0xe0, 255, 255, 255, 255, 255, 255, 255, 0x7f],
+        ]);
+        let expected = ["0", "12", "-128", "-32768", "8388607", "-8388608", "-2147483648", "9223372036854775807"];
+        assert_eq!(texts(&bytes), expected.map(|text| text.as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn strings_of_every_length_form_are_read() {
+        let long = vec![b'x'; 300];
+        let bytes = ziplist(&[
+            &[&[3][..], b"abc"].concat(),
+            &[&[0x41, 0x2c][..], &long].concat(),
+            &[&[0x80, 0, 0, 1, 0x2c][..], &long].concat(),
+            &[0],
+        ]);
+        assert_eq!(texts(&bytes), [b"abc".to_vec(), long.clone(), long, Vec::new()]);
+    }
+
+    #[test]
+    fn broken_bytes_never_panic_and_a_cut_is_always_found() {
+        let bytes = ziplist(&[&[3, b'a', b'b', b'c'], &[0xc0, 1, 2], &[0x80, 0, 0, 0, 2, b'x', b'y'], &[0xf5]]);
+        for at in 0..bytes.len() {
+            assert!(Ziplist::parse(&bytes[..at]).is_err());
+            for value in 0..=255 {
+                let mut broken = bytes.clone();
+                broken[at] = value;
+                if let Ok(list) = Ziplist::parse(&broken) {
+                    assert_eq!(list.iter().count(), list.len());
+                }
+            }
+        }
+    }
+}
