@@ -171,8 +171,11 @@ impl<'a> KillFilter<'a> {
                 b"SKIPME" if is(value, "YES") => filter.includes_self = false,
                 b"SKIPME" if is(value, "NO") => filter.includes_self = true,
                 b"MAXAGE" => {
-                    let age = args::int(value).ok().filter(|age| *age > 0);
-                    let age = age.ok_or_else(|| CommandError::err("maxage should be greater than 0"))?;
+                    let wrong = |_| CommandError::err("maxage is not an integer or out of range");
+                    let age = args::int(value).map_err(wrong)?;
+                    if age <= 0 {
+                        return Err(CommandError::err("maxage should be greater than 0"));
+                    }
                     filter.min_age_seconds = Some(age);
                 }
                 _ => return Err(CommandError::Syntax),

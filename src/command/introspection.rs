@@ -89,7 +89,7 @@ fn info(context: &mut Context<'_>) -> Outcome {
     for name in names {
         match Named::find(name) {
             Some(named) => describe(context, &named),
-            None => context.reply.null_array(),
+            None => context.reply.null(),
         };
     }
     Ok(reply)
@@ -108,14 +108,14 @@ fn describe(context: &mut Context<'_>, named: &Named) -> Reply {
         context.reply.int(number);
     }
     words(context, CATEGORY_NAMES, row.categories(), "@");
-    context.reply.array(0);
+    context.reply.set(0);
     match key_specification(row.keys) {
         Some(specification) => {
-            context.reply.array(1);
+            context.reply.set(1);
             specification.describe(context, row);
         }
         None => {
-            context.reply.array(0);
+            context.reply.set(0);
         }
     }
     context.reply.array(row.subcommands.len());
@@ -210,9 +210,16 @@ impl Specification {
     }
 }
 
-/// What a command does to its keys, as coarsely as the flags of its row tell it.
+/// What a command does to its keys: for those that only remove or overwrite in so many words, for the rest as coarsely
+/// as the flags of the row tell it.
 fn access_flags(row: &Command) -> &'static [&'static str] {
-    if row.is(WRITE) {
+    const REMOVING: &[&str] = &["del", "unlink"];
+    const OVERWRITING: &[&str] = &["mset", "setex", "psetex"];
+    if REMOVING.contains(&row.name) {
+        &["RM", "delete"]
+    } else if OVERWRITING.contains(&row.name) {
+        &["OW", "update"]
+    } else if row.is(WRITE) {
         &["RW", "access", "update"]
     } else if row.is(READONLY) {
         &["RO", "access"]

@@ -74,6 +74,13 @@ const ACL: &[Command] = &[
     command("help", 2, ALWAYS, NO_KEYS, 0, "6.0.0", acl_help),
 ];
 
+/// As Redis words it where a subcommand counts its own arguments.
+fn unknown_or_wrong(subcommand: &str, command: &str) -> CommandError {
+    CommandError::err(format!(
+        "unknown subcommand or wrong number of arguments for '{subcommand}'. Try {command} HELP."
+    ))
+}
+
 fn empty_array(context: &mut Context<'_>) -> Outcome {
     Ok(context.reply.array(0))
 }
@@ -247,7 +254,7 @@ fn slowlog_get(context: &mut Context<'_>) -> Outcome {
             let wrong = || CommandError::err("count should be greater than or equal to -1");
             args::int(count).ok().filter(|count| *count >= -1).ok_or_else(wrong)?;
         }
-        _ => return Err(CommandError::WrongArity("slowlog|get".to_owned())),
+        _ => return Err(unknown_or_wrong("get", "SLOWLOG")),
     }
     Ok(context.reply.array(0))
 }
@@ -303,7 +310,7 @@ fn acl_getuser(context: &mut Context<'_>) -> Outcome {
     context.reply.bulk(b"flags");
     context.reply.set(flags.len());
     for flag in flags {
-        context.reply.simple(flag);
+        context.reply.bulk(flag.as_bytes());
     }
     context.reply.bulk(b"passwords");
     context.reply.array(0);
@@ -331,7 +338,7 @@ fn acl_cat(context: &mut Context<'_>) -> Outcome {
             });
             names
         }
-        _ => return Err(CommandError::WrongArity("acl|cat".to_owned())),
+        _ => return Err(unknown_or_wrong("cat", "ACL")),
     };
     let reply = context.reply.array(names.len());
     for name in names {
@@ -346,10 +353,10 @@ fn acl_log(context: &mut Context<'_>) -> Outcome {
         [] => Ok(context.reply.array(0)),
         [option] if is(option, "RESET") => Ok(context.reply.ok()),
         [count] => {
-            args::count(count)?;
+            args::int(count)?;
             Ok(context.reply.array(0))
         }
-        _ => Err(CommandError::WrongArity("acl|log".to_owned())),
+        _ => Err(unknown_or_wrong("log", "ACL")),
     }
 }
 

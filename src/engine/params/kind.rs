@@ -11,6 +11,8 @@ pub enum Kind {
     Bool,
     /// A decimal integer within bounds.
     Integer { min: i64, max: i64 },
+    /// A decimal integer; one beyond the bounds is taken as the bound.
+    Clamped { min: i64, max: i64 },
     /// Permission bits in octal.
     Octal,
     /// A size within bounds: bytes, or a number with `b`, `k` (1000), `kb` (1024), `m`, `mb`, `g`, `gb`. Canonically
@@ -49,6 +51,7 @@ impl Kind {
         match self {
             Self::Bool => yes_or_no(word),
             Self::Integer { min, max } => integer(word, min, max),
+            Self::Clamped { min, max } => clamped(word, min, max),
             Self::Octal => octal(word),
             Self::Memory { min, max } => memory(word, min, max),
             Self::MemoryOrPercent => memory_or_percent(word),
@@ -104,6 +107,11 @@ fn integer(word: &[u8], min: i64, max: i64) -> Result<Vec<u8>, String> {
         return Err(format!("argument must be between {min} and {max} inclusive"));
     }
     Ok(value.to_string().into_bytes())
+}
+
+fn clamped(word: &[u8], min: i64, max: i64) -> Result<Vec<u8>, String> {
+    let value = number::parse_i64(word).ok_or("argument couldn't be parsed into an integer")?;
+    Ok(value.clamp(min, max).to_string().into_bytes())
 }
 
 fn octal(word: &[u8]) -> Result<Vec<u8>, String> {

@@ -261,7 +261,7 @@ static PROCESS: &[Row] = &[
     text("logfile").immutable().works(at!(logfile)),
     word("loglevel", "notice", LOG_LEVELS).works(at!(loglevel)),
     no("always-show-logo").immutable().works(at!(always_show_logo)),
-    int("hz", "10", 0, INT).works(at!(hz)),
+    row("hz", Kind::Clamped { min: 1, max: 500 }, "10").works(at!(hz)),
     yes("dynamic-hz").moot(),
     row("shutdown-on-sigint", Kind::Words(SHUTDOWN_FLAGS), "default").works(at!(shutdown_on_sigint)),
     row("shutdown-on-sigterm", Kind::Words(SHUTDOWN_FLAGS), "default").works(at!(shutdown_on_sigterm)),
