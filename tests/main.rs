@@ -8,5 +8,6 @@ mod house;
 
 /// The tools as their users meet them: the binaries, run on files.
 mod tools {
+    mod aoftool;
     mod rdbtool;
 }

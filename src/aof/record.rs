@@ -70,6 +70,7 @@ impl<'a> Annotation<'a> {
 
 /// What a log file is made of.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // lent and looked at, one at a time, never stored
 pub enum Item<'a> {
     Record(Record<'a>),
     Annotation(Annotation<'a>),

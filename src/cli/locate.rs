@@ -1,7 +1,7 @@
 //! The log that a verb of `aoftool` is about: the one that was named, or the one that is found.
 //!
 //! A path may be a log file, a manifest, a folder that holds either, or `-`. Without a path the folder is `--dir`, else
-//! `IRONKEEP_DIR`, else the current one, and what was found there is named on stderr.
+//! `IRONKEEP_DIR`, else the current one. What was found in a folder is named on stderr.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -37,16 +37,13 @@ pub fn locate(disk: &Arc<dyn Disk>, request: Request<'_>) -> anyhow::Result<Loca
         let log = Log::single(&**disk, &spool.path).map_err(with_exit)?;
         return Ok(Located { log, name: "standard input".to_owned(), _spool: Some(spool) });
     }
-    let log = match request.path {
-        Some(path) => Log::open(&**disk, path).map_err(with_exit)?,
-        None => {
-            let log = Log::in_folder(&**disk, &data_dir(request.dir)).map_err(with_exit)?;
-            // Where stderr is gone nobody wants to know.
-            let _ = writeln!(io::stderr(), "log: {}", show(log.path()));
-            log
-        }
-    };
+    let path = request.path.map_or_else(|| data_dir(request.dir), Path::to_owned);
+    let log = Log::open(&**disk, &path).map_err(with_exit)?;
     let name = show(log.path());
+    if request.path.is_none() || log.path() != path {
+        // Where stderr is gone nobody wants to know.
+        let _ = writeln!(io::stderr(), "log: {name}");
+    }
     Ok(Located { log, name, _spool: None })
 }
 
