@@ -6,8 +6,28 @@
 /// The rules of the house: import directions, lengths, where files, clock, tokio and `unsafe` may appear.
 mod house;
 
+/// Starting servers, talking to them, comparing what they hold. No tests of its own.
+mod rig;
+
+/// Files that others wrote, whole and broken.
+mod formats {
+    mod corpus;
+    mod mutation;
+}
+
+/// What survives a death.
+mod durability {
+    mod kill;
+    mod load;
+    mod model;
+}
+
+/// What we write, read by real Redis and Valkey.
+mod interop;
+
 /// The tools as their users meet them: the binaries, run on files.
 mod tools {
     mod aoftool;
     mod rdbtool;
+    mod strip;
 }

@@ -1,0 +1,199 @@
+//! `kill -9` under load, again and again on one folder: nothing acknowledged is lost, no transaction is torn, nothing is
+//! left lying about, and before we start again real servers can load what lies there.
+//!
+//! `IRONKEEP_KILL_ROUNDS` is the number of rounds per policy: 6 by default, 200 in the full run.
+
+use super::load::write_until_death;
+use super::model::{KEYS_PER_CLIENT, Loss, Model};
+use crate::rig::{Client, Program, Server, copy_folder, files_below, length};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 4;
+/// Keys that lie there from the start, so that a rewrite takes a while.
+const FILLING: usize = 20_000;
+const LEAST_ACKNOWLEDGED: usize = 1_000;
+
+/// What a run reached.
+#[derive(Debug, Default)]
+struct Tally {
+    rounds: usize,
+    acknowledged: usize,
+    rewrites_in_flight: usize,
+    loaded_by_peers: usize,
+}
+
+/// A folder, the server on it, and what its clients know.
+struct Run<'a> {
+    program: &'a Program,
+    peers: &'a [Program],
+    policy: &'a str,
+    dir: tempfile::TempDir,
+    models: Vec<Model>,
+    random: fastrand::Rng,
+    tally: Tally,
+}
+
+impl<'a> Run<'a> {
+    fn new(program: &'a Program, peers: &'a [Program], policy: &'a str) -> Self {
+        let seed = fastrand::u64(..);
+        println!("appendfsync {policy}: seed {seed}");
+        let models = (0..CLIENTS).map(|id| Model::new(id, seed)).collect();
+        let (dir, random) = (tempfile::tempdir().unwrap(), fastrand::Rng::with_seed(seed));
+        Self { program, peers, policy, dir, models, random, tally: Tally::default() }
+    }
+
+    fn start(&self) -> Result<Server, Loss> {
+        let options = [("appendonly", "yes"), ("appendfsync", self.policy), ("auto-aof-rewrite-percentage", "0")];
+        Server::try_start(self.program, self.dir.path(), &options)
+            .map_err(|output| Loss { lost: None, description: format!("does not start again:\n{output}") })
+    }
+
+    /// Plays `rounds` rounds, or until something is lost.
+    fn play(&mut self, rounds: usize) -> Result<(), Loss> {
+        let mut server = self.start()?;
+        let key = |index: usize| vec![b"SET".to_vec(), format!("fill:{index}").into_bytes(), vec![b'f'; 100]];
+        server.client().pipeline(&(0..FILLING).map(key).collect::<Vec<_>>());
+        for round in 0..rounds {
+            self.load_and_kill(&mut server, round % 2 == 1)?;
+            drop(server);
+            if round % 2 == 0 && !self.peers.is_empty() {
+                let peer = &self.peers[round / 2 % self.peers.len()];
+                peer_loads(peer, self.dir.path(), &self.models)?;
+                self.tally.loaded_by_peers += 1;
+            }
+            server = self.start()?;
+            let mut client = server.client();
+            for model in &mut self.models {
+                model.settle(&mut client)?;
+            }
+            self.check_leftovers(&mut client)?;
+            self.tally.rounds += 1;
+        }
+        Ok(())
+    }
+
+    fn load_and_kill(&mut self, server: &mut Server, with_rewrite: bool) -> Result<(), Loss> {
+        let total = AtomicUsize::new(0);
+        let target = LEAST_ACKNOWLEDGED + self.random.usize(..1_500);
+        let pause = Duration::from_micros(self.random.u64(..5_000));
+        let port = server.port();
+        let mut control = server.client();
+        let outcome = std::thread::scope(|scope| {
+            let writers: Vec<_> =
+                self.models.iter_mut().map(|model| scope.spawn(|| write_until_death(port, model, &total))).collect();
+            wait_for(&total, target);
+            let is_in_flight = with_rewrite && rewrite_is_in_flight(&mut control);
+            std::thread::sleep(pause);
+            server.kill();
+            self.tally.rewrites_in_flight += usize::from(is_in_flight);
+            writers.into_iter().try_for_each(|writer| writer.join().unwrap())
+        });
+        self.tally.acknowledged += self.models.iter().map(|model| model.acknowledged).sum::<usize>();
+        outcome.map_err(|text| Loss {
+            lost: None,
+            description: format!("a write was refused: {text}\n{}", server.output()),
+        })
+    }
+
+    /// All keys of the filling are there, and no file that a death interrupted.
+    fn check_leftovers(&self, client: &mut Client) -> Result<(), Loss> {
+        let count = usize::try_from(client.line("DBSIZE").int()).unwrap();
+        if !(FILLING..=FILLING + CLIENTS * KEYS_PER_CLIENT).contains(&count) {
+            return Err(Loss {
+                lost: None,
+                description: format!("{count} keys, {FILLING} were there before the load"),
+            });
+        }
+        let files = files_below(self.dir.path());
+        match files.iter().find(|file| ironkeep::disk::is_temporary(file.file_name().unwrap())) {
+            Some(file) => Err(Loss { lost: None, description: format!("{} was left behind", file.display()) }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn wait_for(total: &AtomicUsize, target: usize) {
+    let start = Instant::now();
+    while total.load(Ordering::Relaxed) < target {
+        assert!(start.elapsed() < Duration::from_secs(60), "{target} writes were not acknowledged within a minute");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Asks for rewrites until one is seen at work.
+fn rewrite_is_in_flight(control: &mut Client) -> bool {
+    for _ in 0..20 {
+        control.line("BGREWRITEAOF");
+        for _ in 0..5 {
+            if control.line("INFO persistence").text().contains("aof_rewrite_in_progress:1") {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// A real server loads a copy of what the death left; only a torn last record may be missing.
+fn peer_loads(peer: &Program, dir: &Path, models: &[Model]) -> Result<(), Loss> {
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(dir, copy.path());
+    let in_peer = |loss: Loss| Loss { description: format!("{}: {}", peer.name, loss.description), ..loss };
+    let server = Server::try_start(peer, copy.path(), &[("appendonly", "yes"), ("aof-load-truncated", "yes")])
+        .map_err(|output| {
+            in_peer(Loss { lost: None, description: format!("does not load what lies there:\n{output}") })
+        })?;
+    let mut client = server.client();
+    models.iter().cloned().try_for_each(|mut model| model.settle(&mut client)).map_err(in_peer)
+}
+
+/// Fails with what was lost, and prints what was reached.
+fn survives(policy: &str) {
+    let peers: Vec<Program> = [Program::redis_8(), Program::valkey_9()].into_iter().flatten().collect();
+    let rounds = length("IRONKEEP_KILL_ROUNDS", 6);
+    let ours = Program::ours();
+    let mut run = Run::new(&ours, &peers, policy);
+    let outcome = run.play(rounds);
+    let tally = &run.tally;
+    let lost =
+        outcome.as_ref().err().map_or("0".to_owned(), |loss| loss.lost.map_or("?".to_owned(), |n| n.to_string()));
+    println!(
+        "appendfsync {policy}: {} rounds of kill -9, {} with a rewrite in flight, {} writes acknowledged, {lost} lost; \
+         real servers loaded it {} times",
+        tally.rounds, tally.rewrites_in_flight, tally.acknowledged, tally.loaded_by_peers
+    );
+    if let Err(loss) = outcome {
+        let kept = std::mem::replace(&mut run.dir, tempfile::tempdir().unwrap()).keep();
+        panic!("round {}: {}\nthe folder is kept: {}", tally.rounds + 1, loss.description, kept.display());
+    }
+    assert!(tally.acknowledged >= rounds * LEAST_ACKNOWLEDGED);
+}
+
+#[test]
+fn always_keeps_every_acknowledged_write() {
+    survives("always");
+}
+
+#[test]
+fn everysec_keeps_every_acknowledged_write() {
+    survives("everysec");
+}
+
+#[test]
+fn no_fsync_at_all_keeps_every_acknowledged_write() {
+    survives("no");
+}
+
+/// Shows that the rounds above could fail. `IRONKEEP_FAULT_BIN` is a server built with the feature `fault-reply-first`;
+/// `.ci/run` builds it.
+#[test]
+#[ignore = "needs IRONKEEP_FAULT_BIN"]
+fn a_build_that_replies_before_it_writes_is_caught_within_20_rounds() {
+    let path = std::env::var_os("IRONKEEP_FAULT_BIN").expect("IRONKEEP_FAULT_BIN names a build that replies first");
+    let faulty = Program::at("ironkeep that replies first", Path::new(&path));
+    let mut run = Run::new(&faulty, &[], "everysec");
+    let loss = run.play(20).expect_err("20 rounds passed on a build that replies before it writes");
+    println!("caught in round {}: {}", run.tally.rounds + 1, loss.description);
+    assert!(loss.lost.is_some(), "it was caught for something else: {}", loss.description);
+}

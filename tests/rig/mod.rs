@@ -1,0 +1,25 @@
+//! What the tests of the running server stand on: real servers started on loopback, ours and its peers, a client that
+//! gives up instead of hanging, and the contents of a server as a value that can be compared.
+
+mod client;
+mod contents;
+mod corpus;
+mod folder;
+mod server;
+
+pub use client::{Client, Value};
+pub use contents::{Contents, differences, read_contents};
+pub use corpus::{corpus_root, flushed_logs, logs, rdb_files, truth_of};
+pub use folder::{copy_folder, files_below};
+pub use server::{Program, Server};
+
+/// A length of a test that the environment may change.
+pub fn length(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}: no count")))
+}
+
+/// Says that a test, or a part of one, can't run here. Under CI nothing may be missing.
+pub fn skip(reason: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must not skip: {reason}");
+    println!("skipped: {reason}");
+}
