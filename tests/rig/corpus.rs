@@ -49,7 +49,7 @@ pub fn truth_of(sample: &Path) -> Contents {
         let key = Key {
             expire_at_ms: record["expire_at_ms"].as_i64(),
             expire_slack_ms: record["expire_at_ms_slack"].as_i64().unwrap_or(0),
-            data: data(record["type"].as_str().unwrap(), &record["value"]),
+            data: data(record["type"].as_str().unwrap(), &record["value"], record.get("expire_at_ms_slack").is_none()),
         };
         (place, key)
     });
@@ -57,7 +57,8 @@ pub fn truth_of(sample: &Path) -> Contents {
     Contents { keys: keys.collect(), functions }
 }
 
-fn data(kind: &str, value: &Json) -> Data {
+/// `is_recent`: the server is Redis 7.0 or later, and knows how many entries a group has read, or that it doesn't.
+fn data(kind: &str, value: &Json, is_recent: bool) -> Data {
     match kind {
         "string" => Data::String(bytes(value)),
         "list" => Data::List(array(value).iter().map(bytes).collect()),
@@ -68,12 +69,12 @@ fn data(kind: &str, value: &Json) -> Data {
         "hash" => Data::Hash(
             array(value).iter().map(|field| (bytes(&field[0]), (bytes(&field[1]), field[2].as_i64()))).collect(),
         ),
-        "stream" => Data::Stream(stream(value)),
+        "stream" => Data::Stream(stream(value, is_recent)),
         other => panic!("a truth of type {other}"),
     }
 }
 
-fn stream(value: &Json) -> Stream {
+fn stream(value: &Json, is_recent: bool) -> Stream {
     Stream {
         entries: array(&value["entries"])
             .iter()
@@ -82,11 +83,11 @@ fn stream(value: &Json) -> Stream {
         last_id: value["last_id"].as_str().map(str::to_owned),
         max_deleted_id: value["max-deleted-entry-id"].as_str().map(str::to_owned),
         entries_added: value["entries-added"].as_i64(),
-        groups: value["groups"].as_array().map(|groups| groups.iter().map(group).collect()),
+        groups: value["groups"].as_array().map(|groups| groups.iter().map(|value| group(value, is_recent)).collect()),
     }
 }
 
-fn group(value: &Json) -> (Vec<u8>, Group) {
+fn group(value: &Json, is_recent: bool) -> (Vec<u8>, Group) {
     let consumers = array(&value["consumers"]).iter().map(|consumer| {
         let pending = array(&consumer["pending"]).iter().map(|entry| {
             let int = |index: usize| entry[index].as_i64().unwrap();
@@ -94,7 +95,7 @@ fn group(value: &Json) -> (Vec<u8>, Group) {
         });
         (bytes(&consumer["name"]), pending.collect())
     });
-    let entries_read = value.get("entries_read").map(Json::as_i64);
+    let entries_read = is_recent.then(|| value["entries_read"].as_i64());
     let group = Group { last_id: text_of(&value["last_id"]), entries_read, consumers: consumers.collect() };
     (bytes(&value["name"]), group)
 }
