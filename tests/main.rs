@@ -20,6 +20,7 @@ mod durability {
     mod kill;
     mod load;
     mod model;
+    mod shutdown;
 }
 
 /// What we write, read by real Redis and Valkey.

@@ -134,10 +134,6 @@ impl Server {
         self.port
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// What it printed so far.
     pub fn output(&self) -> String {
         self.output.lock().unwrap().clone()
