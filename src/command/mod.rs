@@ -17,9 +17,6 @@ pub mod table;
 
 mod client;
 mod config_cmd;
-mod info;
-mod introspection;
-mod server_cmd;
 mod connection;
 #[cfg(test)]
 mod console;
@@ -27,14 +24,18 @@ mod debug;
 mod functions;
 mod generic;
 mod hash;
+mod info;
+mod introspection;
 mod list;
 mod persistence;
 mod sample;
+mod server_cmd;
 mod set;
 mod stream;
 mod string;
 mod transaction;
 mod typed;
+mod zset;
 
 pub use context::Context;
 pub use error::CommandError;

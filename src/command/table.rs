@@ -11,6 +11,7 @@ const GROUPS: &[&[Command]] = &[
     super::list::COMMANDS,
     super::set::COMMANDS,
     super::hash::COMMANDS,
+    super::zset::COMMANDS,
     super::generic::COMMANDS,
     super::connection::COMMANDS,
     super::client::COMMANDS,

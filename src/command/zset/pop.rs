@@ -1,0 +1,159 @@
+//! Members taken from an end, at random, or a page at a time.
+
+use crate::resp::Encoder;
+use crate::value::Zset;
+
+use super::super::args::{self, is};
+use super::super::generic::{ScanOptions, parse_cursor};
+use super::super::list::MultiPop;
+use super::super::sample::{self, SampleSize};
+use super::super::typed::{self, Page};
+use super::super::{CommandError, Context, Outcome};
+use super::{places, write_member};
+
+/// An end of a sorted set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Min,
+    Max,
+}
+
+impl End {
+    /// Takes out `count` members, which must be there, and shows them to `write`, the outermost first.
+    fn pop(self, zset: &mut Zset, count: usize, mut write: impl FnMut((crate::value::Element<'_>, f64))) {
+        let len = zset.len();
+        let start = match self {
+            End::Min => {
+                zset.iter_from(0).take(count).for_each(&mut write);
+                0
+            }
+            End::Max => {
+                zset.iter_rev_from(len.saturating_sub(1)).take(count).for_each(&mut write);
+                len - count
+            }
+        };
+        zset.remove_rank_range(start, count);
+    }
+}
+
+pub(super) fn zpopmin(context: &mut Context<'_>) -> Outcome {
+    pop(context, End::Min)
+}
+
+pub(super) fn zpopmax(context: &mut Context<'_>) -> Outcome {
+    pop(context, End::Max)
+}
+
+fn pop(context: &mut Context<'_>, end: End) -> Outcome {
+    let args = context.args;
+    if args.len() > 3 {
+        return Err(CommandError::Syntax);
+    }
+    let count = args.get(2).map(|count| args::count(count)).transpose()?;
+    let (Some(zset), reply) = typed::write::<Zset>(context, args[1])? else { return Ok(context.reply.array(0)) };
+    let taken = count.unwrap_or(1).min(zset.len());
+    let header = match count {
+        // Without a count the one member and its score stand side by side, even in RESP3.
+        None => reply.array(2),
+        Some(_) => {
+            let places = places(reply, taken, true);
+            reply.array(places)
+        }
+    };
+    end.pop(zset, taken, |(member, score)| match count {
+        None => write_flat(reply, member, score),
+        Some(_) => write_member(reply, (member, score), true),
+    });
+    if zset.is_empty() {
+        context.remove(args[1]);
+    }
+    context.changed(taken);
+    Ok(header)
+}
+
+fn write_flat(reply: &mut Encoder<'_>, member: crate::value::Element<'_>, score: f64) {
+    member.with(|text| reply.bulk(text));
+    reply.double(score);
+}
+
+pub(super) fn zmpop(context: &mut Context<'_>) -> Outcome {
+    let request = MultiPop::parse(&context.args[1..])?;
+    let end = match request.word {
+        word if is(word, "MIN") => End::Min,
+        word if is(word, "MAX") => End::Max,
+        _ => return Err(CommandError::Syntax),
+    };
+    for &key in request.keys {
+        let (Some(zset), reply) = typed::write::<Zset>(context, key)? else { continue };
+        let count = request.count.min(zset.len());
+        let header = reply.array(2);
+        reply.bulk(key);
+        reply.array(count);
+        end.pop(zset, count, |(member, score)| {
+            reply.array(2);
+            write_flat(reply, member, score);
+        });
+        context.remove_if_empty(key);
+        context.changed(count);
+        let verb: &[u8] = if end == End::Min { b"ZPOPMIN" } else { b"ZPOPMAX" };
+        context.log_as(&[verb, key, itoa::Buffer::new().format(count).as_bytes()]);
+        return Ok(header);
+    }
+    Ok(context.reply.null_array())
+}
+
+pub(super) fn zrandmember(context: &mut Context<'_>) -> Outcome {
+    let args = context.args;
+    let mut random = context.engine.random.fork();
+    let Some(count) = args.get(2) else {
+        let (zset, reply) = typed::read::<Zset>(context, args[1])?;
+        return Ok(match zset.and_then(|zset| zset.random(&mut random)) {
+            Some((member, _)) => member.with(|text| reply.bulk(text)),
+            None => reply.null(),
+        });
+    };
+    let with_scores = args.len() == 4 && is(args[3], "WITHSCORES");
+    let size = SampleSize::parse(count, with_scores)?;
+    if args.len() > 3 && !with_scores {
+        return Err(CommandError::Syntax);
+    }
+    let (Some(zset), reply) = typed::read::<Zset>(context, args[1])? else { return Ok(context.reply.array(0)) };
+    if !size.is_distinct {
+        let places = places(reply, size.count, with_scores);
+        let header = reply.array(places);
+        for _ in 0..size.count {
+            if let Some(member) = zset.random(&mut random) {
+                write_member(reply, member, with_scores);
+            }
+        }
+        return Ok(header);
+    }
+    let dimensions = (zset.len(), size.count);
+    let draw = |random: &mut fastrand::Rng| zset.random(random);
+    let chosen = sample::distinct(dimensions, &mut random, zset.iter(), draw, |member| member.0.to_vec());
+    let places = places(reply, chosen.len(), with_scores);
+    let header = reply.array(places);
+    chosen.into_iter().for_each(|member| write_member(reply, member, with_scores));
+    Ok(header)
+}
+
+pub(super) fn zscan(context: &mut Context<'_>) -> Outcome {
+    let args = context.args;
+    let cursor = parse_cursor(args[2])?;
+    let (zset, reply) = typed::read::<Zset>(context, args[1])?;
+    let mut page = Page::new(reply.protocol());
+    let mut next = 0;
+    if let Some(zset) = zset {
+        let options = ScanOptions::parse(&args[3..], false)?;
+        if options.no_values {
+            return Err(CommandError::text("ERR NOVALUES option can only be used in HSCAN"));
+        }
+        next = zset.scan(cursor, options.count, &mut |member, score| {
+            if member.with(|name| options.admits(name)) {
+                page.push(member);
+                page.push_double(score);
+            }
+        });
+    }
+    Ok(page.write_scan(reply, next))
+}
