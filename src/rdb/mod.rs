@@ -1,13 +1,13 @@
 //! The RDB format: reading every version from 1 on, writing the ones that today's servers load.
 pub mod dump;
 mod error;
-mod input;
-pub mod packed;
-mod primitive;
 mod event;
+mod input;
 pub mod kind;
 mod object;
 mod output;
+pub mod packed;
+mod primitive;
 mod reader;
 mod writer;
 

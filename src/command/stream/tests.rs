@@ -142,7 +142,14 @@ fn the_log_holds_what_happened() {
     let (first, second) = (claim("c", 1, 1, "1795251253000-1"), claim("c", 2, 1, "1795251253000-2"));
     logged(
         "XREADGROUP GROUP g c COUNT 2 STREAMS s >",
-        &["MULTI", "XGROUP CREATECONSUMER s g c", &first, &second, "XGROUP SETID s g 1795251253000-2 ENTRIESREAD 6", "EXEC"],
+        &[
+            "MULTI",
+            "XGROUP CREATECONSUMER s g c",
+            &first,
+            &second,
+            "XGROUP SETID s g 1795251253000-2 ENTRIESREAD 6",
+            "EXEC",
+        ],
     );
     logged("XREADGROUP GROUP g c STREAMS s 0", &[]);
     logged("XREADGROUP GROUP g d STREAMS s 0", &["XGROUP CREATECONSUMER s g d"]);
