@@ -16,3 +16,6 @@ pub use event::{Checksum, Discard, Event, KeyHeader, Visitor};
 pub use kind::{Header, Kind, Lineage};
 pub use reader::{Options, Reader};
 pub use writer::{KeyMeta, ObjectRef, Version, WriteError, WriteOptions, Writer};
+
+#[cfg(test)]
+mod corpus;
