@@ -169,7 +169,8 @@ impl Stream {
         }
         self.edit(master, |node| node.append(id, fields));
         self.len += 1;
-        self.entries_added += 1;
+        // A file may have told any number.
+        self.entries_added = self.entries_added.saturating_add(1);
         self.last_id = id;
         Ok(())
     }
