@@ -3,14 +3,14 @@
 use crate::engine::{Engine, Session};
 use crate::resp::Encoder;
 
-use super::spec::{LOADING, NO_AUTH, NO_MULTI, WRITE};
+use super::spec::{FAST, LOADING, NO_AUTH, NO_MULTI, READONLY, WRITE};
 use super::{Command, CommandError, Context, Outcome, args, table};
 
 /// Executes one request of a client and appends the reply to `out`.
 ///
-/// Inside MULTI it is queued instead. The effects are in the engine's journal when this returns; the reply must not
-/// leave before the journal's end, as it is then, has been written.
-pub fn execute(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]], out: &mut Vec<u8>) {
+/// Inside MULTI it is queued instead. The effects are in the engine's journal when this returns. Returns the position
+/// that the reply rests on, if it rests on any: it must not leave before the log has reached that.
+pub fn execute(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]], out: &mut Vec<u8>) -> Option<u64> {
     engine.stats.commands_processed += 1;
     session.last_command_ms = engine.clock.now_ms();
     let start = out.len();
@@ -19,6 +19,7 @@ pub fn execute(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]], 
         Ok(command)
     });
     let mut reply = Encoder::new(out, session.protocol);
+    let mut rests_on = None;
     match checked {
         Err(error) => {
             if let Some(transaction) = &mut session.transaction {
@@ -34,12 +35,39 @@ pub fn execute(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]], 
         }
         Ok(command) => {
             session.last_command = command.name;
+            let before = engine.journal.end();
             engine.journal.begin_unit();
             run(engine, session, command, arguments, out);
             engine.journal.end_unit();
+            rests_on = position_of(engine, command, arguments, before);
         }
     }
     apply_reply_mode(session, out, start);
+    rests_on
+}
+
+/// What the reply to a command that has run rests on: its own effects, or, under `always`, the unsynced writes that it
+/// may have seen.
+fn position_of(engine: &mut Engine, command: &Command, arguments: &[&[u8]], before: u64) -> Option<u64> {
+    let after = engine.journal.end();
+    if !engine.unsynced.is_tracking() {
+        return (after > before).then_some(after);
+    }
+    let keys = command.key_positions(arguments);
+    if after > before {
+        for &position in &keys {
+            engine.unsynced.note(engine.keyspace.hash(arguments[position]), after);
+        }
+        if keys.is_empty() {
+            engine.unsynced.note_all(after);
+        }
+        return Some(after);
+    }
+    if keys.is_empty() {
+        let sees_no_data = command.is(FAST) && !command.is(READONLY);
+        return if sees_no_data { None } else { engine.unsynced.of_all() };
+    }
+    keys.iter().filter_map(|&position| engine.unsynced.of_key(engine.keyspace.hash(arguments[position]))).max()
 }
 
 /// The command that the request names, its subcommand where it has such.

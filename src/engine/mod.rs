@@ -12,6 +12,7 @@ pub mod journal;
 pub mod params;
 pub mod persistence;
 pub mod session;
+pub mod unsynced;
 pub mod watch;
 
 use crate::keyspace::Keyspace;
@@ -26,6 +27,7 @@ use jobs::{BlockingWork, Job};
 use journal::Journal;
 use params::{Config, RdbVersion};
 use persistence::Persistence;
+use unsynced::Unsynced;
 use watch::Watches;
 
 pub use session::Session;
@@ -37,6 +39,8 @@ pub struct Engine {
     /// Encoding thresholds, as the configuration has them; renewed by [`Engine::config_changed`].
     pub limits: Limits,
     pub journal: Journal,
+    /// Keys whose last write is not on the disk yet.
+    pub unsynced: Unsynced,
     pub functions: Functions,
     pub clients: Clients,
     pub watches: Watches,
@@ -61,6 +65,7 @@ impl Engine {
             keyspace: Keyspace::new(config.databases),
             limits: config.limits(),
             journal: Journal::default(),
+            unsynced: Unsynced::default(),
             functions: Functions::default(),
             clients: Clients::default(),
             watches: Watches::default(),

@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 
 use crate::command;
 use crate::engine::Session;
-use crate::engine::params::AppendFsync;
 use crate::resp::request::{Arguments, Decoder, RequestLimits, Step};
 
 use super::outbox::Outbox;
@@ -43,6 +42,14 @@ impl Stream {
         }
     }
 
+    /// Ends both directions: both kinds of waiting wake up. A socket whose peer is gone already needs no end.
+    fn shut_down(&self) {
+        let _ = match self {
+            Stream::Tcp(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Both),
+            Stream::Unix(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Both),
+        };
+    }
+
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.try_read(buffer),
@@ -65,9 +72,14 @@ pub(super) struct Connection {
     /// It stands in the list of the next flush.
     pub(super) is_pending: Cell<bool>,
     is_closed: Cell<bool>,
+    /// A task waits for the socket to take more.
     is_draining: Cell<bool>,
-    /// Wakes the reading task: replies have left, or the end has come.
-    changed: Notify,
+    /// How far the log has got, as of the last flush.
+    settled: Cell<u64>,
+    /// The reading task waits for replies to leave.
+    wants_room: Cell<bool>,
+    /// Wakes it.
+    has_room: Notify,
 }
 
 impl Connection {
@@ -78,19 +90,23 @@ impl Connection {
             is_pending: Cell::new(false),
             is_closed: Cell::new(false),
             is_draining: Cell::new(false),
-            changed: Notify::new(),
+            settled: Cell::new(0),
+            wants_room: Cell::new(false),
+            has_room: Notify::new(),
         })
     }
 
-    /// Lets go of the client at the next opportunity.
+    /// Lets go of the client: whoever waits for the socket wakes up and finds it closed.
     pub(super) fn close(&self) {
         self.is_closed.set(true);
-        self.changed.notify_one();
+        self.stream.shut_down();
+        self.has_room.notify_one();
     }
 
     /// Sends what may leave now that the log has reached `settled`. What the socket does not take is left to a task
     /// that waits for it.
     pub(super) fn send(self: &Rc<Self>, settled: u64) {
+        self.settled.set(settled);
         if self.is_draining.get() || self.is_closed.get() {
             return;
         }
@@ -105,20 +121,27 @@ impl Connection {
                 Ok(count) => outbox.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_draining.set(true);
-                    tokio::task::spawn_local(drain(Rc::clone(self), settled));
+                    tokio::task::spawn_local(drain(Rc::clone(self)));
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return self.close(),
             }
         }
-        if outbox.len() < MAX_UNSENT {
-            self.changed.notify_one();
+        if self.wants_room.get() && outbox.len() < MAX_UNSENT {
+            self.has_room.notify_one();
         }
     }
 
     pub(super) fn fail_unsettled(&self, settled: u64, reason: &str) {
         self.outbox.borrow_mut().fail_unsettled(settled, reason);
+    }
+
+    /// Waits until replies have left.
+    async fn wait_for_room(&self) {
+        self.wants_room.set(true);
+        self.has_room.notified().await;
+        self.wants_room.set(false);
     }
 
     /// Adds a reply that rests on nothing.
@@ -129,14 +152,11 @@ impl Connection {
 }
 
 /// Waits for a socket that was full.
-async fn drain(connection: Rc<Connection>, settled: u64) {
-    let is_writable = tokio::select! {
-        outcome = connection.stream.writable() => outcome.is_ok(),
-        () = connection.changed.notified() => true,
-    };
+async fn drain(connection: Rc<Connection>) {
+    let is_writable = connection.stream.writable().await.is_ok();
     connection.is_draining.set(false);
     if is_writable {
-        connection.send(settled);
+        connection.send(connection.settled.get());
     } else {
         connection.close();
     }
@@ -147,14 +167,15 @@ pub(super) async fn serve(shared: Rc<Shared>, connection: Rc<Connection>, mut se
     let mut reader = Reader::default();
     while !connection.is_closed.get() && !session.is_closing {
         if connection.outbox.borrow().len() >= MAX_UNSENT {
-            connection.changed.notified().await;
+            connection.wait_for_room().await;
+            // What stopped for want of room goes on, whether or not more has come.
+            process(&shared, &connection, &mut session, &mut reader);
             continue;
         }
         let is_readable = tokio::select! {
             biased;
             outcome = connection.stream.readable() => outcome.is_ok(),
-            () = connection.changed.notified() => continue,
-            () = idle_timeout(&shared, &session) => false,
+            () = idle_timeout(&shared) => false,
         };
         if !is_readable || reader.fill(&shared, &connection.stream).is_err() {
             break;
@@ -165,12 +186,11 @@ pub(super) async fn serve(shared: Rc<Shared>, connection: Rc<Connection>, mut se
 }
 
 /// Ends when the client has been silent for as long as `timeout` allows.
-async fn idle_timeout(shared: &Rc<Shared>, session: &Session) {
+async fn idle_timeout(shared: &Rc<Shared>) {
     let timeout = shared.engine.borrow().config.timeout;
     if timeout == 0 {
         return std::future::pending().await;
     }
-    let _ = session;
     tokio::time::sleep(std::time::Duration::from_secs(timeout)).await;
 }
 
@@ -181,7 +201,7 @@ async fn part(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &Sessio
         if connection.is_closed.get() || connection.outbox.borrow().is_empty() {
             break;
         }
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(100), connection.changed.notified()).await;
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(100), connection.wait_for_room()).await;
     }
     connection.is_closed.set(true);
     shared.connections.borrow_mut().remove(&session.id);
@@ -247,7 +267,7 @@ fn process(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &mut Sessi
                 if session.is_closing {
                     break;
                 }
-                execute_one(shared, &mut engine, session, request, &mut outbox);
+                execute_one(&mut engine, session, request, &mut outbox);
             }
             if let Some(error) = batch.error {
                 let reply = format!("-ERR Protocol error: {error}\r\n");
@@ -269,24 +289,11 @@ fn process(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &mut Sessi
     shared.take_up_jobs();
 }
 
-fn execute_one(
-    shared: &Rc<Shared>,
-    engine: &mut crate::engine::Engine,
-    session: &mut Session,
-    request: &[&[u8]],
-    outbox: &mut Outbox,
-) {
-    let before = engine.journal.end();
+fn execute_one(engine: &mut crate::engine::Engine, session: &mut Session, request: &[&[u8]], outbox: &mut Outbox) {
     let start = outbox.end();
-    command::execute(engine, session, request, outbox.bytes_mut());
-    let after = engine.journal.end();
-    if cfg!(feature = "fault-reply-first") {
-        return;
-    }
-    // Under `always` a reply may tell of what another client wrote a moment ago, so it waits for that too.
-    let always = engine.config.appendfsync == AppendFsync::Always && shared.append.borrow().is_on();
-    if after > before || always {
-        outbox.hold_since(start, after);
+    let position = command::execute(engine, session, request, outbox.bytes_mut());
+    if let (Some(position), false) = (position, cfg!(feature = "fault-reply-first")) {
+        outbox.hold_since(start, position);
     }
 }
 

@@ -56,11 +56,15 @@ pub(super) fn write_log(shared: &Rc<Shared>) {
     }
     engine.persistence.log_size = engine.persistence.log_files_before + append.len();
     let settled = append.settled(policy);
+    engine.unsynced.settle(settled, policy == AppendFsync::Always && append.is_on());
     let needs_new_base = append.needs_new_base();
     drop((engine, append));
     if let Err(fault) = outcome {
         fail_waiting(shared, settled, fault.reason());
-        if needs_new_base {
+        let engine = shared.engine.borrow();
+        let may_try = engine.clock.now_ms() - engine.persistence.last_rewrite_ended_ms >= 1_000;
+        drop(engine);
+        if needs_new_base && may_try {
             super::background::start_rewrite(shared);
         }
     }
