@@ -218,3 +218,86 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> LogError {
     let path = path.to_owned();
     move |source| LogError::Io { path, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aof::log::DEFAULT_FOLDER_NAME;
+    use crate::disk::RealDisk;
+    use std::path::PathBuf;
+
+    /// The last file of every log of the corpus: the one in which a tail can be torn.
+    fn last_files() -> Vec<(PathBuf, Vec<u8>)> {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/corpus");
+        let mut found = Vec::new();
+        for server in RealDisk.list(&corpus).unwrap() {
+            for kind in ["aof", "flushed-aof"] {
+                let folder = corpus.join(&server).join(kind);
+                if RealDisk.exists(&folder) {
+                    let log = Log::in_folder(&RealDisk, &folder).unwrap();
+                    assert_eq!(log.manifest.is_some(), RealDisk.exists(&folder.join(DEFAULT_FOLDER_NAME)));
+                    let last = log.files.last().unwrap();
+                    found.push((last.path.clone(), RealDisk.read_small(&last.path, 64 << 20).unwrap()));
+                }
+            }
+        }
+        assert_eq!(found.len(), 30);
+        found
+    }
+
+    fn check_bytes(path: &Path, bytes: &[u8]) -> FileReport {
+        RealDisk.open(path, Mode::Truncate).and_then(|mut file| io::Write::write_all(&mut file, bytes)).unwrap();
+        let log = Log::single(&RealDisk, path).unwrap();
+        check(&RealDisk, &log, RdbDepth::Values, &mut ()).unwrap().files.remove(0)
+    }
+
+    #[test]
+    fn real_logs_cut_anywhere_have_a_torn_tail_and_lose_at_most_a_unit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cut.aof");
+        let mut random = fastrand::Rng::with_seed(2);
+        for (original, bytes) in last_files() {
+            let whole = check_bytes(&path, &bytes);
+            assert_eq!((&whole.verdict, whole.whole_until), (&Verdict::Clean, bytes.len() as u64));
+            let rdb_len = whole.rdb.map_or(0, |rdb| rdb.len);
+            for _ in 0..40 {
+                let cut = random.usize(..bytes.len());
+                match check_bytes(&path, &bytes[..cut]).verdict {
+                    Verdict::Clean => {}
+                    Verdict::Torn { last_good_offset, cut_bytes, .. } => {
+                        assert_eq!(last_good_offset + cut_bytes, cut as u64);
+                        assert!(last_good_offset >= rdb_len);
+                    }
+                    // An RDB got its name when it was whole, so a short one is no torn tail.
+                    other => assert!((cut as u64) < rdb_len, "{} cut at {cut}: {other:?}", original.display()),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn real_logs_with_a_flipped_bit_are_read_or_refused_with_an_offset() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("flipped.aof");
+        let mut random = fastrand::Rng::with_seed(3);
+        for (original, mut bytes) in last_files() {
+            for _ in 0..40 {
+                let at = random.usize(..bytes.len());
+                let bit = 1 << random.u32(..8);
+                bytes[at] ^= bit;
+                let verdict = check_bytes(&path, &bytes).verdict;
+                bytes[at] ^= bit;
+                match verdict {
+                    Verdict::Clean => {}
+                    Verdict::Damaged { offset, .. } | Verdict::Unsupported { offset, .. } => {
+                        assert!(offset <= bytes.len() as u64, "{}", original.display());
+                    }
+                    Verdict::Torn { last_good_offset, .. } => {
+                        // Only where nothing intact follows: the flip is in one of the last records.
+                        assert!(bytes.len() as u64 - last_good_offset < 400, "{} at {at}", original.display());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -55,6 +55,10 @@ pub fn judge(
             let source = io::Error::new(source.kind(), reason);
             return Err(LogError::Io { path: file.path.clone(), source });
         }
+        // A file that does not even begin as a log was never one; to cut it would be to empty it.
+        Fault::NoRecord { offset: 0, got } if *got != 0 => {
+            return Ok(damaged(None, format!("{reason}: this is no append-only log")));
+        }
         // These records are whole, so nothing is torn here.
         Fault::NestedMulti { .. } | Fault::LooseExec { .. } => return Ok(damaged(Some(fault.offset()), reason)),
         _ => {}
@@ -251,6 +255,13 @@ mod tests {
                     "byte {at} bit {bit}: {verdict:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_file_that_never_was_a_log_is_not_emptied() {
+        for content in [&b"hello world"[..], b"REDI", b"\x89PNG"] {
+            assert!(matches!(verdict(&[content]), Verdict::Damaged { last_good_offset: 0, .. }));
         }
     }
 

@@ -110,7 +110,8 @@ pub trait Disk: Send + Sync {
 
     /// Whether the name is there; a name that can't be asked about counts as there, so that nothing overwrites it.
     fn exists(&self, path: &Path) -> bool {
-        !matches!(self.metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
+        use io::ErrorKind::{NotADirectory, NotFound};
+        !matches!(self.metadata(path), Err(error) if matches!(error.kind(), NotFound | NotADirectory))
     }
 
     /// The whole content of a file that is known to be small; `max` bytes at most, else `FileTooLarge`.

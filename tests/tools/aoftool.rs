@@ -223,7 +223,8 @@ fn keys_in_peer(peer: &Path, dir: &Path) -> u64 {
     let mut keyspace = None;
     for _ in 0..200 {
         std::thread::sleep(std::time::Duration::from_millis(50));
-        keyspace = ask(port, "INFO keyspace\r\n").filter(|reply| reply.starts_with('$'));
+        // While it loads, it answers INFO but not PING.
+        keyspace = ask(port, "PING\r\nINFO keyspace\r\n").filter(|reply| reply.starts_with("+PONG"));
         if keyspace.is_some() || server.try_wait().unwrap().is_some() {
             break;
         }
