@@ -83,7 +83,7 @@ impl<'a> Options<'a> {
     }
 
     fn split(&mut self, rest: &'a [&'a [u8]], is_group: bool) -> Result<(), CommandError> {
-        if rest.len() % 2 != 0 {
+        if !rest.len().is_multiple_of(2) {
             let (command, ids) =
                 if is_group { ("xreadgroup", "an ID or '>'") } else { ("xread", "an ID, '+', or '$'") };
             return Err(CommandError::err(format_args!(

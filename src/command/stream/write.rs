@@ -123,7 +123,7 @@ pub(super) fn xadd(context: &mut Context<'_>) -> Outcome {
     let wanted = parse_new_id(id_text)?;
     options.check(context)?;
     let pairs = &request[options.end + 1..];
-    if pairs.is_empty() || pairs.len() % 2 != 0 {
+    if pairs.is_empty() || !pairs.len().is_multiple_of(2) {
         return Err(wrong_arity());
     }
     if matches!(wanted, NewId::Given(StreamId::MIN)) {
