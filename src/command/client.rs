@@ -11,7 +11,7 @@ use super::spec::{
 };
 use super::{CommandError, Context, Outcome};
 
-pub const COMMANDS: &[Command] = &[container("client", CAT_CONNECTION, "2.4.0", SUBCOMMANDS)];
+pub const COMMANDS: &[Command] = &[container("client", 0, "2.4.0", SUBCOMMANDS)];
 
 const ALWAYS: u32 = NOSCRIPT | LOADING | STALE;
 const ADMINS: u32 = ALWAYS | ADMIN;
@@ -301,4 +301,114 @@ fn client_help(context: &mut Context<'_>) -> Outcome {
             ("UNBLOCK <clientid> [TIMEOUT|ERROR]", "Unblock the specified blocked client."),
         ],
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::console::{Console, assert_rows_are_those_of_redis};
+    use crate::engine::Session;
+    use crate::engine::jobs::Job;
+
+    /// A console with two more clients on the list, 7 and 8.
+    fn console_with_company() -> Console {
+        let mut console = Console::new();
+        console.session.id = 3;
+        console.session.address = "127.0.0.1:1003".to_owned();
+        for id in [7, 8] {
+            let created_ms = console.engine.clock.now_ms() - 5000;
+            let session = Session::new(id, format!("127.0.0.1:100{id}"), created_ms);
+            console.engine.clients.update(&session, 0);
+        }
+        console
+    }
+
+    #[test]
+    fn the_rows_are_those_of_redis() {
+        assert_rows_are_those_of_redis(super::COMMANDS);
+    }
+
+    #[test]
+    fn a_client_has_a_name_and_a_library() {
+        let mut console = console_with_company();
+        console.script(
+            "client getname => _
+             client setname foo => +OK
+             client getname => foo
+             client setinfo LIB-NAME redis-py => +OK
+             client setinfo lib-ver 1.2 => +OK
+             client setinfo foo bar => -ERR Unrecognized option 'foo'
+             client setinfo lib-name a\tb => -ERR lib-name cannot contain spaces, newlines or special characters.
+             client id => :3
+             client nosuch => -ERR unknown subcommand 'nosuch'. Try CLIENT HELP.
+             client => -ERR wrong number of arguments for 'client' command",
+        );
+        let info = console.run("client info");
+        for field in ["id=3 ", "addr=127.0.0.1:1003 ", " name=foo ", " lib-name=redis-py ", " lib-ver=1.2", " resp=3 "] {
+            assert!(info.contains(field), "{field} in {info}");
+        }
+    }
+
+    #[test]
+    fn lists_are_narrowed_by_id_and_type() {
+        let mut console = console_with_company();
+        let count = |text: String| text.matches("addr=").count();
+        assert_eq!(count(console.run("client list")), 6, "addr= and laddr= of three clients");
+        assert_eq!(count(console.run("client list id 7 99")), 2);
+        assert_eq!(count(console.run("client list type normal")), 6);
+        assert_eq!(count(console.run("client list type pubsub")), 0);
+        assert_eq!(console.run("client list type foo"), "-ERR Unknown client type 'foo'");
+        assert_eq!(console.run("client list id x"), "-ERR Invalid client ID");
+        assert!(console.run("client list id 7").contains(" age=5 "));
+    }
+
+    #[test]
+    fn connections_are_ended_by_address_and_by_filter() {
+        let mut console = console_with_company();
+        console.script(
+            "client kill 1.2.3.4:5 => -ERR No such client
+             client kill 127.0.0.1:1007 => +OK
+             client kill id 8 => :1
+             client kill id 99 => :0
+             client kill id 3 => :0
+             client kill maxage 4 => :2
+             client kill maxage 6 => :0
+             client kill type replica => :0
+             client kill user nosuch => -ERR No such user 'nosuch'
+             client kill id 0 => -ERR client-id should be greater than 0
+             client kill foo bar => -ERR syntax error",
+        );
+        assert_eq!(console.engine.jobs, [7, 8, 7, 8].map(Job::KillClient));
+        assert!(!console.session.is_closing);
+        assert_eq!(console.run("client kill id 3 skipme no"), ":1");
+        assert!(console.session.is_closing);
+    }
+
+    #[test]
+    fn replies_can_be_switched_off_and_skipped() {
+        Console::new().script(
+            "client reply off =>
+             ping =>
+             client reply skip =>
+             ping =>
+             client reply on => +OK
+             ping => +PONG
+             client reply skip =>
+             ping =>
+             ping => +PONG
+             client reply foo => -ERR syntax error",
+        );
+    }
+
+    #[test]
+    fn what_does_not_happen_here_says_so() {
+        Console::new().script(
+            "client trackinginfo => %3 flags ~1 off redirect :-1 prefixes *0
+             client getredir => :-1
+             client tracking off => +OK
+             client no-evict on => +OK
+             client no-evict foo => -ERR syntax error
+             client unblock 5 => :0
+             client unblock 5 foo => -ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
+        );
+    }
 }

@@ -7,7 +7,7 @@ use super::connection::help;
 use super::spec::{ADMIN, CAT_ADMIN, CAT_DANGEROUS, Command, LOADING, NO_KEYS, NOSCRIPT, STALE, command, container};
 use super::{CommandError, Context, Outcome};
 
-pub const COMMANDS: &[Command] = &[container("config", CAT_ADMIN | CAT_DANGEROUS, "2.0.0", SUBCOMMANDS)];
+pub const COMMANDS: &[Command] = &[container("config", 0, "2.0.0", SUBCOMMANDS)];
 
 const ALWAYS: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
 
@@ -85,4 +85,60 @@ fn config_help(context: &mut Context<'_>) -> Outcome {
             ("REWRITE", "Rewrite the configuration file."),
         ],
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::console::{Console, assert_rows_are_those_of_redis};
+
+    #[test]
+    fn the_rows_are_those_of_redis() {
+        assert_rows_are_those_of_redis(super::COMMANDS);
+    }
+
+    #[test]
+    fn parameters_are_read_and_changed() {
+        let mut console = Console::new();
+        console.script(
+            "config get hz => %1 hz 10
+             config get nosuch => %0
+             config set hz 11 timeout 5 => +OK
+             config get hz timeout => %2 hz 11 timeout 5
+             config set hz 12 nosuch 1 => -ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'
+             config get hz => %1 hz 11
+             config set hz 1 2 => -ERR syntax error
+             config set hz => -ERR wrong number of arguments for 'config|set' command
+             config foo => -ERR unknown subcommand 'foo'. Try CONFIG HELP.
+             config rewrite => -ERR The server is running without a config file
+             config set hash-max-ziplist-entries 7 => +OK",
+        );
+        assert_eq!(console.engine.limits.hash_max_listpack_entries, 7);
+    }
+
+    #[test]
+    fn what_a_running_server_can_not_change_is_refused() {
+        let mut console = Console::new();
+        let refused = console.run("config set port 7777");
+        assert!(refused.starts_with("-ERR CONFIG SET failed (possibly related to argument 'port') - "), "{refused}");
+        assert_eq!(console.run("config set port 6379"), "+OK");
+    }
+
+    #[test]
+    fn a_log_that_can_not_be_switched_on_stays_off() {
+        // This engine has no disk.
+        Console::new().script(
+            "config set appendonly yes hz 50 => -ERR CONFIG SET failed (possibly related to argument 'appendonly') - \
+             Unable to turn on AOF. Check server logs.
+             config get appendonly hz => %2 appendonly no hz 10",
+        );
+    }
+
+    #[test]
+    fn statistics_start_over() {
+        let mut console = Console::new();
+        console.run("get a");
+        assert_eq!(console.engine.stats.keyspace_misses, 1);
+        assert_eq!(console.run("config resetstat"), "+OK");
+        assert_eq!(console.engine.stats.keyspace_misses, 0);
+    }
 }

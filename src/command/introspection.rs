@@ -15,7 +15,7 @@ pub const COMMANDS: &[Command] = &[Command {
     arity: -1,
     flags: LOADING | STALE,
     run: all_commands,
-    ..container("command", CAT_CONNECTION, "2.8.13", SUBCOMMANDS)
+    ..container("command", 0, "2.8.13", SUBCOMMANDS)
 }];
 
 const SUBCOMMANDS: &[Command] = &[
@@ -390,4 +390,63 @@ fn command_help(context: &mut Context<'_>) -> Outcome {
             ("GETKEYSANDFLAGS <full-command>", "Return the keys and the access flags from a full command."),
         ],
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::console::{Console, assert_rows_are_those_of_redis};
+    use super::super::table;
+
+    #[test]
+    fn the_rows_are_those_of_redis() {
+        assert_rows_are_those_of_redis(super::COMMANDS);
+    }
+
+    #[test]
+    fn a_command_describes_itself_as_redis_does() {
+        Console::new().script(
+            "command info get => *1 *10 get :2 ~2 +readonly +fast :1 :1 :1 ~3 +@read +@string +@fast ~0 ~1 %3 flags ~2 \
+             +RO +access begin_search %2 type index spec %1 index :1 find_keys %2 type range spec %3 lastkey :0 \
+             keystep :1 limit :0 *0
+             command info nosuch => *1 _
+             command info config|get => *1 *10 config|get :-3 ~4 +admin +noscript +loading +stale :0 :0 :0 ~3 +@admin \
+             +@slow +@dangerous ~0 ~0 *0",
+        );
+    }
+
+    #[test]
+    fn keys_of_a_request_are_found() {
+        Console::new().script(
+            "command getkeys mset a b c d => *2 a c
+             command getkeys get => -ERR Invalid number of arguments specified for command
+             command getkeys foo => -ERR Invalid command specified
+             command getkeys ping => -ERR The command has no key arguments
+             command getkeys object encoding a => *1 a
+             command getkeysandflags get a => *1 *2 a ~2 +RO +access",
+        );
+    }
+
+    #[test]
+    fn lists_are_narrowed() {
+        Console::new().script(
+            "command list filterby pattern CONFIG|GE* => *1 config|get
+             command list filterby aclcat nosuch => *0
+             command list filterby module x => *0
+             command list filterby foo bar => -ERR syntax error
+             command list filterby pattern get => *1 get",
+        );
+    }
+
+    #[test]
+    fn every_row_is_described_and_documented() {
+        let mut console = Console::new();
+        let count = table::all().count();
+        assert_eq!(console.run("command count"), format!(":{count}"));
+        assert!(console.run("command").starts_with(&format!("*{count} *10 ")));
+        assert!(console.run("command docs").starts_with(&format!("%{count} ")));
+        assert_eq!(
+            console.run("command docs get nosuch"),
+            "%1 get %3 summary Reads data; takes 1 argument. since 1.0.0 group string"
+        );
+    }
 }

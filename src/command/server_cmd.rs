@@ -4,7 +4,7 @@ use super::args::{self, is};
 use super::connection::help;
 use super::introspection::{category_bit, visit_rows};
 use super::spec::{
-    ADMIN, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, CAT_KEYSPACE, CATEGORY_NAMES, Command, FAST, Keys, LOADING,
+    ADMIN, BLOCKING, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, CAT_KEYSPACE, CATEGORY_NAMES, Command, FAST, Keys, LOADING,
     NO_KEYS, NOSCRIPT, READONLY, STALE, command, container,
 };
 use super::{CommandError, Context, Outcome};
@@ -18,7 +18,7 @@ pub const COMMANDS: &[Command] = &[
     command("time", 1, ALWAYS | FAST, NO_KEYS, 0, "2.6.0", time),
     command("lolwut", -1, READONLY | FAST, NO_KEYS, 0, "5.0.0", lolwut),
     command("role", 1, NOSCRIPT | ALWAYS | FAST, NO_KEYS, CAT_ADMINS, "2.8.12", role),
-    command("wait", 3, 0, NO_KEYS, CAT_CONNECTION, "3.0.0", wait),
+    command("wait", 3, BLOCKING, NO_KEYS, CAT_CONNECTION, "3.0.0", wait),
     command("cluster", -2, ALWAYS, NO_KEYS, CAT_ADMINS, "3.0.0", cluster),
     command("readonly", 1, ALWAYS | FAST, NO_KEYS, CAT_CONNECTION, "3.0.0", cluster),
     command("readwrite", 1, ALWAYS | FAST, NO_KEYS, CAT_CONNECTION, "3.0.0", cluster),
@@ -28,10 +28,10 @@ pub const COMMANDS: &[Command] = &[
     command("replicaof", 3, ADMIN | NOSCRIPT | STALE, NO_KEYS, CAT_ADMINS, "5.0.0", replicaof),
     command("slaveof", 3, ADMIN | NOSCRIPT | STALE, NO_KEYS, CAT_ADMINS, "1.0.0", replicaof),
     container("memory", 0, "4.0.0", MEMORY),
-    container("latency", CAT_ADMINS, "2.8.13", LATENCY),
-    container("slowlog", CAT_ADMINS, "2.2.12", SLOWLOG),
-    container("module", CAT_ADMINS, "4.0.0", MODULE),
-    container("acl", CAT_ADMINS, "6.0.0", ACL),
+    container("latency", 0, "2.8.13", LATENCY),
+    container("slowlog", 0, "2.2.12", SLOWLOG),
+    container("module", 0, "4.0.0", MODULE),
+    container("acl", 0, "6.0.0", ACL),
 ];
 
 const MEMORY: &[Command] = &[
@@ -373,4 +373,89 @@ fn acl_help(context: &mut Context<'_>) -> Outcome {
             ("WHOAMI", "Return the current connection username."),
         ],
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::console::{Console, assert_rows_are_those_of_redis};
+    use super::super::spec::Command;
+
+    #[test]
+    fn the_rows_are_those_of_redis() {
+        let own = ["cluster"]; // a command with subcommands there; every one of them has the same answer here
+        for row in super::COMMANDS.iter().filter(|row| !own.contains(&row.name)) {
+            assert_rows_are_those_of_redis(std::slice::from_ref::<Command>(row));
+        }
+    }
+
+    #[test]
+    fn there_is_one_user() {
+        let mut console = Console::new();
+        console.script(
+            "acl whoami => default
+             acl users => *1 default
+             acl list => *1 user default on nopass sanitize-payload ~* &* +@all
+             acl getuser nosuch => _
+             acl cat nosuch => -ERR Unknown category 'nosuch'
+             acl cat a b => -ERR unknown subcommand or wrong number of arguments for 'cat'. Try ACL HELP.
+             acl log => *0
+             acl log reset => +OK
+             acl setuser alice on => -ERR unknown subcommand 'setuser'. Try ACL HELP.
+             config set requirepass geheim => +OK",
+        );
+        assert!(!console.run("acl list").contains("geheim"));
+        assert!(!console.run("acl getuser default").contains("nopass"));
+        assert!(console.run("acl cat string").contains(" incr "));
+    }
+
+    #[test]
+    fn it_is_a_master_alone() {
+        Console::new().script(
+            "role => *3 master :0 *0
+             wait 0 0 => :0
+             wait 1 100 => :0
+             wait 0 -1 => -ERR timeout is negative
+             wait 0 x => -ERR timeout is not an integer or out of range
+             wait x 0 => -ERR value is not an integer or out of range
+             cluster slots => -ERR This instance has cluster support disabled
+             readonly => -ERR This instance has cluster support disabled
+             replicaof no one => +OK
+             module list => *0",
+        );
+        let refused = Console::new().run("replicaof 127.0.0.1 6379");
+        assert!(refused.starts_with("-ERR this version has no replication"), "{refused}");
+    }
+
+    #[test]
+    fn memory_of_a_key_grows_with_it() {
+        let mut console = Console::new();
+        assert_eq!(console.run("memory usage a"), "_");
+        let usage = |console: &mut Console, value: &str| -> usize {
+            console.run(&format!("set a {value}"));
+            console.run("memory usage a samples 5").trim_start_matches(':').parse().unwrap()
+        };
+        let small = usage(&mut console, "b");
+        assert!(usage(&mut console, &"b".repeat(1000)) >= small + 990);
+        assert_eq!(console.run("memory usage a samples -1"), "-ERR syntax error");
+        assert!(console.run("memory stats").contains(" keys.count :1 "));
+    }
+
+    #[test]
+    fn time_is_that_of_the_engine() {
+        assert_eq!(Console::new().run("time"), "*2 1000000000 0");
+    }
+
+    #[test]
+    fn logs_that_are_not_kept_are_empty() {
+        Console::new().script(
+            "slowlog get => *0
+             slowlog get -2 => -ERR count should be greater than or equal to -1
+             slowlog len => :0
+             slowlog reset => +OK
+             latency latest => *0
+             latency history x => *0
+             latency reset => :0
+             latency histogram => %0",
+        );
+    }
 }
