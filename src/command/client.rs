@@ -343,7 +343,8 @@ mod tests {
              client => -ERR wrong number of arguments for 'client' command",
         );
         let info = console.run("client info");
-        for field in ["id=3 ", "addr=127.0.0.1:1003 ", " name=foo ", " lib-name=redis-py ", " lib-ver=1.2", " resp=3 "] {
+        for field in ["id=3 ", "addr=127.0.0.1:1003 ", " name=foo ", " lib-name=redis-py ", " lib-ver=1.2", " resp=3 "]
+        {
             assert!(info.contains(field), "{field} in {info}");
         }
     }

@@ -4,7 +4,7 @@ use crate::engine::jobs::{Blocking, run_blocking};
 use crate::engine::params::{Peer, SetError};
 
 use super::connection::help;
-use super::spec::{ADMIN, CAT_ADMIN, CAT_DANGEROUS, Command, LOADING, NO_KEYS, NOSCRIPT, STALE, command, container};
+use super::spec::{ADMIN, CAT_ADMIN, Command, LOADING, NO_KEYS, NOSCRIPT, STALE, command, container};
 use super::{CommandError, Context, Outcome};
 
 pub const COMMANDS: &[Command] = &[container("config", 0, "2.0.0", SUBCOMMANDS)];
@@ -16,7 +16,7 @@ const SUBCOMMANDS: &[Command] = &[
     command("set", -4, ALWAYS, NO_KEYS, CAT_ADMIN, "2.0.0", set),
     command("resetstat", 2, ALWAYS, NO_KEYS, CAT_ADMIN, "2.0.0", resetstat),
     command("rewrite", 2, ALWAYS, NO_KEYS, CAT_ADMIN, "2.8.0", rewrite),
-    command("help", 2, LOADING | STALE, NO_KEYS, CAT_ADMIN, "5.0.0", config_help),
+    command("help", 2, LOADING | STALE, NO_KEYS, 0, "5.0.0", config_help),
 ];
 
 /// Parameters that Redis changes at run time and that take effect here at start only.

@@ -15,7 +15,7 @@ pub const COMMANDS: &[Command] = &[Command {
     arity: -1,
     flags: LOADING | STALE,
     run: all_commands,
-    ..container("command", 0, "2.8.13", SUBCOMMANDS)
+    ..container("command", CAT_CONNECTION, "2.8.13", SUBCOMMANDS)
 }];
 
 const SUBCOMMANDS: &[Command] = &[
@@ -395,11 +395,32 @@ fn command_help(context: &mut Context<'_>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::super::console::{Console, assert_rows_are_those_of_redis};
-    use super::super::table;
+    use super::*;
 
     #[test]
     fn the_rows_are_those_of_redis() {
         assert_rows_are_those_of_redis(super::COMMANDS);
+    }
+
+    #[test]
+    fn the_subcommands_are_those_of_redis() {
+        let text = include_str!("../../testdata/reference/redis-8.0.6.commands.json");
+        let commands: serde_json::Value = serde_json::from_str(text).unwrap();
+        for name in ["acl", "client", "command", "config", "latency", "memory", "module", "slowlog"] {
+            let container = table::find(name.as_bytes()).unwrap();
+            for sub in Named::top(container).subcommands() {
+                let expected = &commands[name]["subcommands"][&sub.name];
+                assert_eq!(expected["arity"], i64::from(sub.row.arity), "arity of {}", sub.name);
+                let mut flags: Vec<&str> =
+                    FLAG_NAMES.iter().filter(|(bit, _)| sub.row.is(*bit)).map(|(_, flag)| *flag).collect();
+                flags.sort_unstable();
+                assert_eq!(expected["flags"], serde_json::json!(flags), "flags of {}", sub.name);
+                let categories = CATEGORY_NAMES.iter().filter(|(bit, _)| sub.row.categories() & bit != 0);
+                let mut categories: Vec<String> = categories.map(|(_, name)| format!("@{name}")).collect();
+                categories.sort_unstable();
+                assert_eq!(expected["acl"], serde_json::json!(categories), "categories of {}", sub.name);
+            }
+        }
     }
 
     #[test]

@@ -4,14 +4,15 @@ use super::args::{self, is};
 use super::connection::help;
 use super::introspection::{category_bit, visit_rows};
 use super::spec::{
-    ADMIN, BLOCKING, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, CAT_KEYSPACE, CATEGORY_NAMES, Command, FAST, Keys, LOADING,
-    NO_KEYS, NOSCRIPT, READONLY, STALE, command, container,
+    ADMIN, ALLOW_BUSY, BLOCKING, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, CATEGORY_NAMES, Command, FAST, Keys,
+    LOADING, NO_ASYNC_LOADING, NO_KEYS, NO_MULTI, NOSCRIPT, READONLY, STALE, command, container,
 };
 use super::{CommandError, Context, Outcome};
 
 const ALWAYS: u32 = LOADING | STALE;
 const ADMINS: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
 const CAT_ADMINS: u32 = CAT_ADMIN | CAT_DANGEROUS;
+const STREAMING: u32 = ADMIN | NO_ASYNC_LOADING | NO_MULTI | NOSCRIPT;
 const KEY: Keys = Keys::Range { first: 2, last: 2, step: 1 };
 
 pub const COMMANDS: &[Command] = &[
@@ -19,14 +20,14 @@ pub const COMMANDS: &[Command] = &[
     command("lolwut", -1, READONLY | FAST, NO_KEYS, 0, "5.0.0", lolwut),
     command("role", 1, NOSCRIPT | ALWAYS | FAST, NO_KEYS, CAT_ADMINS, "2.8.12", role),
     command("wait", 3, BLOCKING, NO_KEYS, CAT_CONNECTION, "3.0.0", wait),
-    command("cluster", -2, ALWAYS, NO_KEYS, CAT_ADMINS, "3.0.0", cluster),
+    command("cluster", -2, ALWAYS, NO_KEYS, 0, "3.0.0", cluster),
     command("readonly", 1, ALWAYS | FAST, NO_KEYS, CAT_CONNECTION, "3.0.0", cluster),
     command("readwrite", 1, ALWAYS | FAST, NO_KEYS, CAT_CONNECTION, "3.0.0", cluster),
-    command("replconf", -1, ADMINS, NO_KEYS, CAT_ADMINS, "3.0.0", replication),
-    command("sync", 1, ADMIN | NOSCRIPT, NO_KEYS, CAT_ADMINS, "1.0.0", replication),
-    command("psync", -3, ADMIN | NOSCRIPT, NO_KEYS, CAT_ADMINS, "2.8.0", replication),
-    command("replicaof", 3, ADMIN | NOSCRIPT | STALE, NO_KEYS, CAT_ADMINS, "5.0.0", replicaof),
-    command("slaveof", 3, ADMIN | NOSCRIPT | STALE, NO_KEYS, CAT_ADMINS, "1.0.0", replicaof),
+    command("replconf", -1, ADMINS | ALLOW_BUSY, NO_KEYS, CAT_ADMINS, "3.0.0", replication),
+    command("sync", 1, STREAMING, NO_KEYS, CAT_ADMINS, "1.0.0", replication),
+    command("psync", -3, STREAMING, NO_KEYS, CAT_ADMINS, "2.8.0", replication),
+    command("replicaof", 3, ADMIN | NO_ASYNC_LOADING | NOSCRIPT | STALE, NO_KEYS, CAT_ADMINS, "5.0.0", replicaof),
+    command("slaveof", 3, ADMIN | NO_ASYNC_LOADING | NOSCRIPT | STALE, NO_KEYS, CAT_ADMINS, "1.0.0", replicaof),
     container("memory", 0, "4.0.0", MEMORY),
     container("latency", 0, "2.8.13", LATENCY),
     container("slowlog", 0, "2.2.12", SLOWLOG),
@@ -35,7 +36,7 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 const MEMORY: &[Command] = &[
-    command("usage", -3, READONLY, KEY, CAT_KEYSPACE, "4.0.0", memory_usage),
+    command("usage", -3, READONLY, KEY, 0, "4.0.0", memory_usage),
     command("doctor", 2, 0, NO_KEYS, 0, "4.0.0", memory_doctor),
     command("stats", 2, 0, NO_KEYS, 0, "4.0.0", memory_stats),
     command("purge", 2, 0, NO_KEYS, 0, "4.0.0", memory_purge),
@@ -49,19 +50,19 @@ const LATENCY: &[Command] = &[
     command("histogram", -2, ADMINS, NO_KEYS, CAT_ADMINS, "7.0.0", latency_histogram),
     command("reset", -2, ADMINS, NO_KEYS, CAT_ADMINS, "2.8.13", zero),
     command("doctor", 2, ADMINS, NO_KEYS, CAT_ADMINS, "2.8.13", latency_doctor),
-    command("help", 2, ALWAYS, NO_KEYS, CAT_ADMINS, "2.8.13", latency_help),
+    command("help", 2, ALWAYS, NO_KEYS, 0, "2.8.13", latency_help),
 ];
 
 const SLOWLOG: &[Command] = &[
     command("get", -2, ADMIN | ALWAYS, NO_KEYS, CAT_ADMINS, "2.2.12", slowlog_get),
     command("len", 2, ADMIN | ALWAYS, NO_KEYS, CAT_ADMINS, "2.2.12", zero),
     command("reset", 2, ADMIN | ALWAYS, NO_KEYS, CAT_ADMINS, "2.2.12", slowlog_reset),
-    command("help", 2, ALWAYS, NO_KEYS, CAT_ADMINS, "6.2.0", slowlog_help),
+    command("help", 2, ALWAYS, NO_KEYS, 0, "6.2.0", slowlog_help),
 ];
 
 const MODULE: &[Command] = &[
     command("list", 2, ADMIN | NOSCRIPT, NO_KEYS, CAT_ADMINS, "4.0.0", empty_array),
-    command("help", 2, ALWAYS, NO_KEYS, CAT_ADMINS, "5.0.0", module_help),
+    command("help", 2, ALWAYS, NO_KEYS, 0, "5.0.0", module_help),
 ];
 
 const ACL: &[Command] = &[
