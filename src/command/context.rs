@@ -131,14 +131,16 @@ impl<'a> Context<'a> {
     /// Logs this instead of the request as it was typed. Several calls are several operations, replayed as one unit.
     pub fn log_as<A: AsRef<[u8]>>(&mut self, operation: &[A]) {
         let operation: crate::resp::request::Arguments<'_> = operation.iter().map(AsRef::as_ref).collect();
-        self.is_logged = true;
-        self.engine.journal.append(self.session.db, &operation);
+        self.log_in_db_as(self.session.db, &operation);
     }
 
     /// As [`Context::log_as`], for a change in another database than the selected one.
     pub fn log_in_db_as(&mut self, db: usize, operation: &[&[u8]]) {
         self.is_logged = true;
-        self.engine.journal.append(db, operation);
+        // What is replayed comes from the log.
+        if !self.is_replay {
+            self.engine.journal.append(db, operation);
+        }
     }
 
     /// Nothing of what changed belongs in the log.

@@ -102,11 +102,15 @@ impl Engine {
         (self.clock.now_ms() / 1000) as u32 & 0x00FF_FFFF // the lower 24 bits are what is meant
     }
 
-    /// Removes `key` if its time has come, and logs that.
+    /// Removes `key` if its time has come, and logs that; not while loading.
     pub fn expire_if_due(&mut self, db: usize, key: &[u8]) -> bool {
         let now = self.clock.now_ms();
         let mut database = self.keyspace.db(db);
-        if database.expires() == 0 || !matches!(database.expire_at_ms(key), Some(Some(at)) if at <= now) {
+        // While a log is replayed nothing expires by itself: its records say when something did.
+        if self.persistence.is_loading
+            || database.expires() == 0
+            || !matches!(database.expire_at_ms(key), Some(Some(at)) if at <= now)
+        {
             return false;
         }
         database.remove(key);

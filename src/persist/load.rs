@@ -65,9 +65,10 @@ pub fn load_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<(LogDir, Lo
     let mut log_dir = LogDir::new(Arc::clone(disk), &dir, &append_dir, &append_file, manifest);
     let mut loaded = Loaded::default();
     let Some(log) = log else { return Ok((log_dir, loaded)) };
-    for index in 0..log.files.len() {
-        load_log_file(engine, disk, &log, index, &mut loaded)?;
-    }
+    engine.persistence.is_loading = true;
+    let outcome = (0..log.files.len()).try_for_each(|index| load_log_file(engine, disk, &log, index, &mut loaded));
+    engine.persistence.is_loading = false;
+    outcome?;
     loaded.source = Some(log.path().to_owned());
     loaded.keys = engine.keyspace.len() as u64; // usize has at most 64 bits
     if log.manifest.is_none() {

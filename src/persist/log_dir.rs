@@ -122,9 +122,14 @@ impl LogDir {
         self.disk.sync_dir(&self.dir).map_err(PersistError::io(&self.dir))
     }
 
-    /// Removes temporary files that a crash left in the folder and in the working directory; their names.
+    /// Removes what a crash left: temporary files in the folder and in the working directory, and a base that had got
+    /// its name, but no manifest yet. Returns their names.
     pub fn remove_leftovers(&self) -> Vec<PathBuf> {
         let mut removed = Vec::new();
+        let orphan = self.folder.join(&self.next_base().name);
+        if self.disk.exists(&orphan) && self.disk.remove(&orphan).is_ok() {
+            removed.push(orphan);
+        }
         for folder in [&self.dir, &self.folder] {
             for name in self.disk.list(folder).unwrap_or_default() {
                 let path = folder.join(&name);
