@@ -127,7 +127,8 @@ impl LogDir {
     pub fn remove_leftovers(&self) -> Vec<PathBuf> {
         let mut removed = Vec::new();
         let orphan = self.folder.join(&self.next_base().name);
-        if self.disk.exists(&orphan) && self.disk.remove(&orphan).is_ok() {
+        // Without a manifest nobody can tell whose it is.
+        if !self.manifest.is_empty() && self.disk.exists(&orphan) && self.disk.remove(&orphan).is_ok() {
             removed.push(orphan);
         }
         for folder in [&self.dir, &self.folder] {
