@@ -299,6 +299,11 @@ fn a_file_touched_elsewhere_is_caught() {
     assert_eq!(catch("src/aof/log.rs", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n"), NOTHING);
     assert_eq!(catch("src/aof/log.rs", "#[cfg(test)]\nmod tests {}\nuse std::fs;\n"), [3]);
     assert_eq!(catch("src/disk/real.rs", "use std::fs;"), NOTHING);
+    let parent = Source::new("src/rdb/mod.rs", "#[cfg(test)]\nmod corpus;\nmod reader;\n");
+    let children = ["corpus", "reader"].map(|name| Source::new(&format!("src/rdb/{name}.rs"), "use std::fs;"));
+    let sources = source::mark_tests(std::iter::once(parent).chain(children).collect());
+    let paths: Vec<_> = files_are_touched_in_disk(&sources).into_iter().map(|violation| violation.path).collect();
+    assert_eq!(paths, ["src/rdb/reader.rs"]);
 }
 
 #[test]

@@ -75,10 +75,10 @@ impl Journal {
 
     /// Adds an operation to the unit.
     pub fn append(&mut self, db: usize, arguments: &[&[u8]]) {
-        debug_assert!(self.unit.depth > 0, "effects belong to a unit");
         if !self.is_on {
             return;
         }
+        debug_assert!(self.unit.depth > 0, "effects belong to a unit");
         if self.selected_db != Some(db) {
             self.selected_db = Some(db);
             let mut number = itoa::Buffer::new();

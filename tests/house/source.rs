@@ -11,11 +11,13 @@ pub struct Source {
     pub text: String,
     /// The text with comments and the insides of literals blanked, line for line.
     pub code: String,
+    is_test: bool,
 }
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.to_owned(), code: blank(text) }
+        let is_test = path.starts_with("tests/") || path.starts_with("benches/");
+        Self { path: path.to_owned(), text: text.to_owned(), code: blank(text), is_test }
     }
 
     /// Whether the file lies in one of `places`: a folder ends with a slash, else it is a file.
@@ -23,8 +25,24 @@ impl Source {
         places.iter().any(|place| if place.ends_with('/') { self.path.starts_with(place) } else { self.path == *place })
     }
 
+    /// Whether all of it is compiled for tests only.
     pub fn is_test(&self) -> bool {
-        self.is_in(&["tests/", "benches/"]) || self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
+        self.is_test
+    }
+
+    /// The files of modules that are declared under `#[cfg(test)]`, in either place where they may lie.
+    fn test_modules(&self) -> Vec<String> {
+        let tokens: Vec<_> = tokens(&self.code).iter().map(|token| token.text).collect();
+        let declaration = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
+        let folder = self.path.trim_end_matches("/mod.rs").trim_end_matches("/lib.rs").trim_end_matches(".rs");
+        let mut found = Vec::new();
+        for window in tokens.windows(declaration.len() + 2) {
+            if let Some([name, ";"]) = window.strip_prefix(&declaration) {
+                found.push(format!("{folder}/{name}.rs"));
+                found.push(format!("{folder}/{name}/mod.rs"));
+            }
+        }
+        found
     }
 
     /// The folder of `src` that the file belongs to; `None` outside and for the files that hold the doors.
@@ -62,7 +80,16 @@ pub fn tree() -> Vec<Source> {
         collect(root, &root.join(folder), &mut found);
     }
     assert!(found.len() > 50, "the sources were not found in {}", root.display());
-    found
+    mark_tests(found)
+}
+
+/// Finds out which files hold tests only, by how their parents declare them.
+pub fn mark_tests(mut sources: Vec<Source>) -> Vec<Source> {
+    let tests: Vec<String> = sources.iter().flat_map(Source::test_modules).collect();
+    for source in &mut sources {
+        source.is_test |= tests.contains(&source.path);
+    }
+    sources
 }
 
 fn collect(root: &Path, folder: &Path, found: &mut Vec<Source>) {
