@@ -75,9 +75,7 @@ impl<'a> Context<'a> {
     /// What the key holds; it counts as used, as a hit or a miss.
     pub fn value(&mut self, key: &[u8]) -> Option<View<'_>> {
         let access = self.engine.access_clock();
-        let mut db = self.engine.keyspace.db(self.session.db);
-        db.set_access(key, access);
-        let view = db.into_value(key);
+        let view = self.engine.keyspace.db(self.session.db).into_value_used(key, access);
         if view.is_some() {
             self.engine.stats.keyspace_hits += 1;
         } else {

@@ -119,6 +119,15 @@ impl<'a> Db<'a> {
         Some(entry.size() + size_of::<u64>() + object)
     }
 
+    /// As [`Db::into_value`], and marks the key as used.
+    pub fn into_value_used(self, key: &[u8], access: u32) -> Option<View<'a>> {
+        let entry = self.find(key)?;
+        if entry.access() != access {
+            entry.set_access(access);
+        }
+        Some(entry.view())
+    }
+
     /// Marks the key as used: `access` is a clock of 24 bits, or an LFU counter with its clock.
     pub fn set_access(&mut self, key: &[u8], access: u32) {
         if let Some(entry) = self.find(key).filter(|entry| entry.access() != access) {
@@ -174,33 +183,40 @@ impl<'a> Db<'a> {
     /// The key's object, to change; `None` where there is no key, or a string that is inside its entry.
     pub fn object_mut(&mut self, key: &[u8]) -> Option<&mut Object> {
         let entry = self.find(key)?;
+        self.exclusive_object(key, entry)
+    }
+
+    /// As [`Db::object_mut`], for as long as the database is borrowed.
+    pub fn into_object_mut(mut self, key: &[u8]) -> Option<&'a mut Object> {
+        let entry = self.find(key)?;
+        self.exclusive_object(key, entry)
+    }
+
+    /// The key's object, to change; where there is no key it is made from `new`. `None` for a string that is inside its
+    /// entry.
+    pub fn object_or_insert(&mut self, key: &[u8], new: impl FnOnce() -> Object) -> Option<&mut Object> {
+        match self.find(key) {
+            Some(entry) => self.exclusive_object(key, entry),
+            None => self.put(key, Content::Object(Box::new(new())), Expiry::Clear).object_mut(),
+        }
+    }
+
+    /// As [`Db::object_or_insert`], for as long as the database is borrowed.
+    pub fn into_object_or_insert(mut self, key: &[u8], new: impl FnOnce() -> Object) -> Option<&'a mut Object> {
+        match self.find(key) {
+            Some(entry) => self.exclusive_object(key, entry),
+            None => self.put(key, Content::Object(Box::new(new())), Expiry::Clear).object_mut(),
+        }
+    }
+
+    /// The object of the entry, which a snapshot does not see change: it gets one of its own if it may see this one.
+    fn exclusive_object<'o>(&mut self, key: &[u8], entry: Entry) -> Option<&'o mut Object> {
         let View::Object(object) = entry.view() else { return None };
         if !self.epochs.is_shared(entry) {
             return entry.object_mut();
         }
         let content = Content::Object(Box::new(object.clone()));
         self.put(key, content, Expiry::Keep).object_mut()
-    }
-
-    /// As [`Db::object_mut`], for as long as the database is borrowed.
-    pub fn into_object_mut(mut self, key: &[u8]) -> Option<&'a mut Object> {
-        self.object_mut(key)?;
-        self.find(key)?.object_mut()
-    }
-
-    /// As [`Db::object_or_insert`], for as long as the database is borrowed.
-    pub fn into_object_or_insert(mut self, key: &[u8], new: impl FnOnce() -> Object) -> Option<&'a mut Object> {
-        self.object_or_insert(key, new)?;
-        self.find(key)?.object_mut()
-    }
-
-    /// The key's object, to change; where there is no key it is made from `new`. `None` for a string that is inside its
-    /// entry.
-    pub fn object_or_insert(&mut self, key: &[u8], new: impl FnOnce() -> Object) -> Option<&mut Object> {
-        if self.contains(key) {
-            return self.object_mut(key);
-        }
-        self.put(key, Content::Object(Box::new(new())), Expiry::Clear).object_mut()
     }
 
     /// Says that a hash in this keyspace may have got a field expiry.
