@@ -1,21 +1,59 @@
-//! The RDB format: reading every version from 1 on, writing the ones that today's servers load.
-pub mod dump;
+//! The RDB format: read in every version that servers wrote, from 1 to 12 and Valkey's 80, written in the four that
+//! today's servers load.
+//!
+//! ```text
+//! file    = "REDIS" 4 digits | "VALKEY" 3 digits, item ..., 255, checksum
+//! item    = 250 AUX string string | 245 FUNCTION2 string | 247 MODULE_AUX ... | 244 SLOT_INFO ... | 243 SLOT_IMPORT ...
+//!         | 254 SELECTDB length | 251 RESIZEDB length length
+//!         | key
+//! key     = [252 EXPIRETIME_MS i64 LE | 253 EXPIRETIME i32 LE] [248 IDLE length | 249 FREQ u8] type string value
+//! checksum = CRC-64/REDIS of all bytes before it, u64 LE, from version 5 on; 0 where the writer had it switched off
+//! ```
+//!
+//! | version | first server | what came |
+//! |---|---|---|
+//! | 1, 2 | up to Redis 2.4 | 2: zipmap, ziplist, intset |
+//! | 3 | 2.5 | expiry in ms |
+//! | 4, 5 | 2.5 | 4: hashes as ziplists; 5: the checksum |
+//! | 6 | 2.6 - 3.0 | small integers in ziplists |
+//! | 7 | 3.2 | quicklists; AUX, RESIZEDB |
+//! | 8 | 4.0 | binary scores, module values, 64-bit lengths |
+//! | 9 | 5.0 - 6.2 | streams; IDLE, FREQ, MODULE_AUX |
+//! | 10 | 7.0 | listpacks, FUNCTION2 |
+//! | 11 | 7.2; Valkey 7.2 - 8.1 | sets as listpacks, active times of consumers. The highest that all current servers load |
+//! | 12 | Redis 7.4 - 8.4 | field expiry of hashes, SLOT_INFO |
+//! | 80 | Valkey 9, magic `VALKEY080` | field expiry in its own way, SLOT_IMPORT |
+//!
+//! Redis' 13 to 15 and Valkey's 81 are opened too; what is new in them is refused by name where it is met, with
+//! [`Cause::Unsupported`]. Numbers 22, 23, 242 and 243 have two meanings: [`kind`] has the table, by lineage. Lengths and
+//! strings are in `primitive`, values one type a file in `object`, the packed layouts of old in [`packed`], DUMP payloads
+//! in [`dump`].
+//!
+//! The reader takes any bytes: it never panics, ends when the bytes end, and asks for memory in proportion to what has
+//! arrived (a compressed string gives at most 88 times its bytes). It looks at nothing twice and reports rather than
+//! decides; servers skip a key without elements, drop what has expired and refuse a key that comes twice, and so may
+//! the caller.
+
 mod error;
 mod event;
 mod input;
-pub mod kind;
 mod object;
 mod output;
-pub mod packed;
 mod primitive;
 mod reader;
 mod writer;
+
+pub mod dump;
+pub mod kind;
+pub mod packed;
+
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod tests;
 
 pub use error::{Cause, Error};
 pub use event::{Checksum, Discard, Event, KeyHeader, Visitor};
 pub use kind::{Header, Kind, Lineage};
 pub use reader::{Options, Reader};
 pub use writer::{KeyMeta, ObjectRef, Version, WriteError, WriteOptions, Writer};
-
-#[cfg(test)]
-mod corpus;

@@ -12,7 +12,8 @@
 //! 22 HASH_2                  n, n x (field, value, Unix ms or -1)                               Valkey 9
 //! ```
 //!
-//! The triples of type 25 lie in the order of their expiry, those without one last: Redis expires from the front.
+//! The triples of type 25 lie in the order of their expiry, those without one last: Redis expires from the front. A
+//! [`Hash`] keeps them so.
 
 use std::io::{self, Read, Write};
 
@@ -23,7 +24,7 @@ use crate::rdb::input::Input;
 use crate::rdb::kind::Kind;
 use crate::rdb::output::Output;
 use crate::rdb::writer::Version;
-use crate::value::{Hash, Limits, Listpack, Object};
+use crate::value::{Hash, Limits, Object};
 
 const NO_EXPIRY: i64 = -1;
 
@@ -155,10 +156,7 @@ pub(super) fn write<W: Write>(output: &mut Output<W>, hash: &Hash, kind: Kind) -
         (Kind::HashListpack, Some(pack), _) => return output.blob(pack.as_bytes()),
         (Kind::HashListpackEx, _, Some(pack)) => {
             output.raw(&smallest.to_le_bytes());
-            return match in_expiry_order(pack) {
-                true => output.blob(pack.as_bytes()),
-                false => output.blob(sorted_by_expiry(hash).as_bytes()),
-            };
+            return output.blob(pack.as_bytes());
         }
         (Kind::HashMetadata, ..) => output.raw(&smallest.to_le_bytes()),
         _ => {}
@@ -176,25 +174,4 @@ pub(super) fn write<W: Write>(output: &mut Output<W>, hash: &Hash, kind: Kind) -
         }
     }
     Ok(())
-}
-
-/// Where a field with this expiry belongs.
-fn rank(expire_at_ms: i64) -> i64 {
-    if expire_at_ms == 0 { i64::MAX } else { expire_at_ms }
-}
-
-fn in_expiry_order(triples: &Listpack) -> bool {
-    triples.iter().skip(2).step_by(3).map(|ms| rank(ms.as_i64().unwrap_or(0))).is_sorted()
-}
-
-fn sorted_by_expiry(hash: &Hash) -> Listpack {
-    let mut fields: Vec<_> = hash.iter().collect();
-    fields.sort_by_key(|(_, _, expire_at_ms)| rank(expire_at_ms.unwrap_or(0)));
-    let mut triples = Listpack::new();
-    for (field, value, expire_at_ms) in fields {
-        triples.push_element(field);
-        triples.push_element(value);
-        triples.push_back(expire_at_ms.unwrap_or(0).to_string().as_bytes());
-    }
-    triples
 }

@@ -129,6 +129,9 @@ pub(super) fn unsupported<R: Read>(input: &Input<R>, kind: Kind) -> Error {
     input.error(Cause::Unsupported { name: kind.name(), number: kind.number(), header: input.header })
 }
 
+/// An older packed value beyond this is not turned into a listpack, whose length has 32 bits. Servers stop at 1 GiB.
+const MOST_REPACKED: usize = 1 << 30;
+
 /// A packed value of several elements as it came from a file, whatever its layout there.
 struct Pack {
     /// File offset of the string that holds it.
@@ -157,6 +160,9 @@ impl Pack {
     }
 
     fn parse(bytes: Vec<u8>, layout: Layout) -> Result<Listpack, PackedError> {
+        if layout != Layout::Listpack && bytes.len() > MOST_REPACKED {
+            return Err(PackedError { offset: 0, what: "a packed value is larger than any server makes" });
+        }
         let mut list = Listpack::new();
         match layout {
             Layout::Listpack => return Listpack::from_bytes(bytes),
