@@ -300,9 +300,12 @@ fn group(row: &Command) -> &'static str {
     GROUPS.iter().find(|(category, _)| has(category)).map_or("server", |(_, group)| group)
 }
 
+/// Whether a row is wanted, by its full name and by itself.
+type RowFilter = Box<dyn Fn(&str, &Command) -> bool>;
+
 /// `LIST [FILTERBY MODULE name | ACLCAT category | PATTERN glob]`
 fn list(context: &mut Context<'_>) -> Outcome {
-    let keep: Box<dyn Fn(&str, &Command) -> bool> = match context.args[2..] {
+    let keep: RowFilter = match context.args[2..] {
         [] => Box::new(|_, _| true),
         [filter, kind, _] if is(filter, "FILTERBY") && is(kind, "MODULE") => Box::new(|_, _| false),
         [filter, kind, category] if is(filter, "FILTERBY") && is(kind, "ACLCAT") => {
