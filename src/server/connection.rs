@@ -133,6 +133,11 @@ impl Connection {
         }
     }
 
+    /// Whether replies rest on what the log had not reached at the last flush.
+    pub(super) fn waits_for_log(&self) -> bool {
+        !self.is_closed.get() && self.outbox.borrow().is_held()
+    }
+
     pub(super) fn fail_unsettled(&self, settled: u64, reason: &str) {
         self.outbox.borrow_mut().fail_unsettled(settled, reason);
     }

@@ -19,13 +19,25 @@ pub(super) async fn flush_forever(shared: Rc<Shared>) {
 
 /// Writes the log and sends what may leave.
 pub(super) fn flush(shared: &Rc<Shared>) {
+    if cfg!(feature = "fault-reply-first") {
+        send_pending(shared, u64::MAX);
+    }
     write_log(shared);
     let policy = shared.engine.borrow().config.appendfsync;
     let settled = shared.append.borrow().settled(policy);
+    send_pending(shared, settled);
+}
+
+/// Sends what may leave. Who still waits for the log, which a change of files may hold, stays in the list.
+fn send_pending(shared: &Shared, settled: u64) {
     let pending = std::mem::take(&mut *shared.pending.borrow_mut());
     for connection in pending {
-        connection.is_pending.set(false);
         connection.send(settled);
+        if connection.waits_for_log() {
+            shared.pending.borrow_mut().push(connection);
+        } else {
+            connection.is_pending.set(false);
+        }
     }
 }
 

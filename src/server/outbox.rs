@@ -58,6 +58,11 @@ impl Outbox {
         &self.bytes[self.sent..end]
     }
 
+    /// Whether a reply waits for the log, as of the last [`Outbox::sendable`].
+    pub(super) fn is_held(&self) -> bool {
+        !self.waits.is_empty()
+    }
+
     /// `count` bytes of what [`Outbox::sendable`] gave have been sent.
     pub(super) fn advance(&mut self, count: usize) {
         self.sent += count;
