@@ -15,8 +15,11 @@ pub fn execute(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]], 
     session.last_command_ms = engine.clock.now_ms();
     let start = out.len();
     let checked = find(arguments).and_then(|command| {
-        check(engine, session, command, arguments)?;
-        Ok(command)
+        let outcome = check(engine, session, command, arguments);
+        if outcome.is_err() {
+            engine.stats.calls.of_mut(command).rejected += 1;
+        }
+        outcome.map(|()| command)
     });
     let mut reply = Encoder::new(out, session.protocol);
     let mut rests_on = None;
@@ -25,8 +28,9 @@ pub fn execute(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]], 
             if let Some(transaction) = &mut session.transaction {
                 transaction.is_aborted = true;
             }
-            engine.stats.error_replies += 1;
-            reply.error(error.to_string().as_bytes());
+            let text = error.to_string();
+            engine.stats.count_error(&text);
+            reply.error(text.as_bytes());
         }
         Ok(command) if is_queued(session, command) => {
             let copy = arguments.iter().map(|argument| argument.to_vec()).collect();
@@ -104,10 +108,14 @@ pub(super) fn run(
         Context { engine, session, args: arguments, reply, changes: 0, is_logged: false, is_replay: false };
     let outcome = (command.run)(&mut context);
     let (changes, is_logged) = (context.changes, context.is_logged);
+    let calls = context.engine.stats.calls.of_mut(command);
+    calls.calls += 1;
+    calls.failed += u64::from(outcome.is_err());
     if let Err(error) = outcome {
+        let text = error.to_string();
         context.reply.truncate(start);
-        context.reply.error(error.to_string().as_bytes());
-        engine.stats.error_replies += 1;
+        context.reply.error(text.as_bytes());
+        engine.stats.count_error(&text);
     }
     if changes > 0 {
         settle(engine, db, command, arguments, changes, is_logged);

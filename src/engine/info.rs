@@ -35,6 +35,12 @@ pub struct LoadProgress {
 }
 
 impl Stats {
+    /// An error reply left.
+    pub fn count_error(&mut self, text: &str) {
+        self.error_replies += 1;
+        self.errors.note(text);
+    }
+
     /// CONFIG RESETSTAT.
     pub fn reset(&mut self) {
         *self = Self { machine: std::mem::take(&mut self.machine), load: self.load, ..Self::default() };

@@ -58,12 +58,14 @@ pub enum Step {
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLimits {
     pub max_bulk_len: i64,
+    /// [`MAX_ARGUMENTS`] for clients; real servers write longer records into their logs.
+    pub max_arguments: i64,
     pub authenticated: bool,
 }
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self { max_bulk_len: 512 * 1024 * 1024, authenticated: true }
+        Self { max_bulk_len: 512 * 1024 * 1024, max_arguments: MAX_ARGUMENTS, authenticated: true }
     }
 }
 
@@ -96,7 +98,7 @@ impl Decoder {
             let Some((count, after)) = self.read_header(buffer, ProtocolError::MultibulkTooBig)? else {
                 return Ok(Step::Incomplete);
             };
-            let count = count.filter(|count| *count <= MAX_ARGUMENTS).ok_or(ProtocolError::MultibulkLength)?;
+            let count = count.filter(|count| *count <= limits.max_arguments).ok_or(ProtocolError::MultibulkLength)?;
             if count > 10 && !limits.authenticated {
                 return Err(ProtocolError::UnauthenticatedMultibulk);
             }

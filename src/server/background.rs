@@ -41,6 +41,7 @@ pub(super) fn start_save(shared: &Rc<Shared>) {
     let before = Instant::now();
     let image = Image::take(&mut engine, false);
     engine.persistence.last_snapshot_us = u64::try_from(before.elapsed().as_micros()).unwrap_or(u64::MAX);
+    engine.stats.snapshots += 1;
     let progress = Progress::new(engine.clock.now_ms(), image.keys());
     let changes = engine.journal.changes();
     engine.persistence.save = Some(progress.clone());
@@ -110,6 +111,7 @@ pub(super) fn start_rewrite(shared: &Rc<Shared>) {
         let before = Instant::now();
         let image = Image::take(&mut engine, true);
         engine.persistence.last_snapshot_us = u64::try_from(before.elapsed().as_micros()).unwrap_or(u64::MAX);
+        engine.stats.snapshots += 1;
         engine.persistence.rewrite = Some(Progress::new(engine.clock.now_ms(), image.keys()));
         engine.persistence.rewrite_scheduled = false;
         image

@@ -104,11 +104,12 @@ impl Connection {
     }
 
     /// Sends what may leave now that the log has reached `settled`. What the socket does not take is left to a task
-    /// that waits for it.
-    pub(super) fn send(self: &Rc<Self>, settled: u64) {
+    /// that waits for it. Returns how many bytes left.
+    pub(super) fn send(self: &Rc<Self>, settled: u64) -> usize {
         self.settled.set(settled);
+        let mut sent = 0;
         if self.is_draining.get() || self.is_closed.get() {
-            return;
+            return sent;
         }
         let mut outbox = self.outbox.borrow_mut();
         loop {
@@ -117,20 +118,26 @@ impl Connection {
                 break;
             }
             match self.stream.try_write(bytes) {
-                Ok(0) => return self.close(),
-                Ok(count) => outbox.advance(count),
+                Ok(count @ 1..) => {
+                    sent += count;
+                    outbox.advance(count);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_draining.set(true);
                     tokio::task::spawn_local(drain(Rc::clone(self)));
-                    return;
+                    return sent;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.close(),
+                Ok(0) | Err(_) => {
+                    self.close();
+                    return sent;
+                }
             }
         }
         if self.wants_room.get() && outbox.len() < MAX_UNSENT {
             self.has_room.notify_one();
         }
+        sent
     }
 
     /// Whether replies rest on what the log had not reached at the last flush.
@@ -262,6 +269,7 @@ fn process(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &mut Sessi
             let limits = RequestLimits {
                 max_bulk_len: engine.config.proto_max_bulk_len,
                 authenticated: session.is_authenticated,
+                ..RequestLimits::default()
             };
             let bytes = &reader.buffer[consumed..reader.filled];
             let batch = Batch::decode(&mut reader.decoder, bytes, limits);

@@ -31,14 +31,16 @@ pub(super) fn flush(shared: &Rc<Shared>) {
 /// Sends what may leave. Who still waits for the log, which a change of files may hold, stays in the list.
 fn send_pending(shared: &Shared, settled: u64) {
     let pending = std::mem::take(&mut *shared.pending.borrow_mut());
+    let mut sent = 0;
     for connection in pending {
-        connection.send(settled);
+        sent += connection.send(settled);
         if connection.waits_for_log() {
             shared.pending.borrow_mut().push(connection);
         } else {
             connection.is_pending.set(false);
         }
     }
+    shared.engine.borrow_mut().stats.net_output_bytes += sent as u64; // usize has at most 64 bits
 }
 
 /// Writes the log, and tells the engine and the waiting clients if that failed.

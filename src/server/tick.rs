@@ -1,5 +1,6 @@
 //! What comes round by itself.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,11 +12,29 @@ const EXPIRE_KEYS: usize = 2_000;
 
 /// Ticks for as long as the server runs.
 pub(super) async fn tick_forever(shared: Rc<Shared>) {
+    let mut last_look = 0;
     loop {
         let hz = shared.engine.borrow().config.hz.clamp(1, 500);
         tokio::time::sleep(Duration::from_millis(u64::from(1000 / hz))).await;
         tick(&shared);
+        let now = shared.engine.borrow().clock.now_ms() / 1000;
+        if std::mem::replace(&mut last_look, now) != now {
+            look_at_machine(&shared);
+        }
     }
+}
+
+/// Asks the system about this process, for INFO.
+fn look_at_machine(shared: &Rc<Shared>) {
+    let read = |path: &str| {
+        let text = shared.disk.read_small(Path::new(path), 1 << 20).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let (stat, status, meminfo) = (read("/proc/self/stat"), read("/proc/self/status"), read("/proc/meminfo"));
+    let mut engine = shared.engine.borrow_mut();
+    engine.stats.machine.read(&stat, &status, &meminfo);
+    let now = engine.clock.now_ms();
+    engine.stats.measure_rates(now);
 }
 
 fn tick(shared: &Rc<Shared>) {
