@@ -134,8 +134,9 @@ fn written_by_us(options: &[(&str, &str)]) -> (tempfile::TempDir, Contents, Stri
     (copy, contents, digest)
 }
 
-/// Loads the folder once by the log and once by dump.rdb; both must hold what we said.
-fn peer_agrees(program: &Program, dir: &Path, contents: &Contents, digest: &str) {
+/// Loads the folder once by the log and once by dump.rdb; both must hold what we said. `digest` is for servers that
+/// spell scores as Redis 7.0 does in their DEBUG DIGEST; later ones spell them shorter.
+fn peer_agrees(program: &Program, dir: &Path, contents: &Contents, digest: Option<&str>) {
     for appendonly in ["yes", "no"] {
         let copy = tempfile::tempdir().unwrap();
         copy_folder(dir, copy.path());
@@ -143,7 +144,9 @@ fn peer_agrees(program: &Program, dir: &Path, contents: &Contents, digest: &str)
         let mut client = server.client();
         let wrongs = differences(&read_contents(&mut client), contents);
         assert!(wrongs.is_empty(), "{}, appendonly {appendonly}:\n{}", program.name, wrongs.join("\n"));
-        assert_eq!(client.line("DEBUG DIGEST").text(), digest, "{}, appendonly {appendonly}", program.name);
+        if let Some(digest) = digest {
+            assert_eq!(client.line("DEBUG DIGEST").text(), digest, "{}, appendonly {appendonly}", program.name);
+        }
     }
 }
 
@@ -174,10 +177,10 @@ fn redis_8_and_valkey_9_load_what_we_write() {
     if peers.is_empty() {
         return;
     }
-    let (dir, contents, digest) = written_by_us(&[]);
+    let (dir, contents, _) = written_by_us(&[]);
     for program in &peers {
         check_tools_pass(program, dir.path());
-        peer_agrees(program, dir.path(), &contents, &digest);
+        peer_agrees(program, dir.path(), &contents, None);
     }
     println!("{} keys equal in {} peers, by log and by RDB", contents.keys.len(), peers.len());
 }
@@ -187,13 +190,13 @@ fn redis_7_loads_what_we_write_for_it() {
     let Some(program) = Program::redis_7() else { return };
     let (dir, contents, digest) = written_by_us(&[("rdb-version", "10"), ("aof-timestamp-enabled", "yes")]);
     check_tools_pass(&program, dir.path());
-    peer_agrees(&program, dir.path(), &contents, &digest);
+    peer_agrees(&program, dir.path(), &contents, Some(&digest));
 }
 
 #[test]
 fn our_own_restart_holds_the_same() {
     let (dir, contents, digest) = written_by_us(&[]);
-    peer_agrees(&Program::ours(), dir.path(), &contents, &digest);
+    peer_agrees(&Program::ours(), dir.path(), &contents, Some(&digest));
 }
 
 /// A key travels by DUMP and RESTORE.
