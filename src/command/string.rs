@@ -226,12 +226,11 @@ fn getex(context: &mut Context<'_>) -> Outcome {
     };
     match expire_at_ms {
         None => {}
+        Some(None) if context.db_mut().expire_at_ms(key) == Some(None) => {}
         Some(None) => {
-            if context.db_mut().expire_at_ms(key) != Some(None) {
-                context.db_mut().set_expire_at_ms(key, None);
-                context.changed(1);
-                context.log_as(&[&b"PERSIST"[..], key]);
-            }
+            context.db_mut().set_expire_at_ms(key, None);
+            context.changed(1);
+            context.log_as(&[&b"PERSIST"[..], key]);
         }
         Some(Some(at)) => super::generic::expire_at(context, key, at),
     }

@@ -30,7 +30,9 @@ pub enum Blocking {
 
 /// Who does blocking work; set by the server, absent in tests of commands alone.
 #[derive(Clone, Default)]
-pub struct BlockingWork(Option<Rc<dyn Fn(&mut Engine, Blocking) -> Result<(), String>>>);
+pub struct BlockingWork(Option<Rc<Work>>);
+
+type Work = dyn Fn(&mut Engine, Blocking) -> Result<(), String>;
 
 impl BlockingWork {
     pub fn new(work: impl Fn(&mut Engine, Blocking) -> Result<(), String> + 'static) -> Self {

@@ -157,10 +157,12 @@ impl<'a> Db<'a> {
 
     /// Stores an integer, in place where nothing stands against it.
     pub fn set_int(&mut self, key: &[u8], value: i64, expiry: Expiry) {
-        if let Some(entry) = self.find(key).filter(|_| expiry == Expiry::Keep) {
-            if matches!(entry.view(), View::Int(_)) && !self.epochs.is_shared(entry) {
-                return entry.set_int(value);
-            }
+        if let Some(entry) = self.find(key)
+            && expiry == Expiry::Keep
+            && matches!(entry.view(), View::Int(_))
+            && !self.epochs.is_shared(entry)
+        {
+            return entry.set_int(value);
         }
         self.put(key, Content::Int(value), expiry);
     }

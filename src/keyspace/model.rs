@@ -41,7 +41,7 @@ fn change(keyspace: &mut Keyspace, model: &mut Model, random: &mut fastrand::Rng
         3 => {
             let value = random.i64(..);
             db.set_int(&key, value, Expiry::Keep);
-            let expiry = slot.map_or(None, |(_, expiry)| *expiry);
+            let expiry = slot.and_then(|(_, expiry)| *expiry);
             model.insert(key, (vec![value.to_string().into_bytes()], expiry));
         }
         4..6 => {

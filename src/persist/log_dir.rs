@@ -12,6 +12,9 @@ use crate::disk::{Disk, File, Mode, Sealed, publish_bytes};
 
 use super::PersistError;
 
+/// An increment: its path, and its file, open for appending.
+pub type Increment = (PathBuf, Box<dyn File>);
+
 /// The folder and its manifest. A clone is a value for a thread to work on.
 #[derive(Clone)]
 pub struct LogDir {
@@ -57,7 +60,7 @@ impl LogDir {
     }
 
     /// Opens the increment that the manifest names last, for appending.
-    pub fn open_increment(&self) -> Result<Option<(PathBuf, Box<dyn File>)>, PersistError> {
+    pub fn open_increment(&self) -> Result<Option<Increment>, PersistError> {
         let Some(entry) = self.manifest.last_increment() else { return Ok(None) };
         let path = self.folder.join(&entry.name);
         let file = self.disk.open(&path, Mode::Append).map_err(PersistError::io(&path))?;
@@ -66,7 +69,7 @@ impl LogDir {
 
     /// Begins a new increment: makes its file and publishes a manifest that names it. The bytes of the former one must
     /// be durable by now.
-    pub fn begin_increment(&mut self) -> Result<(PathBuf, Box<dyn File>), PersistError> {
+    pub fn begin_increment(&mut self) -> Result<Increment, PersistError> {
         let entry = self.manifest.next_increment(&self.append_file_name);
         let path = self.folder.join(&entry.name);
         // A file of that name is the empty leftover of an attempt whose manifest could not be published.

@@ -95,7 +95,7 @@ impl Image {
                 Ok::<_, PersistError>(true)
             },
             |_, entry| {
-                if progress.keys_done.fetch_add(1, Ordering::Relaxed) % 1024 == 0
+                if progress.keys_done.fetch_add(1, Ordering::Relaxed).is_multiple_of(1024)
                     && progress.is_cancelled.load(Ordering::Relaxed)
                 {
                     return Err(PersistError::Cancelled);

@@ -35,7 +35,8 @@ pub(super) fn begin(shared: &Rc<Shared>, wanted: Shutdown) {
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        match finish(&shared, wanted) {
+        cancel_jobs(&shared);
+        match settle(&shared, wanted) {
             Ok(()) => {
                 wait_for_jobs(&shared).await;
                 log::notice("Ironkeep is now ready to exit, bye bye...");
@@ -46,12 +47,15 @@ pub(super) fn begin(shared: &Rc<Shared>, wanted: Shutdown) {
     });
 }
 
-fn finish(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
-    for progress in [&shared.engine.borrow().persistence.save, &shared.engine.borrow().persistence.rewrite] {
-        if let Some(progress) = progress {
-            progress.is_cancelled.store(true, Ordering::Relaxed);
-        }
+fn cancel_jobs(shared: &Rc<Shared>) {
+    let persistence = &shared.engine.borrow().persistence;
+    for progress in [&persistence.save, &persistence.rewrite].into_iter().flatten() {
+        progress.is_cancelled.store(true, Ordering::Relaxed);
     }
+}
+
+/// Writes and saves all that there is.
+fn settle(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
     flush::write_log(shared);
     if shared.append.borrow().is_on() {
         log::notice("Calling fsync() on the AOF file.");

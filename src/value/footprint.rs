@@ -11,7 +11,7 @@ impl Object {
             Object::Set(value) => value.len(),
             Object::Hash(value) => value.len(),
             Object::Zset(value) => value.len(),
-            Object::Stream(value) => value.len() as usize, // entries in memory fit usize
+            Object::Stream(value) => value.len(),
             Object::Module(_) => 1,
         }
     }

@@ -31,7 +31,7 @@ fn stderr_of(output: &Output) -> String {
 /// The RDB files of the corpus that have a truth of their own.
 fn samples() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for server in std::fs::read_dir(corpus()).unwrap().filter_map(|entry| Some(entry.unwrap().path())) {
+    for server in std::fs::read_dir(corpus()).unwrap().map(|entry| entry.unwrap().path()) {
         if server.is_dir() {
             let names = ["types", "random", "lfu"].map(|name| server.join(name).with_extension("rdb"));
             found.extend(names.into_iter().filter(|path| path.exists()));

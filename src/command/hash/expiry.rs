@@ -378,10 +378,10 @@ pub(super) fn hsetex(context: &mut Context<'_>) -> Outcome {
     let now = context.now_ms();
     let request = SetEx::parse(args, now)?;
     let (hash, reply) = read(context, key)?;
-    if let Some(wanted) = request.existing {
-        if request.fields().any(|field| hash.is_some_and(|hash| hash.contains(field)) != wanted) {
-            return Ok(reply.int(0));
-        }
+    if let Some(wanted) = request.existing
+        && request.fields().any(|field| hash.is_some_and(|hash| hash.contains(field)) != wanted)
+    {
+        return Ok(reply.int(0));
     }
     let limits = context.limits();
     if matches!(request.change, Change::At(at) if at <= now && !context.is_replay) {

@@ -131,8 +131,11 @@ impl Options {
     }
 }
 
+/// Arguments, or a part of them.
+type Words<'a> = &'a [&'a [u8]];
+
 /// `numkeys key ...`: the keys, and what stands behind them.
-fn keys<'a>(arguments: &'a [&'a [u8]], name: &'static str) -> Result<(&'a [&'a [u8]], &'a [&'a [u8]]), CommandError> {
+fn keys<'a>(arguments: Words<'a>, name: &'static str) -> Result<(Words<'a>, Words<'a>), CommandError> {
     let count = args::int(arguments[0])?;
     if count < 1 {
         return Err(CommandError::err(format!("at least 1 input key is needed for '{name}' command")));
