@@ -29,6 +29,8 @@ const MAX_COPY: usize = 264;
 const MIN_COPY: usize = 3;
 /// Compression that saves less than this is not worth it.
 const MIN_SAVING: usize = 4;
+/// Most bytes passed over at a time where nothing repeats.
+const MAX_STRIDE: usize = 15;
 /// Bits of the table of places.
 const TABLE_BITS: u32 = 14;
 
@@ -79,7 +81,7 @@ impl Compressor {
         while at + MIN_COPY <= input.len() {
             let Some(from) = self.earlier(input, at) else {
                 // The longer nothing repeats, the larger the steps: incompressible input passes quickly.
-                at += 1 + ((at - literal) >> 7);
+                at += 1 + ((at - literal) >> 7).min(MAX_STRIDE);
                 continue;
             };
             let most = (input.len() - at).min(MAX_COPY);
