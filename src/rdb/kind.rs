@@ -39,7 +39,7 @@ impl std::fmt::Display for Header {
     }
 }
 
-/// A value type: what stands behind a type byte.
+/// A value type: what stands behind a type byte. [`KINDS`] has a row for each; `object` has the layouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
@@ -226,7 +226,7 @@ impl Kind {
     }
 }
 
-/// What an opcode byte announces.
+/// What an opcode byte announces. [`OPCODES`] has the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
     Eof,
