@@ -42,12 +42,16 @@ fn value(random: &mut fastrand::Rng, limits: &Limits) -> Object {
         }
         1 => {
             let mut set = Set::new();
-            (0..count).for_each(|_| drop(set.insert(random.u32(..).to_string().as_bytes(), limits)));
+            (0..count).for_each(|_| {
+                set.insert(random.u32(..).to_string().as_bytes(), limits);
+            });
             Object::Set(set)
         }
         2 => {
             let mut hash = Hash::new();
-            (0..count).for_each(|index| drop(hash.set(format!("field:{index}").as_bytes(), &text(random, 25), limits)));
+            (0..count).for_each(|index| {
+                hash.set(format!("field:{index}").as_bytes(), &text(random, 25), limits);
+            });
             Object::Hash(hash)
         }
         _ => {
