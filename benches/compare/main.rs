@@ -10,7 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)] // a tool for us alone
 
 #[path = "../../tests/rig/mod.rs"]
-#[allow(dead_code)] // it is there for the tests
+#[allow(dead_code, unused_imports)] // it is there for the tests
 mod rig;
 
 use rig::{Program, Server};
