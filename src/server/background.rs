@@ -1,6 +1,7 @@
 //! Saves and rewrites: their threads, and what the server learns from them.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +10,9 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use crate::disk::File;
 use crate::engine::persistence::Progress;
+use crate::persist::append::Append;
 use crate::persist::save::{self, Image};
 use crate::persist::{PersistError, rewrite};
 
@@ -29,7 +32,7 @@ async fn on_thread<T: Send + 'static>(
     });
     let failed = |source| PersistError::Io { path: PathBuf::from(name), source };
     spawned.map_err(failed)?;
-    receiver.await.unwrap_or_else(|_| Err(failed(std::io::Error::other("the thread ended without an answer"))))
+    receiver.await.unwrap_or_else(|_| Err(failed(io::Error::other("the thread ended without an answer"))))
 }
 
 /// Begins a background save, unless one is under way.
@@ -95,8 +98,9 @@ pub(super) fn start_rewrite(shared: &Rc<Shared>) {
     if shared.engine.borrow().persistence.rewrite.is_some() || shared.append.borrow().is_held() {
         return;
     }
-    let image = {
-        // Step 1 and 2 of the rewrite. Where the log is broken, what is queued is in the snapshot, and so in the base.
+    let (image, held) = {
+        // Step 1 and 2 of the rewrite: the log is held in the same moment as the snapshot is taken, or what is executed
+        // before the files change would stand in the old increment alone. Where the log is broken, what is queued is in the snapshot, and so in the base.
         let mut engine = shared.engine.borrow_mut();
         let mut append = shared.append.borrow_mut();
         let policy = engine.config.appendfsync;
@@ -106,6 +110,14 @@ pub(super) fn start_rewrite(shared: &Rc<Shared>) {
             log::warning("Can't rewrite append only file in background: the log can't be written");
             return;
         }
+        let held = match hold(&mut append) {
+            Ok(held) => held,
+            Err(error) => {
+                engine.persistence.last_rewrite_ok = false;
+                log::warning(format!("Can't rewrite append only file in background: {error}"));
+                return;
+            }
+        };
         // What comes from here on goes into a new file, which begins with SELECT.
         engine.journal.forget_selected_db();
         let before = Instant::now();
@@ -114,21 +126,37 @@ pub(super) fn start_rewrite(shared: &Rc<Shared>) {
         engine.stats.snapshots += 1;
         engine.persistence.rewrite = Some(Progress::new(engine.clock.now_ms(), image.keys()));
         engine.persistence.rewrite_scheduled = false;
-        image
+        (image, held)
     };
     log::notice("Background append only file rewriting started");
     let shared = Rc::clone(shared);
     tokio::task::spawn_local(async move {
-        let outcome = rewrite_steps(&shared, image).await;
+        let outcome = rewrite_steps(&shared, image, held).await;
         end_rewrite(&shared, outcome);
     });
 }
 
-async fn rewrite_steps(shared: &Rc<Shared>, image: Image) -> Result<(), PersistError> {
+/// A log that is held for a rewrite.
+struct Held {
+    /// The increment so far, to be synced; none where a failed fsync has left its pages in doubt: whatever a second one
+    /// says, the new base replaces it.
+    old: Option<Box<dyn File>>,
+}
+
+/// Holds the log, if it is on.
+fn hold(append: &mut Append) -> io::Result<Option<Held>> {
+    if !append.is_on() {
+        return Ok(None);
+    }
+    let trusts_old = !append.needs_new_base();
+    Ok(Some(Held { old: append.hold()?.filter(|_| trusts_old) }))
+}
+
+async fn rewrite_steps(shared: &Rc<Shared>, image: Image, held: Option<Held>) -> Result<(), PersistError> {
     let progress = shared.engine.borrow().persistence.rewrite.clone().expect("start_rewrite has set it");
-    let is_on = shared.append.borrow().is_on();
-    if is_on {
-        rotate(shared).await?;
+    let is_on = held.is_some();
+    if let Some(held) = held {
+        rotate(shared, held).await?;
     }
     let log_dir = shared.log_dir.borrow().clone();
     let sealed = on_thread("snapshot", {
@@ -147,17 +175,10 @@ async fn rewrite_steps(shared: &Rc<Shared>, image: Image) -> Result<(), PersistE
     Ok(())
 }
 
-/// Step 3: holds the log, changes files, goes on.
-async fn rotate(shared: &Rc<Shared>) -> Result<(), PersistError> {
-    let trusts_old = !shared.append.borrow().needs_new_base();
-    // After a failed fsync the old file's pages are in doubt whatever a second one says: the new base replaces it.
-    let held = shared.append.borrow_mut().hold().map(|old| old.filter(|_| trusts_old));
+/// Step 3: changes files, and lets the log go on.
+async fn rotate(shared: &Rc<Shared>, held: Held) -> Result<(), PersistError> {
     let log_dir = shared.log_dir.borrow().clone();
-    let folder = log_dir.folder().to_owned();
-    let outcome = match held {
-        Ok(old) => on_thread("rotate", move || rewrite::rotate(log_dir, old)).await,
-        Err(source) => Err(PersistError::Io { path: folder, source }),
-    };
+    let outcome = on_thread("rotate", move || rewrite::rotate(log_dir, held.old)).await;
     let result = match outcome {
         Ok((log_dir, path, file)) => {
             let mut engine = shared.engine.borrow_mut();
