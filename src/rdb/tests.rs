@@ -307,7 +307,7 @@ fn collections_without_elements_are_nothing_and_repeated_elements_are_damage() {
 /// Takes every value in one of three ways; returns how it ended.
 fn exhaust(bytes: &[u8], way: usize) -> Result<Checksum, Error> {
     let limits = Limits::default();
-    let mut reader = Reader::new(bytes, Options { verify: way % 2 == 0 })?;
+    let mut reader = Reader::new(bytes, Options { verify: way.is_multiple_of(2) })?;
     loop {
         match reader.next()? {
             Event::Key(_) => match way {
@@ -351,9 +351,8 @@ fn small_files() -> Vec<Vec<u8>> {
 
 fn next_key<R: std::io::Read>(reader: &mut Reader<R>) -> Event {
     loop {
-        match reader.next().unwrap() {
-            event @ (Event::Key(_) | Event::End { .. }) => return event,
-            _ => {}
+        if let event @ (Event::Key(_) | Event::End { .. }) = reader.next().unwrap() {
+            return event;
         }
     }
 }

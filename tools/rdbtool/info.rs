@@ -205,7 +205,7 @@ impl Report {
             key.u64("bytes", largest.bytes);
             key.close();
         }
-        report.array("loaded_by", servers::that_load(self.header), |out, name| json::write_str(out, name));
+        report.array("loaded_by", servers::that_load(self.header), json::write_str);
         report.close();
         out.push(b'\n');
     }
