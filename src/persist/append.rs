@@ -122,8 +122,11 @@ impl Append {
 
     /// Writes what the journal holds; under `always` also syncs it. The error is remembered as [`Append::fault`].
     pub fn flush(&mut self, journal: &mut Journal, policy: AppendFsync) -> Result<(), Fault> {
-        if self.held || self.target.is_none() {
+        if self.target.is_none() {
             return Ok(());
+        }
+        if self.held {
+            return self.fault.clone().map_or(Ok(()), Err);
         }
         self.collect(journal);
         if !self.queue.is_empty() {

@@ -87,14 +87,13 @@ impl LogDir {
         self.manifest.next_base(&self.append_file_name, BaseFormat::Rdb)
     }
 
-    /// Puts a base in force that holds everything before the last `keep_increments` increments: names its file,
-    /// publishes the manifest, removes what it replaces.
+    /// Puts a base in force that holds everything before the last `keep_increments` increments: names its file and
+    /// publishes the manifest, in which what it replaces is history; [`LogDir::remove_history`] removes that.
     pub fn replace_base(&mut self, entry: Entry, sealed: Sealed, keep_increments: usize) -> Result<(), PersistError> {
         sealed.commit().map_err(PersistError::io(&self.folder.join(&entry.name)))?;
         let mut next = self.manifest.clone();
         next.replace_base(entry, keep_increments);
-        self.publish(next)?;
-        self.remove_history()
+        self.publish(next)
     }
 
     /// Removes the files that the manifest calls history, then their names.

@@ -40,11 +40,12 @@ pub fn write_base(log_dir: &LogDir, image: Image, progress: &Progress) -> Result
     image.write_to(log_dir.disk(), log_dir.folder(), &log_dir.next_base().name, progress)
 }
 
-/// Step 5, on a thread. `keep_increments`: those that began with or after the snapshot.
-pub fn replace_base(mut log_dir: LogDir, sealed: Sealed, keep_increments: usize) -> Result<LogDir, PersistError> {
+/// Step 5, on a thread. `keep_increments`: those that began with or after the snapshot. Also where it fails half-way
+/// the folder that comes back knows the manifest that is in force, and must take the old one's place.
+pub fn replace_base(mut log_dir: LogDir, sealed: Sealed, keep_increments: usize) -> (LogDir, Result<(), PersistError>) {
     let entry = log_dir.next_base();
-    log_dir.replace_base(entry, sealed, keep_increments)?;
-    Ok(log_dir)
+    let outcome = log_dir.replace_base(entry, sealed, keep_increments).and_then(|()| log_dir.remove_history());
+    (log_dir, outcome)
 }
 
 /// Makes a log from what is in memory, at once, on this thread: at a start, and where the log is switched on. When it
@@ -56,6 +57,7 @@ pub fn begin_log(engine: &mut Engine, append: &mut Append, log_dir: &mut LogDir)
     // The base first: the manifest before has no increment that would be loaded in front of it.
     let entry = log_dir.next_base();
     log_dir.replace_base(entry, sealed, 0)?;
+    log_dir.remove_history()?;
     let (path, file) = log_dir.begin_increment()?;
     append.continue_in(path, file, 0, engine.journal.end());
     engine.journal.set_on(true);

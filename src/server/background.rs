@@ -100,7 +100,8 @@ pub(super) fn start_rewrite(shared: &Rc<Shared>) {
     }
     let (image, held) = {
         // Step 1 and 2 of the rewrite: the log is held in the same moment as the snapshot is taken, or what is executed
-        // before the files change would stand in the old increment alone. Where the log is broken, what is queued is in the snapshot, and so in the base.
+        // before the files change would stand in the old increment alone. Where the log is broken, what is queued is in
+        // the snapshot, and so in the base.
         let mut engine = shared.engine.borrow_mut();
         let mut append = shared.append.borrow_mut();
         let policy = engine.config.appendfsync;
@@ -165,9 +166,11 @@ async fn rewrite_steps(shared: &Rc<Shared>, image: Image, held: Option<Held>) ->
     })
     .await?;
     let keep_increments = usize::from(is_on);
-    let log_dir = on_thread("rewrite", move || rewrite::replace_base(log_dir, sealed, keep_increments)).await?;
+    let (log_dir, outcome) =
+        on_thread("rewrite", move || Ok(rewrite::replace_base(log_dir, sealed, keep_increments))).await?;
     let (base, _) = log_dir.sizes();
     *shared.log_dir.borrow_mut() = log_dir;
+    outcome?;
     let mut engine = shared.engine.borrow_mut();
     engine.persistence.log_base_size = base;
     engine.persistence.log_files_before = base;

@@ -252,7 +252,9 @@ fn load_data(config: Config, disk: Arc<dyn Disk>) -> anyhow::Result<Rc<Shared>> 
 fn load_with_log(engine: &mut Engine, disk: &Arc<dyn Disk>, append: &mut Append) -> anyhow::Result<(LogDir, Loaded)> {
     let (mut log_dir, loaded) = load::load_log(engine, disk)?;
     if loaded.source.is_some() {
-        log_dir.remove_history()?;
+        if let Err(error) = log_dir.remove_history() {
+            log::warning(format!("Files that a rewrite has replaced could not be removed: {error}"));
+        }
         let (path, file, len) = match log_dir.open_increment()? {
             Some((path, file)) => {
                 let len = file.len()?;
