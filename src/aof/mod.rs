@@ -26,6 +26,7 @@
 //! let mut reader = Reader::new(&b"*1\r\n$8\r\nFLUSHALL\r\n*1\r\n$4\r\nPI"[..]);
 //! let item = reader.next().unwrap().unwrap();
 //! assert_eq!(item.record().unwrap().arguments[0], b"FLUSHALL");
+//! drop(item);
 //! assert!(matches!(reader.next(), Err(Fault::Cut { record: 18, end: 28 })));
 //! assert_eq!(reader.whole_until(), 18);
 //! ```

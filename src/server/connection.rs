@@ -159,7 +159,7 @@ impl Connection {
     /// Adds a reply that rests on nothing.
     pub(super) fn reply_now(self: &Rc<Self>, reply: &[u8]) {
         self.outbox.borrow_mut().bytes_mut().extend_from_slice(reply);
-        self.send(u64::MAX);
+        self.send(self.settled.get());
     }
 }
 
