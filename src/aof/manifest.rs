@@ -193,7 +193,9 @@ impl Manifest {
 
     /// The entry that a new increment gets; not added.
     pub fn next_increment(&self, append_file_name: &OsStr) -> Entry {
-        let seq = self.increments.last().map_or(0, |last| last.seq).saturating_add(1);
+        // Names in history count too: their files may still wait to be removed.
+        let used = self.increments.iter().chain(&self.history).map(|entry| entry.seq).max();
+        let seq = used.unwrap_or(0).saturating_add(1);
         Entry::new(naming::increment(append_file_name, seq), seq, FileType::Increment)
     }
 

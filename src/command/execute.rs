@@ -3,7 +3,7 @@
 use crate::engine::{Engine, Session};
 use crate::resp::Encoder;
 
-use super::spec::{FAST, LOADING, NO_AUTH, NO_MULTI, READONLY, WRITE};
+use super::spec::{LOADING, NO_AUTH, NO_MULTI, READONLY, WRITE};
 use super::{Command, CommandError, Context, Outcome, args, table};
 
 /// Executes one request of a client and appends the reply to `out`.
@@ -68,8 +68,8 @@ fn position_of(engine: &mut Engine, command: &Command, arguments: &[&[u8]], befo
         return Some(after);
     }
     if keys.is_empty() {
-        let sees_no_data = command.is(FAST) && !command.is(READONLY);
-        return if sees_no_data { None } else { engine.unsynced.of_all() };
+        let sees_data = command.is(READONLY) || matches!(command.name, "exec" | "debug" | "list");
+        return if sees_data { engine.unsynced.of_all() } else { None };
     }
     keys.iter().filter_map(|&position| engine.unsynced.of_key(engine.keyspace.hash(arguments[position]))).max()
 }

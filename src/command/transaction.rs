@@ -51,6 +51,10 @@ fn exec(context: &mut Context<'_>) -> Outcome {
     let Some(transaction) = context.session.transaction.take() else {
         return Err(CommandError::ExecWithoutMulti);
     };
+    let watched = context.engine.watches.keys(context.session.id).to_vec();
+    for (db, key) in &watched {
+        context.engine.expire_if_due(*db, key);
+    }
     let is_touched = context.engine.watches.is_touched(context.session.id);
     context.engine.watches.unwatch(context.session.id);
     if transaction.is_aborted {

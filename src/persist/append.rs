@@ -35,6 +35,8 @@ pub struct Append {
     synced: u64,
     held: bool,
     fault: Option<Fault>,
+    /// The failed fsync was known when the rewrite under way took its snapshot, so its base makes up for it.
+    is_covered: bool,
     sync_in_flight: Option<u64>,
     last_sync: Instant,
     delayed_syncs: u64,
@@ -74,6 +76,7 @@ impl Append {
             synced: 0,
             held: false,
             fault: None,
+            is_covered: false,
             sync_in_flight: None,
             last_sync: now,
             delayed_syncs: 0,
@@ -203,6 +206,22 @@ impl Append {
         self.last_sync
     }
 
+    /// Under `everysec`: the sync under way takes so long that writes must wait for it, or more than 2 s of them could
+    /// be lost with the power.
+    pub fn is_late(&self, now: Instant) -> bool {
+        self.sync_in_flight.is_some() && now.duration_since(self.last_sync).as_millis() >= 1000
+    }
+
+    /// A snapshot is being taken whose base makes up for a failed fsync of the past, though for none to come.
+    pub fn cover_fault(&mut self) {
+        self.is_covered = self.needs_new_base();
+    }
+
+    /// An fsync elsewhere has failed for this file.
+    pub fn fail_sync(&mut self, reason: String) {
+        self.latch(Fault::Sync(reason));
+    }
+
     /// Stops writing for a change of files. Everything that the journal held must have been flushed: the handle is
     /// for the thread that syncs it. `None` without a log.
     pub fn hold(&mut self) -> io::Result<Option<Box<dyn File>>> {
@@ -221,7 +240,9 @@ impl Append {
     pub fn switch_to(&mut self, path: PathBuf, file: Box<dyn File>) {
         assert!(self.queue.is_empty(), "what belongs to the old file is in it");
         self.target = Some(Target { path, file, len: 0 });
-        self.synced = self.written;
+        if !self.needs_new_base() {
+            self.synced = self.written;
+        }
         self.held = false;
     }
 
@@ -232,10 +253,10 @@ impl Append {
         self.synced = position;
     }
 
-    /// Everything that was in memory when `position` was the journal's end is durable in a new base and increment: a
-    /// failed fsync of the past is forgotten.
+    /// Everything that was in memory at the last [`Append::cover_fault`] is durable in a new base: a failed fsync of
+    /// before is forgotten. One of since then needs a base of its own.
     pub fn forgive_sync(&mut self) {
-        if self.needs_new_base() {
+        if self.is_covered && self.needs_new_base() {
             self.fault = None;
         }
     }
@@ -293,6 +314,9 @@ impl Append {
     }
 
     fn latch(&mut self, fault: Fault) -> Fault {
+        if matches!(fault, Fault::Sync(_)) {
+            self.is_covered = false;
+        }
         // A failed fsync outweighs a failed write: it's cured by a new base only.
         if !self.needs_new_base() {
             self.fault = Some(fault.clone());

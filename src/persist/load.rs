@@ -69,6 +69,11 @@ pub fn load_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<(LogDir, Lo
     let outcome = (0..log.files.len()).try_for_each(|index| load_log_file(engine, disk, &log, index, &mut loaded));
     engine.persistence.is_loading = false;
     outcome?;
+    // What a crashed server wrote may be in the page cache alone; from here on it counts as durable.
+    for file in &log.files {
+        let open = disk.open(&file.path, Mode::Append).map_err(PersistError::io(&file.path))?;
+        open.sync_all().map_err(PersistError::io(&file.path))?;
+    }
     loaded.source = Some(log.path().to_owned());
     loaded.keys = engine.keyspace.len() as u64; // usize has at most 64 bits
     if log.manifest.is_none() {

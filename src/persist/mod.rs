@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 pub enum PersistError {
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: std::io::Error },
+    /// What was written before is in doubt.
+    #[error("{}: fsync: {source}", .path.display())]
+    Sync { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", .path.display())]
     Rdb { path: PathBuf, source: crate::rdb::Error },
     #[error("{}: {source}", .path.display())]

@@ -28,7 +28,7 @@ pub fn rotate(
 ) -> Result<(LogDir, std::path::PathBuf, Box<dyn File>), PersistError> {
     log_dir.create_folder()?;
     if let Some(old) = old {
-        old.sync_all().map_err(PersistError::io(log_dir.folder()))?;
+        old.sync_all().map_err(|source| PersistError::Sync { path: log_dir.folder().to_owned(), source })?;
     }
     let (path, file) = log_dir.begin_increment()?;
     Ok((log_dir, path, file))

@@ -11,6 +11,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::disk::File;
+use crate::engine::Engine;
 use crate::engine::persistence::Progress;
 use crate::persist::append::Append;
 use crate::persist::save::{self, Image};
@@ -98,7 +99,7 @@ pub(super) fn start_rewrite(shared: &Rc<Shared>) {
     if shared.engine.borrow().persistence.rewrite.is_some() || shared.append.borrow().is_held() {
         return;
     }
-    let (image, held) = {
+    let (image, is_on, held) = {
         // Step 1 and 2 of the rewrite: the log is held in the same moment as the snapshot is taken, or what is executed
         // before the files change would stand in the old increment alone. Where the log is broken, what is queued is in
         // the snapshot, and so in the base.
@@ -107,18 +108,13 @@ pub(super) fn start_rewrite(shared: &Rc<Shared>) {
         let policy = engine.config.appendfsync;
         let is_flushed = append.flush(&mut engine.journal, policy).is_ok();
         if !is_flushed && (append.queued() > 0 || !append.needs_new_base()) {
-            engine.persistence.last_rewrite_ok = false;
-            log::warning("Can't rewrite append only file in background: the log can't be written");
-            return;
+            return refuse_rewrite(&mut engine, "the log can't be written");
         }
         let held = match hold(&mut append) {
             Ok(held) => held,
-            Err(error) => {
-                engine.persistence.last_rewrite_ok = false;
-                log::warning(format!("Can't rewrite append only file in background: {error}"));
-                return;
-            }
+            Err(error) => return refuse_rewrite(&mut engine, &error.to_string()),
         };
+        append.cover_fault();
         // What comes from here on goes into a new file, which begins with SELECT.
         engine.journal.forget_selected_db();
         let before = Instant::now();
@@ -127,14 +123,20 @@ pub(super) fn start_rewrite(shared: &Rc<Shared>) {
         engine.stats.snapshots += 1;
         engine.persistence.rewrite = Some(Progress::new(engine.clock.now_ms(), image.keys()));
         engine.persistence.rewrite_scheduled = false;
-        (image, held)
+        (image, append.is_on(), held)
     };
     log::notice("Background append only file rewriting started");
     let shared = Rc::clone(shared);
     tokio::task::spawn_local(async move {
-        let outcome = rewrite_steps(&shared, image, held).await;
+        let outcome = rewrite_steps(&shared, image, is_on, held).await;
         end_rewrite(&shared, outcome);
     });
+}
+
+fn refuse_rewrite(engine: &mut Engine, reason: &str) {
+    engine.persistence.last_rewrite_ok = false;
+    engine.persistence.last_rewrite_ended_ms = engine.clock.now_ms();
+    log::warning(format!("Can't rewrite append only file in background: {reason}"));
 }
 
 /// A log that is held for a rewrite.
@@ -144,18 +146,17 @@ struct Held {
     old: Option<Box<dyn File>>,
 }
 
-/// Holds the log, if it is on.
+/// Holds the log, if it is on. An increment that is still empty began with the snapshot, so no other need begin.
 fn hold(append: &mut Append) -> io::Result<Option<Held>> {
-    if !append.is_on() {
+    if !append.is_on() || append.is_empty() {
         return Ok(None);
     }
     let trusts_old = !append.needs_new_base();
     Ok(Some(Held { old: append.hold()?.filter(|_| trusts_old) }))
 }
 
-async fn rewrite_steps(shared: &Rc<Shared>, image: Image, held: Option<Held>) -> Result<(), PersistError> {
+async fn rewrite_steps(shared: &Rc<Shared>, image: Image, is_on: bool, held: Option<Held>) -> Result<(), PersistError> {
     let progress = shared.engine.borrow().persistence.rewrite.clone().expect("start_rewrite has set it");
-    let is_on = held.is_some();
     if let Some(held) = held {
         rotate(shared, held).await?;
     }
@@ -192,7 +193,11 @@ async fn rotate(shared: &Rc<Shared>, held: Held) -> Result<(), PersistError> {
             Ok(())
         }
         Err(error) => {
-            shared.append.borrow_mut().release();
+            let mut append = shared.append.borrow_mut();
+            append.release();
+            if let PersistError::Sync { source, .. } = &error {
+                append.fail_sync(source.to_string());
+            }
             Err(error)
         }
     };

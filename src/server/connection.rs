@@ -178,6 +178,9 @@ async fn drain(connection: Rc<Connection>) {
 pub(super) async fn serve(shared: Rc<Shared>, connection: Rc<Connection>, mut session: Session) {
     let mut reader = Reader::default();
     while !connection.is_closed.get() && !session.is_closing {
+        if shared.exit.get().is_some() {
+            return std::future::pending().await;
+        }
         if connection.outbox.borrow().len() >= MAX_UNSENT {
             connection.wait_for_room().await;
             // What stopped for want of room goes on, whether or not more has come.
@@ -215,7 +218,7 @@ async fn part(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &Sessio
         }
         let _ = tokio::time::timeout(std::time::Duration::from_millis(100), connection.wait_for_room()).await;
     }
-    connection.is_closed.set(true);
+    connection.close();
     shared.connections.borrow_mut().remove(&session.id);
     let mut engine = shared.engine.borrow_mut();
     engine.clients.remove(session.id);
@@ -260,6 +263,9 @@ impl Reader {
 
 /// Executes all whole requests that are there.
 fn process(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &mut Session, reader: &mut Reader) {
+    if shared.exit.get().is_some() {
+        return;
+    }
     let mut consumed = 0;
     {
         let mut engine = shared.engine.borrow_mut();

@@ -36,9 +36,10 @@ pub(super) fn begin(shared: &Rc<Shared>, wanted: Shutdown) {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         cancel_jobs(&shared);
+        // Nobody else may write or rename a file behind what is saved now.
+        wait_for_jobs(&shared).await;
         match settle(&shared, wanted) {
             Ok(()) => {
-                wait_for_jobs(&shared).await;
                 log::notice("Ironkeep is now ready to exit, bye bye...");
                 shared.stop_with(0);
             }
@@ -60,7 +61,7 @@ fn settle(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
     if shared.append.borrow().is_on() {
         log::notice("Calling fsync() on the AOF file.");
         let synced = shared.append.borrow_mut().sync();
-        let is_written = shared.append.borrow().queued() == 0;
+        let is_written = shared.append.borrow().queued() == 0 && shared.engine.borrow().journal.pending().is_empty();
         if let (Err(fault), false) = (&synced, wanted.force) {
             return Err(format!("the log could not be synced: {}", fault.reason()));
         }
@@ -79,6 +80,8 @@ fn settle(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
         }
     }
     drop(engine);
+    // From here on nothing is executed any more; what was answered before leaves.
+    shared.exit.set(Some(0));
     flush::flush(shared);
     Ok(())
 }

@@ -341,6 +341,8 @@ fn do_blocking(shared: &Rc<Shared>, engine: &mut Engine, work: &Blocking) -> any
         Blocking::ReloadFromLog => {
             let mut append = shared.append.borrow_mut();
             anyhow::ensure!(append.is_on() && !append.is_held(), "the log is off or changing files");
+            anyhow::ensure!(engine.journal.is_between_operations(), "not inside a transaction that has changed data");
+            anyhow::ensure!(engine.persistence.rewrite.is_none(), "a rewrite is under way");
             let policy = engine.config.appendfsync;
             append.flush(&mut engine.journal, policy).map_err(|fault| anyhow::anyhow!(fault.reason().to_owned()))?;
             engine.clear_data();

@@ -50,8 +50,10 @@ fn tick(shared: &Rc<Shared>) {
         shared.want_flush();
     }
     flush::sync_if_due(shared);
-    save_if_due(shared);
-    rewrite_if_due(shared);
+    if !shared.is_stopping.get() {
+        save_if_due(shared);
+        rewrite_if_due(shared);
+    }
 }
 
 fn save_if_due(shared: &Rc<Shared>) {
