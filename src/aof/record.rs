@@ -12,8 +12,7 @@ use crate::resp::request::{Arguments, Decoder, RequestLimits, Step};
 pub const MAX_ANNOTATION: usize = 1024;
 const CHUNK: usize = 1 << 16;
 /// A log may hold what a server with a raised `proto-max-bulk-len` took; the bytes that remain are the limit.
-const LIMITS: RequestLimits =
-    RequestLimits { max_bulk_len: i64::MAX / 2, max_arguments: i32::MAX as i64, authenticated: true }; // widens
+const LIMITS: RequestLimits = RequestLimits { max_bulk_len: i64::MAX / 2, authenticated: true };
 
 /// A command as it stands in the file.
 #[derive(Debug, Clone)]

@@ -15,9 +15,9 @@ pub mod session;
 pub mod unsynced;
 pub mod watch;
 
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, View};
 use crate::rdb;
-use crate::value::Limits;
+use crate::value::{Limits, Object};
 
 use clients::Clients;
 use clock::Clock;
@@ -125,15 +125,20 @@ impl Engine {
     /// removed.
     pub fn expire_cycle(&mut self, keys_per_db: usize) -> usize {
         let now = self.clock.now_ms();
-        let mut due = Vec::new();
+        let fields_too = self.keyspace.may_have_field_expiry();
+        let (mut due, mut with_due_fields) = (Vec::new(), Vec::new());
         for index in 0..self.keyspace.db_count() {
             let db = self.keyspace.db(index);
-            if db.expires() == 0 {
+            if db.expires() == 0 && !fields_too {
                 continue;
             }
             let next = db.visit_from(self.expire_cursors[index], keys_per_db, &mut |entry| {
                 if entry.expire_at_ms.is_some_and(|at| at <= now) {
                     due.push((index, entry.key.to_vec()));
+                } else if let View::Object(Object::Hash(hash)) = entry.value
+                    && hash.min_expire().is_some_and(|at| at <= now)
+                {
+                    with_due_fields.push((index, entry.key.to_vec()));
                 }
             });
             self.expire_cursors[index] = next.unwrap_or(0);
@@ -143,7 +148,30 @@ impl Engine {
             self.expire_if_due(*index, key);
             self.journal.end_unit();
         }
-        due.len()
+        for (index, key) in &with_due_fields {
+            self.expire_fields(*index, key);
+        }
+        due.len() + with_due_fields.len()
+    }
+
+    /// Removes the fields of a hash whose time has come, some at a time, and the hash with its last field.
+    fn expire_fields(&mut self, index: usize, key: &[u8]) {
+        let now = self.clock.now_ms();
+        let mut db = self.keyspace.db(index);
+        let Some(Object::Hash(hash)) = db.object_mut(key) else { return };
+        let fields = hash.due_fields(now, 1_000);
+        for field in &fields {
+            hash.remove(field);
+        }
+        if hash.is_empty() {
+            db.remove(key);
+        }
+        self.watches.touch(index, key);
+        let mut operation: Vec<&[u8]> = vec![b"HDEL", key];
+        operation.extend(fields.iter().map(Vec::as_slice));
+        self.journal.begin_unit();
+        self.journal.append(index, &operation);
+        self.journal.end_unit();
     }
 
     /// Empties everything that a load fills.

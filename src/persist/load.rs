@@ -64,7 +64,10 @@ pub fn load_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<(LogDir, Lo
     let manifest = log.as_ref().and_then(|log| log.manifest.clone()).map(|(_, manifest)| manifest).unwrap_or_default();
     let mut log_dir = LogDir::new(Arc::clone(disk), &dir, &append_dir, &append_file, manifest);
     let mut loaded = Loaded::default();
-    let Some(log) = log else { return Ok((log_dir, loaded)) };
+    let Some(log) = log else {
+        refuse_strays(&log_dir, &format!("no manifest named {} is there", log_dir.manifest_name().display()))?;
+        return Ok((log_dir, loaded));
+    };
     engine.persistence.is_loading = true;
     let outcome = (0..log.files.len()).try_for_each(|index| load_log_file(engine, disk, &log, index, &mut loaded));
     engine.persistence.is_loading = false;
@@ -83,6 +86,23 @@ pub fn load_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<(LogDir, Lo
             .push(format!("Successfully migrated an old-style AOF file into {}", log_dir.folder().display()));
     }
     Ok((log_dir, loaded))
+}
+
+/// Stops a start that would begin anew beside the files of a log that it does not load.
+pub fn refuse_strays(log_dir: &LogDir, why: &str) -> Result<(), PersistError> {
+    let strays = log_dir.unnamed_files();
+    if strays.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = strays.iter().map(|name| name.to_string_lossy()).collect();
+    Err(PersistError::Refused {
+        path: log_dir.folder().to_owned(),
+        reason: format!(
+            "{} of a log lie here, but {why}, so they would not be loaded. Put the manifest back, or set appendfilename \
+             or appendonly as they were, or move the files elsewhere; `aoftool info FILE` looks into one",
+            names.join(", ")
+        ),
+    })
 }
 
 fn load_log_file(
@@ -152,13 +172,14 @@ fn settle_end(
              finished. Set aof-load-truncated yes, or run `aoftool check --fix`, to cut them (they are kept beside)"
         )),
         Verdict::Damaged { offset, last_good_offset, intact_from, reason, .. } => refused(format!(
-            "damaged at offset {offset}: {reason}. Whole units end at offset {last_good_offset}; {}. This is no torn \
-             tail, so nothing was changed. `aoftool check` tells more; restore a backup, or copy the folder and cut the \
-             damage out by hand",
+            "damaged: {reason} (offset {offset}). Whole units end at offset {last_good_offset}; {}. This is no torn \
+             tail, so nothing was changed. `aoftool check` tells more. Restore a backup; or, to give up everything from \
+             there on, copy the folder and run `truncate -s {last_good_offset} '{}'`",
             match intact_from {
                 Some(at) => format!("intact records follow from offset {at}, which cutting here would lose"),
                 None => "files behind this one would be lost by cutting here".to_owned(),
-            }
+            },
+            path.display()
         )),
         Verdict::Unsupported { offset, reason, .. } => refused(format!("offset {offset}: {reason}")),
     }

@@ -70,9 +70,14 @@ impl LogDir {
     /// Begins a new increment: makes its file and publishes a manifest that names it. The bytes of the former one must
     /// be durable by now.
     pub fn begin_increment(&mut self) -> Result<Increment, PersistError> {
-        let entry = self.manifest.next_increment(&self.append_file_name);
+        let mut entry = self.manifest.next_increment(&self.append_file_name);
+        // An empty file of that name is the leftover of an attempt whose manifest could not be published; one with bytes
+        // is somebody's.
+        while self.disk.metadata(&self.folder.join(&entry.name)).is_ok_and(|file| file.len > 0) {
+            entry.seq += 1;
+            entry.name = naming::increment(&self.append_file_name, entry.seq);
+        }
         let path = self.folder.join(&entry.name);
-        // A file of that name is the empty leftover of an attempt whose manifest could not be published.
         drop(self.disk.open(&path, Mode::Truncate).map_err(PersistError::io(&path))?);
         let file = self.disk.open(&path, Mode::Append).map_err(PersistError::io(&path))?;
         file.sync_all().map_err(PersistError::io(&path))?;
@@ -129,8 +134,10 @@ impl LogDir {
     pub fn remove_leftovers(&self) -> Vec<PathBuf> {
         let mut removed = Vec::new();
         let orphan = self.folder.join(&self.next_base().name);
-        // Without a manifest nobody can tell whose it is.
-        if !self.manifest.is_empty() && self.disk.exists(&orphan) && self.disk.remove(&orphan).is_ok() {
+        // Only where it is the one file that no manifest names, and a log goes on without it: then it is what a rewrite
+        // left behind. Where there are more, someone has put files or manifests here, and they are his.
+        let is_ours = self.manifest.last_increment().is_some() && self.unnamed_files() == [self.next_base().name];
+        if is_ours && self.disk.remove(&orphan).is_ok() {
             removed.push(orphan);
         }
         for folder in [&self.dir, &self.folder] {
@@ -143,6 +150,22 @@ impl LogDir {
             }
         }
         removed
+    }
+
+    /// Files in the folder that look like those of a log, but that the manifest does not name, empty ones apart.
+    pub fn unnamed_files(&self) -> Vec<OsString> {
+        let manifest = &self.manifest;
+        let named = |name: &OsString| {
+            let mut all = manifest.loaded().chain(&manifest.history);
+            *name == self.manifest_name() || all.any(|entry| entry.name == *name)
+        };
+        let is_of_log = |name: &OsString| {
+            let name = name.to_string_lossy();
+            [".base.rdb", ".base.aof", ".incr.aof", ".manifest"].iter().any(|suffix| name.ends_with(suffix))
+        };
+        let has_bytes = |name: &OsString| self.disk.metadata(&self.folder.join(name)).is_ok_and(|file| file.len > 0);
+        let names = self.disk.list(&self.folder).unwrap_or_default();
+        names.into_iter().filter(|name| is_of_log(name) && !named(name) && has_bytes(name)).collect()
     }
 
     /// Name of the manifest file.

@@ -10,8 +10,8 @@ use smallvec::SmallVec;
 
 use crate::codec::number;
 
-/// The most arguments that one request may have, as in Redis.
-pub const MAX_ARGUMENTS: i64 = 1024 * 1024;
+/// The most arguments that one request may have, as in Redis 7.
+pub const MAX_ARGUMENTS: i64 = i32::MAX as i64; // widens
 /// The longest header or inline line.
 pub const MAX_INLINE: usize = 64 * 1024;
 
@@ -58,14 +58,12 @@ pub enum Step {
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLimits {
     pub max_bulk_len: i64,
-    /// [`MAX_ARGUMENTS`] for clients; real servers write longer records into their logs.
-    pub max_arguments: i64,
     pub authenticated: bool,
 }
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self { max_bulk_len: 512 * 1024 * 1024, max_arguments: MAX_ARGUMENTS, authenticated: true }
+        Self { max_bulk_len: 512 * 1024 * 1024, authenticated: true }
     }
 }
 
@@ -98,7 +96,7 @@ impl Decoder {
             let Some((count, after)) = self.read_header(buffer, ProtocolError::MultibulkTooBig)? else {
                 return Ok(Step::Incomplete);
             };
-            let count = count.filter(|count| *count <= limits.max_arguments).ok_or(ProtocolError::MultibulkLength)?;
+            let count = count.filter(|count| *count <= MAX_ARGUMENTS).ok_or(ProtocolError::MultibulkLength)?;
             if count > 10 && !limits.authenticated {
                 return Err(ProtocolError::UnauthenticatedMultibulk);
             }
@@ -324,7 +322,7 @@ mod tests {
     fn bad_framing_is_named() {
         let decode = |bytes: &[u8]| Decoder::new().decode(bytes, RequestLimits::default());
         assert_eq!(decode(b"*x\r\n"), Err(ProtocolError::MultibulkLength));
-        assert_eq!(decode(b"*1048577\r\n"), Err(ProtocolError::MultibulkLength));
+        assert_eq!(decode(b"*2147483648\r\n"), Err(ProtocolError::MultibulkLength));
         assert_eq!(decode(b"*1\r\n:1\r\n"), Err(ProtocolError::ExpectedDollar(b':')));
         assert_eq!(decode(b"*1\r\n$-1\r\n"), Err(ProtocolError::BulkLength));
         assert_eq!(decode(b"*1\r\n$1\r\nabc"), Err(ProtocolError::MissingCrlf));

@@ -8,7 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 
 use crate::command;
-use crate::engine::Session;
+use crate::engine::{Engine, Session};
 use crate::resp::request::{Arguments, Decoder, RequestLimits, Step};
 
 use super::outbox::Outbox;
@@ -275,26 +275,18 @@ fn process(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &mut Sessi
             let limits = RequestLimits {
                 max_bulk_len: engine.config.proto_max_bulk_len,
                 authenticated: session.is_authenticated,
-                ..RequestLimits::default()
             };
             let bytes = &reader.buffer[consumed..reader.filled];
             let batch = Batch::decode(&mut reader.decoder, bytes, limits);
-            consumed += batch.consumed;
-            let is_stuck = batch.consumed == 0;
-            batch.prefetch(&engine, session);
-            for request in &batch.requests {
-                if session.is_closing {
+            match execute_batch(&mut engine, session, batch, &mut outbox) {
+                Executed::All { bytes: 0 } => break,
+                Executed::All { bytes } => consumed += bytes,
+                Executed::Some { bytes } => {
+                    // The others are found again when there is room for their replies.
+                    consumed += bytes;
+                    reader.decoder = Decoder::new();
                     break;
                 }
-                execute_one(&mut engine, session, request, &mut outbox);
-            }
-            if let Some(error) = batch.error {
-                let reply = format!("-ERR Protocol error: {error}\r\n");
-                outbox.bytes_mut().extend_from_slice(reply.as_bytes());
-                session.is_closing = true;
-            }
-            if is_stuck {
-                break;
             }
         }
         let watched = engine.watches.keys(session.id).len();
@@ -308,7 +300,35 @@ fn process(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &mut Sessi
     shared.take_up_jobs();
 }
 
-fn execute_one(engine: &mut crate::engine::Engine, session: &mut Session, request: &[&[u8]], outbox: &mut Outbox) {
+/// How far a batch was executed, in bytes of its requests.
+enum Executed {
+    All { bytes: usize },
+    Some { bytes: usize },
+}
+
+fn execute_batch(engine: &mut Engine, session: &mut Session, batch: Batch<'_>, outbox: &mut Outbox) -> Executed {
+    batch.prefetch(engine, session);
+    for (index, request) in batch.requests.iter().enumerate() {
+        if session.is_closing || outbox.len() >= MAX_UNSENT {
+            return Executed::Some { bytes: index.checked_sub(1).map_or(0, |last| batch.ends[last]) };
+        }
+        execute_one(engine, session, request, outbox);
+    }
+    if let Some(error) = batch.error {
+        let reply = format!("-ERR Protocol error: {error}\r\n");
+        outbox.bytes_mut().extend_from_slice(reply.as_bytes());
+        session.is_closing = true;
+    }
+    Executed::All { bytes: batch.consumed }
+}
+
+fn execute_one(engine: &mut Engine, session: &mut Session, request: &[&[u8]], outbox: &mut Outbox) {
+    // What a browser sends to a server that it takes for one of its own: no reply, no second line of it.
+    if request[0].eq_ignore_ascii_case(b"post") || request[0].eq_ignore_ascii_case(b"host:") {
+        super::log::warning(format!("Possible cross protocol scripting by {}: connection closed", session.address));
+        session.is_closing = true;
+        return;
+    }
     let start = outbox.end();
     let position = command::execute(engine, session, request, outbox.bytes_mut());
     if let (Some(position), false) = (position, cfg!(feature = "fault-reply-first")) {
@@ -319,13 +339,15 @@ fn execute_one(engine: &mut crate::engine::Engine, session: &mut Session, reques
 /// Requests that have come together.
 struct Batch<'a> {
     requests: Vec<Arguments<'a>>,
+    /// Where each ends.
+    ends: Vec<usize>,
     consumed: usize,
     error: Option<crate::resp::ProtocolError>,
 }
 
 impl<'a> Batch<'a> {
     fn decode(decoder: &'a mut Decoder, bytes: &'a [u8], limits: RequestLimits) -> Self {
-        let mut batch = Self { requests: Vec::new(), consumed: 0, error: None };
+        let mut batch = Self { requests: Vec::new(), ends: Vec::new(), consumed: 0, error: None };
         let mut ends_inline = false;
         while batch.requests.len() < BATCH && batch.consumed < bytes.len() {
             let rest = &bytes[batch.consumed..];
@@ -336,6 +358,7 @@ impl<'a> Batch<'a> {
                     let arguments = decoder.arguments(rest);
                     if !arguments.is_empty() {
                         batch.requests.push(arguments);
+                        batch.ends.push(batch.consumed);
                     }
                 }
                 Ok(Step::Inline { consumed }) => {
@@ -352,12 +375,13 @@ impl<'a> Batch<'a> {
         }
         if ends_inline && !decoder.inline_words().is_empty() {
             batch.requests.push(decoder.inline_words());
+            batch.ends.push(batch.consumed);
         }
         batch
     }
 
     /// Has the memory of all keys fetched while the first are being looked up.
-    fn prefetch(&self, engine: &crate::engine::Engine, session: &Session) {
+    fn prefetch(&self, engine: &Engine, session: &Session) {
         if self.requests.len() < 2 {
             return;
         }

@@ -29,6 +29,11 @@ pub(super) fn open(disk: &dyn Disk, file: &str, least: LogLevel) -> std::io::Res
     Ok(())
 }
 
+/// Whether there is a log to write to.
+pub(super) fn is_open() -> bool {
+    LOG.get().is_some()
+}
+
 struct Opened(Box<dyn crate::disk::File>);
 
 impl Write for Opened {

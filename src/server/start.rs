@@ -55,12 +55,24 @@ pub fn run(arguments: &[Vec<u8>]) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            log::warning(format!("{error:#}"));
-            // Also for who looks at the terminal and not at the log; a closed one is no reason to say more.
-            let _ = writeln!(io::stderr(), "ironkeep: {error:#}");
+            let text = sentence(&error);
+            if log::is_open() {
+                log::warning(text);
+            } else {
+                let _ = writeln!(io::stderr(), "ironkeep: {text}"); // nobody is left to tell if that fails
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// The chain of causes, without those whose words are already in what stands before.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| match cause.to_string() {
+        words if text.is_empty() => words,
+        words if text.contains(&words) => text,
+        words => format!("{text}: {words}"),
+    })
 }
 
 fn say(text: &str) -> anyhow::Result<u8> {
@@ -90,7 +102,6 @@ fn serve(invocation: &Invocation) -> anyhow::Result<u8> {
     log::open(disk.as_ref(), &config.logfile, config.loglevel)
         .with_context(|| format!("Can't open the log file {}", config.logfile))?;
     announce(&config, invocation);
-    let pidfile = write_pidfile(disk.as_ref(), &config);
     let _lock = disk.lock_dir(Path::new(&config.dir)).with_context(|| {
         format!(
             "{}: the directory is held by another server or tool; two in one directory would destroy it",
@@ -99,11 +110,7 @@ fn serve(invocation: &Invocation) -> anyhow::Result<u8> {
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1024).build()?;
     let local = tokio::task::LocalSet::new();
-    let code = local.block_on(&runtime, run_server(config, disk))?;
-    if let Some(pidfile) = pidfile {
-        let _ = real::RealDisk.remove(&pidfile); // a pid file that is gone already is no error
-    }
-    Ok(code)
+    local.block_on(&runtime, run_server(config, disk))
 }
 
 fn read_config(invocation: &Invocation, stdin_text: &std::cell::OnceCell<Vec<u8>>) -> anyhow::Result<Config> {
@@ -181,17 +188,28 @@ fn write_pidfile(disk: &dyn Disk, config: &Config) -> Option<PathBuf> {
 async fn run_server(config: Config, disk: Arc<dyn Disk>) -> anyhow::Result<u8> {
     let listeners = listen::open(&config)?;
     log::notice("Server initialized");
+    let pidfile = write_pidfile(disk.as_ref(), &config);
+    let outcome = serve_clients(config, disk, listeners).await;
+    if let Some(pidfile) = pidfile {
+        let _ = real::RealDisk.remove(&pidfile); // a pid file that is gone already is no error
+    }
+    outcome
+}
+
+async fn serve_clients(config: Config, disk: Arc<dyn Disk>, listeners: Vec<listen::Listener>) -> anyhow::Result<u8> {
     let (sigint, sigterm) = (config.shutdown_on_sigint, config.shutdown_on_sigterm);
     let (unixsocket, port) = (config.unixsocket.clone(), config.port);
     let shared = load_data(config, disk)?;
     set_blocking_work(&shared);
     tokio::task::spawn_local(flush::flush_forever(Rc::clone(&shared)));
     tokio::task::spawn_local(tick::tick_forever(Rc::clone(&shared)));
+    if port != 0 {
+        log::notice(format!("Ready to accept connections tcp on port {port}"));
+    }
+    if !unixsocket.is_empty() {
+        log::notice("Ready to accept connections unix");
+    }
     for listener in listeners {
-        match &listener {
-            listen::Listener::Tcp(_) => log::notice(format!("Ready to accept connections tcp on port {port}")),
-            listen::Listener::Unix(_) => log::notice("Ready to accept connections unix"),
-        }
         tokio::task::spawn_local(accept_forever(Rc::clone(&shared), listener));
     }
     let mut interrupts = signal(SignalKind::interrupt())?;
@@ -231,8 +249,23 @@ fn load_data(config: Config, disk: Arc<dyn Disk>) -> anyhow::Result<Rc<Shared>> 
     let (log_dir, loaded) = if wants_log {
         load_with_log(&mut engine, &disk, &mut append)?
     } else {
+        let log_dir = idle_log_dir(&engine, &disk);
         let loaded = load::load_rdb(&mut engine, &disk)?;
-        (idle_log_dir(&engine, &disk), loaded)
+        let (_, log_bytes) = log_dir.sizes();
+        match &loaded.source {
+            None if log_bytes > 0 => anyhow::bail!(
+                "{}: there is a log here, and no RDB, but appendonly is no: the start would be empty beside it. Set \
+                 appendonly yes to load it, or move the folder elsewhere",
+                log_dir.folder().display()
+            ),
+            Some(source) if log_bytes > 0 => log::warning(format!(
+                "{} was loaded; the log in {} was not, as appendonly is no",
+                source.display(),
+                log_dir.folder().display()
+            )),
+            _ => {}
+        }
+        (log_dir, loaded)
     };
     for path in log_dir.remove_leftovers() {
         log::notice(format!("Removed {}, which a crash left behind", path.display()));

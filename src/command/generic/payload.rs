@@ -71,6 +71,8 @@ pub(super) fn restore(context: &mut Context<'_>) -> Outcome {
     }
     let object = rdb::dump::decode(payload, &context.limits())
         .map_err(|error| match error.cause() {
+            // Too short for the version and the checksum at its end.
+            _ if payload.len() < 10 => CommandError::PayloadVersion,
             rdb::Cause::Checksum { .. } | rdb::Cause::NewerVersion(_) => CommandError::PayloadVersion,
             _ => CommandError::BadPayload,
         })?
