@@ -20,6 +20,7 @@ mod durability {
     mod kill;
     mod load;
     mod model;
+    mod refused;
     mod shutdown;
 }
 
