@@ -141,11 +141,6 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Nothing of what changed belongs in the log.
-    pub fn log_nothing(&mut self) {
-        self.is_logged = true;
-    }
-
     /// The verb with which a key that the server itself removes is logged.
     pub fn removal_verb(&self) -> &'static [u8] {
         if self.engine.config.lazyfree_lazy_server_del { b"UNLINK" } else { b"DEL" }

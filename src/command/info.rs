@@ -243,7 +243,8 @@ fn persistence(engine: &Engine, page: &mut Page) {
         page.line("aof_base_size", state.log_base_size);
         page.line("aof_pending_rewrite", u8::from(state.rewrite_scheduled));
         page.line("aof_buffer_length", engine.journal.pending().len());
-        page.zeros(&["aof_pending_bio_fsync", "aof_delayed_fsync"]);
+        page.line("aof_pending_bio_fsync", u8::from(state.is_syncing));
+        page.line("aof_delayed_fsync", state.delayed_syncs);
     }
     if state.is_loading {
         loading_fields(engine, page);

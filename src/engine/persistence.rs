@@ -28,6 +28,10 @@ pub struct Persistence {
     /// Why the log can't be written, if it can't.
     pub log_error: Option<String>,
     pub log_size: u64,
+    /// A thread is syncing the log.
+    pub is_syncing: bool,
+    /// Syncs that were due while another was under way.
+    pub delayed_syncs: u64,
     pub log_base_size: u64,
     /// Bytes of the log's files in front of the increment that is written to.
     pub log_files_before: u64,
@@ -77,6 +81,8 @@ impl Persistence {
             rewrite_failures: 0,
             log_error: None,
             log_size: 0,
+            is_syncing: false,
+            delayed_syncs: 0,
             log_base_size: 0,
             log_files_before: 0,
             last_rewrite_ended_ms: 0,

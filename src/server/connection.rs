@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
@@ -18,6 +19,8 @@ use super::shared::Shared;
 const READ_SIZE: usize = 16 * 1024;
 /// Unsent replies beyond which no further request of the client is read: whoever does not take his answers waits.
 const MAX_UNSENT: usize = 8 << 20;
+/// How long a client that is to go may take none of its last replies.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 /// Requests that are looked up ahead together.
 const BATCH: usize = 64;
 
@@ -206,17 +209,17 @@ async fn idle_timeout(shared: &Rc<Shared>) {
     if timeout == 0 {
         return std::future::pending().await;
     }
-    tokio::time::sleep(std::time::Duration::from_secs(timeout)).await;
+    tokio::time::sleep(Duration::from_secs(timeout)).await;
 }
 
 /// Lets the last replies leave, and forgets the client.
 async fn part(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &Session) {
-    // A client that does not take its last replies is given up after a while.
-    for _ in 0..50 {
-        if connection.is_closed.get() || connection.outbox.borrow().is_empty() {
+    while !connection.is_closed.get() && !connection.outbox.borrow().is_empty() {
+        let before = connection.outbox.borrow().len();
+        let left = tokio::time::timeout(GIVE_UP_AFTER, connection.wait_for_room()).await;
+        if left.is_err() && connection.outbox.borrow().len() == before {
             break;
         }
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(100), connection.wait_for_room()).await;
     }
     connection.close();
     shared.connections.borrow_mut().remove(&session.id);
@@ -253,6 +256,10 @@ impl Reader {
     }
 
     fn consume(&mut self, count: usize) {
+        // A large value comes in many pieces; nothing of it is to be moved each time.
+        if count == 0 {
+            return;
+        }
         self.buffer.copy_within(count..self.filled, 0);
         self.filled -= count;
         if self.filled == 0 && self.buffer.len() > 4 * READ_SIZE {

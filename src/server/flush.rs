@@ -101,19 +101,23 @@ fn fail_waiting(shared: &Rc<Shared>, settled: u64, reason: &str) {
 
 /// Under `everysec`: has a thread sync what has been written, if a second has passed.
 pub(super) fn sync_if_due(shared: &Rc<Shared>) {
-    let engine = shared.engine.borrow();
+    let mut engine = shared.engine.borrow_mut();
     let now = engine.clock.monotonic();
     let mut append = shared.append.borrow_mut();
     let is_due = now.duration_since(append.last_sync()).as_millis() >= 1000;
     if engine.config.appendfsync != AppendFsync::Everysec || !is_due {
         return;
     }
-    let Some(file) = append.begin_background_sync(now) else { return };
+    let begun = append.begin_background_sync(now);
+    engine.persistence.is_syncing = append.is_syncing();
+    engine.persistence.delayed_syncs = append.delayed_syncs();
+    let Some(file) = begun else { return };
     let shared = Rc::clone(shared);
     tokio::task::spawn_local(async move {
         let outcome = tokio::task::spawn_blocking(move || file.sync_data()).await;
         let outcome = outcome.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         shared.append.borrow_mut().end_background_sync(outcome);
+        shared.engine.borrow_mut().persistence.is_syncing = false;
         shared.want_flush();
     });
 }

@@ -1,4 +1,5 @@
-//! Starts that are refused, since going on would lose data; and that nothing was changed by them.
+//! Starts that find something broken: refused where going on would lose data, with nothing changed; and a torn tail,
+//! which is cut and kept.
 
 use crate::rig::{Program, Server, files_below};
 use std::path::Path;
@@ -61,4 +62,58 @@ fn a_second_server_in_the_directory_is_refused_and_leaves_the_pid_file_alone() {
     is_refused(dir.path(), &options, "held by another server");
     let pid = std::fs::read_to_string(dir.path().join("server.pid")).unwrap();
     assert!(server.output().contains(&format!("PID: {}", pid.trim())), "{pid}");
+}
+
+const INCREMENT: &str = "appendonlydir/appendonly.aof.1.incr.aof";
+
+/// A log whose increment holds `SELECT 0`, then `SET key:<n> value` for n from 0 to 9. Returns the bytes of one SET.
+fn ten_keys(dir: &Path) -> usize {
+    let server = Server::start(&Program::ours(), dir, &[("appendonly", "yes")]);
+    let mut client = server.client();
+    (0..10).for_each(|n| drop(client.line(&format!("SET key:{n} value"))));
+    assert!(server.terminate().success());
+    let select = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n".len();
+    (std::fs::read(dir.join(INCREMENT)).unwrap().len() - select) / 10
+}
+
+#[test]
+fn a_torn_tail_is_cut_at_the_last_whole_record_and_kept_beside() {
+    for (missing, tail) in [(1, &b""[..]), (20, b""), (0, b"\0\0\0\0\0\0\0\0"), (0, b"*3\r\n$3\r\nSE"), (7, b"\0\0\0")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let record = ten_keys(dir.path());
+        let path = dir.path().join(INCREMENT);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.truncate(bytes.len() - missing);
+        bytes.extend_from_slice(tail);
+        std::fs::write(&path, &bytes).unwrap();
+        let whole = bytes.len() - tail.len() - if missing > 0 { record - missing } else { 0 };
+        let server = Server::start(&Program::ours(), dir.path(), &[("appendonly", "yes")]);
+        assert_eq!(server.client().line("DBSIZE").int(), if missing > 0 { 9 } else { 10 });
+        assert_eq!(std::fs::read(&path).unwrap(), bytes[..whole]);
+        let torn = files_below(dir.path()).into_iter().find(|path| path.to_string_lossy().contains(".torn-")).unwrap();
+        assert_eq!(std::fs::read(torn).unwrap(), bytes[whole..]);
+    }
+}
+
+#[test]
+fn damage_in_the_middle_stops_the_start_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = ten_keys(dir.path());
+    let path = dir.path().join(INCREMENT);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.len() - 5 * record;
+    bytes[at] = b'?';
+    std::fs::write(&path, &bytes).unwrap();
+    is_refused(dir.path(), &[("appendonly", "yes")], "intact records follow");
+}
+
+#[test]
+fn a_torn_tail_stops_the_start_where_the_configuration_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    ten_keys(dir.path());
+    let path = dir.path().join(INCREMENT);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+    is_refused(dir.path(), &[("appendonly", "yes"), ("aof-load-truncated", "no")], "aof-load-truncated");
 }
