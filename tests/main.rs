@@ -15,6 +15,9 @@ mod formats {
     mod mutation;
 }
 
+/// Clients with habits of their own.
+mod clients;
+
 /// What survives a death.
 mod durability {
     mod kill;
