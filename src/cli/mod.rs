@@ -2,7 +2,8 @@
 //!
 //! [`exit`] holds the exit codes, [`json`] the lossless JSON of byte strings and doubles, [`escape`] what may be shown
 //! on a terminal, [`progress`] the bar on stderr, [`utc`] times as people read them, [`input`] the finding and opening of
-//! files, [`locate`] the same for logs, [`lock`] that nobody else has a log, [`in_place`] changing it with the old one kept.
+//! files, [`locate`] the same for logs, [`lock`] that nobody else has a log, [`in_place`] changing it with the old one kept,
+//! [`target`] the file that a verb writes.
 
 pub mod escape;
 pub mod exit;
@@ -12,4 +13,5 @@ pub mod json;
 pub mod locate;
 pub mod lock;
 pub mod progress;
+pub mod target;
 pub mod utc;

@@ -8,7 +8,8 @@
 //! - a new, renamed or removed name is durable when `sync_dir` of its folder returns `Ok`;
 //! - `rename` replaces its target atomically for other processes and for a crash.
 //!
-//! [`publish`] combines these into the one way in which a whole file appears here.
+//! [`publish`] combines these into the one way in which a whole file appears here. [`sorter`] sorts what is more than
+//! memory should hold; its files have no name and no disk underneath, since nothing outlives them.
 
 use std::io;
 use std::path::Path;
@@ -16,9 +17,11 @@ use std::time::SystemTime;
 
 pub mod publish;
 pub mod real;
+pub mod sorter;
 
 pub use publish::{Draft, Sealed, is_temporary, publish, publish_bytes};
 pub use real::RealDisk;
+pub use sorter::{Sorted, Sorter};
 
 /// How [`Disk::open`] treats the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,106 @@
+//! The file that a verb writes: complete under its name, or not there at all.
+//!
+//! `--output FILE` is written beside under a temporary name and takes its own when the verb is done; an existing file is
+//! left alone unless the caller forces it. `-` is standard output.
+
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::exit::{Exit, Failure};
+use super::input::Source;
+use crate::disk::{Disk, Draft};
+use anyhow::Context;
+
+/// An output under way. Dropped without [`Target::commit`], nothing is left of it.
+pub struct Target {
+    name: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Stdout,
+    File(Box<Draft>),
+}
+
+impl Target {
+    /// Begins the output `path`. A file of that name is refused unless `force`, binary data on a terminal always.
+    pub fn create(disk: &Arc<dyn Disk>, path: &Path, force: bool) -> anyhow::Result<Target> {
+        if path == Path::new("-") {
+            if io::stdout().is_terminal() {
+                return Err(Failure::error(Exit::Refused, "binary data is not written to a terminal: redirect it"));
+            }
+            return Ok(Target { name: "standard output".to_owned(), kind: Kind::Stdout });
+        }
+        let name = Source::File(path.to_owned()).to_string();
+        if disk.metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(Failure::error(Exit::Usage, "is a folder: name a file").context(name));
+        }
+        if !force && disk.exists(path) {
+            return Err(Failure::error(Exit::Refused, "is there already: name another, or say --force").context(name));
+        }
+        let folder = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let file_name = path.file_name().unwrap_or(OsStr::new(""));
+        let draft = Draft::create(disk, &folder, file_name).with_context(|| name.clone())?;
+        Ok(Target { name, kind: Kind::File(Box::new(draft)) })
+    }
+
+    /// For messages; escaped for a terminal.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes the file durable and gives it its name.
+    pub fn commit(self) -> anyhow::Result<()> {
+        match self.kind {
+            Kind::Stdout => io::stdout().flush().context(self.name),
+            Kind::File(draft) => draft.seal().and_then(|sealed| sealed.commit()).context(self.name),
+        }
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.kind {
+            Kind::Stdout => io::stdout().write(bytes),
+            Kind::File(draft) => draft.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.kind {
+            Kind::Stdout => io::stdout().flush(),
+            Kind::File(draft) => draft.flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.rdb");
+        let mut target = Target::create(&disk, &path, false).unwrap();
+        target.write_all(b"half").unwrap();
+        drop(target);
+        assert!(disk.list(folder.path()).unwrap().is_empty());
+
+        let mut target = Target::create(&disk, &path, false).unwrap();
+        target.write_all(b"whole").unwrap();
+        target.commit().unwrap();
+        assert_eq!(disk.read_small(&path, 10).unwrap(), b"whole");
+
+        let refused = Target::create(&disk, &path, false).err().unwrap();
+        assert_eq!(Exit::of(&refused), Exit::Refused);
+        assert!(refused.to_string().contains("out.rdb"));
+    }
+}
