@@ -5,31 +5,31 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-fn corpus() -> PathBuf {
+pub fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/corpus")
 }
 
-fn rdbtool() -> Command {
+pub fn rdbtool() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rdbtool"));
     command.env_remove("IRONKEEP_DIR").stdin(Stdio::null());
     command
 }
 
-fn run(verb: &str, file: &Path, more: &[&str]) -> Output {
+pub fn run(verb: &str, file: &Path, more: &[&str]) -> Output {
     rdbtool().arg(verb).arg(file).args(more).output().unwrap()
 }
 
-fn json_of(verb: &str, file: &Path) -> Value {
+pub fn json_of(verb: &str, file: &Path) -> Value {
     let output = run(verb, file, &["--json"]);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-fn stderr_of(output: &Output) -> String {
+pub fn stderr_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// The RDB files of the corpus that have a truth of their own.
-fn samples() -> Vec<PathBuf> {
+pub fn samples() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for server in std::fs::read_dir(corpus()).unwrap().map(|entry| entry.unwrap().path()) {
         if server.is_dir() {
@@ -42,17 +42,17 @@ fn samples() -> Vec<PathBuf> {
     found
 }
 
-fn truth_of(sample: &Path) -> Value {
+pub fn truth_of(sample: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(sample.with_extension("truth.json")).unwrap()).unwrap()
 }
 
 /// The bytes behind a JSON string of ours.
-fn ours(value: &Value) -> Vec<u8> {
+pub fn ours(value: &Value) -> Vec<u8> {
     ironkeep::cli::json::bytes_of(value.as_str().unwrap()).unwrap()
 }
 
 /// The bytes behind a JSON string of the truth.
-fn truly(value: &Value) -> Vec<u8> {
+pub fn truly(value: &Value) -> Vec<u8> {
     ironkeep::cli::json::bytes_of(&format!("base64:{}", value.as_str().unwrap())).unwrap()
 }
 
@@ -73,7 +73,7 @@ fn same_score(ours: &Value, truth: &str) -> bool {
 }
 
 /// Says what differs between a key's record and the truth about it; `None` where nothing does.
-fn difference(record: &Value, truth: &Value) -> Option<String> {
+pub fn difference(record: &Value, truth: &Value) -> Option<String> {
     if record["type"] != truth["type"] {
         return Some(format!("type {} and not {}", record["type"], truth["type"]));
     }
