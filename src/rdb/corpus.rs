@@ -359,3 +359,68 @@ fn payloads_of_any_version_decode_to_the_same_value() {
         }
     }
 }
+
+/// Copies a file without looking into its values; the number of keys, and the copy.
+fn raw_copy(bytes: &[u8], version: Version) -> Result<(u64, Vec<u8>), super::CopyError> {
+    let mut reader = Reader::new(bytes, Options::default())?;
+    let mut writer = Writer::new(Vec::new(), version, WriteOptions::default())?;
+    let mut keys = 0;
+    loop {
+        match reader.next()? {
+            Event::Function { code } => writer.function(&code)?,
+            Event::SelectDb(db) => writer.select_db(db, 1, 0)?,
+            Event::Key(header) => {
+                reader.copy_value(&mut writer.raw_key(&KeyMeta::of(&header), header.kind)?)?;
+                keys += 1;
+            }
+            Event::End { .. } => return Ok((keys, writer.finish()?)),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn values_copied_as_they_stand_read_the_same_in_their_old_encoding() {
+    let (mut copied, mut refused) = (0, 0);
+    for (path, _) in files() {
+        let bytes = std::fs::read(&path).unwrap();
+        let before = contents(&bytes, Way::Visit);
+        for version in [Version::Rdb10, Version::Rdb11, Version::Rdb12, Version::Valkey80] {
+            match raw_copy(&bytes, version) {
+                Ok((keys, copy)) => {
+                    let after = contents(&copy, Way::Visit);
+                    assert!(essence(before.clone()) == essence(after.clone()), "{} {version:?}", path.display());
+                    let kinds = |contents: &Contents| contents.0.values().map(|key| key.0.kind).collect::<Vec<_>>();
+                    assert_eq!(kinds(&before), kinds(&after));
+                    copied += keys;
+                }
+                Err(super::CopyError::Write(super::WriteError::UnknownType { .. })) => refused += 1,
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        }
+    }
+    assert!(copied > 1000 && refused > 10, "{copied} {refused}");
+}
+
+#[test]
+fn a_sink_that_fails_loses_one_value_and_not_the_reader() {
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let file = b"REDIS0003\xfe\x00\x00\x01a\x01b\x00\x01c\x01d\xff";
+    let mut reader = Reader::new(&file[..], Options::default()).unwrap();
+    reader.next().unwrap();
+    reader.next().unwrap();
+    assert!(matches!(reader.copy_value(&mut Full), Err(super::CopyError::Write(super::WriteError::Io(_)))));
+    let Event::Key(header) = reader.next().unwrap() else { panic!() };
+    let mut value = Vec::new();
+    reader.copy_value(&mut value).unwrap();
+    reader.copy_value(&mut value).unwrap();
+    assert_eq!((&header.key[..], &value[..]), (&b"c"[..], &b"\x01d"[..]), "nothing is next the second time");
+}

@@ -1,5 +1,5 @@
 //! The bytes under the reader: a buffer that knows its place in the file, the checksum so far, and, where a span is
-//! to be kept as it stands, a copy of it.
+//! to be kept as it stands, a copy of it, held ([`Input::capture`]) or handed on piece by piece ([`Input::tapped`]).
 
 use std::io::{self, Read};
 
@@ -12,7 +12,10 @@ pub(super) const BUFFER: usize = 128 * 1024;
 /// Reading into a value grows by at most this, whatever length the file announces.
 const STEP: usize = 1 << 20;
 
-pub(super) struct Input<R> {
+/// What is handed a span piece by piece.
+type Tap<'t> = &'t mut dyn FnMut(&[u8]);
+
+pub(super) struct Input<'t, R> {
     inner: R,
     buffer: Vec<u8>,
     /// The next byte to be given out, and the end of what was read.
@@ -24,13 +27,17 @@ pub(super) struct Input<R> {
     base: u64,
     crc: Crc64,
     captured: Option<Vec<u8>>,
+    tap: Option<Tap<'t>>,
+    /// Up to here the given out bytes went through the tap. Apart from `settled`, so that a tap for every short value
+    /// does not cut the checksum's blocks short.
+    handed: usize,
     /// What is being read, for errors.
     pub(super) part: &'static str,
     /// What the file said at its start, for errors and for what depends on the version.
     pub(super) header: Header,
 }
 
-impl<R: Read> Input<R> {
+impl<'t, R: Read> Input<'t, R> {
     pub(super) fn new(inner: R, header: Header) -> Self {
         Input {
             inner,
@@ -41,6 +48,8 @@ impl<R: Read> Input<R> {
             base: 0,
             crc: Crc64::new(),
             captured: None,
+            tap: None,
+            handed: 0,
             part: "the header",
             header,
         }
@@ -76,6 +85,43 @@ impl<R: Read> Input<R> {
         self.settled = self.at;
     }
 
+    /// Brings the bytes given out since the last time through the tap.
+    fn hand(&mut self) {
+        if let Some(tap) = &mut self.tap
+            && self.handed < self.at
+        {
+            tap(&self.buffer[self.handed..self.at]);
+        }
+        self.handed = self.at;
+    }
+
+    /// Reads with `read`, and hands `tap` every byte that is given out meanwhile, in order, in pieces of at most
+    /// [`BUFFER`] (or what [`Input::take_into`] takes at once).
+    pub(super) fn tapped<T>(&mut self, tap: Tap<'_>, read: impl FnOnce(&mut Input<'_, &mut R>) -> T) -> T {
+        // The same input in the hands of one that lives no longer than the tap; it gives everything back.
+        let mut tapped = Input {
+            inner: &mut self.inner,
+            buffer: std::mem::take(&mut self.buffer),
+            at: self.at,
+            end: self.end,
+            settled: self.settled,
+            base: self.base,
+            crc: self.crc,
+            captured: self.captured.take(),
+            tap: Some(tap),
+            handed: self.at,
+            part: self.part,
+            header: self.header,
+        };
+        let result = read(&mut tapped);
+        tapped.hand();
+        self.buffer = std::mem::take(&mut tapped.buffer);
+        self.captured = tapped.captured.take();
+        (self.at, self.end, self.settled) = (tapped.at, tapped.end, tapped.settled);
+        (self.base, self.crc, self.part) = (tapped.base, tapped.crc, tapped.part);
+        result
+    }
+
     /// Makes `count` bytes, at most [`BUFFER`], lie in the buffer in one piece.
     fn need(&mut self, count: usize) -> Result<(), Error> {
         if self.end - self.at >= count { Ok(()) } else { self.refill(count) }
@@ -85,9 +131,10 @@ impl<R: Read> Input<R> {
     fn refill(&mut self, count: usize) -> Result<(), Error> {
         assert!(count <= BUFFER, "longer pieces are read by take_into");
         self.settle();
+        self.hand();
         self.buffer.copy_within(self.at..self.end, 0);
         self.base += self.at as u64; // a buffer's length fits
-        (self.end, self.at, self.settled) = (self.end - self.at, 0, 0);
+        (self.end, self.at, self.settled, self.handed) = (self.end - self.at, 0, 0, 0);
         while self.end < count {
             match self.inner.read(&mut self.buffer[self.end..]) {
                 Ok(0) => return Err(self.error(Cause::CutShort)),
@@ -144,6 +191,7 @@ impl<R: Read> Input<R> {
         out.extend_from_slice(&self.buffer[self.at..self.at + held]);
         self.at += held;
         self.settle();
+        self.hand();
         let start = out.len();
         out.resize(start + count - held, 0);
         let mut filled = start;
@@ -161,6 +209,9 @@ impl<R: Read> Input<R> {
         self.crc.update(&out[start..]);
         if let Some(captured) = &mut self.captured {
             captured.extend_from_slice(&out[start..]);
+        }
+        if let Some(tap) = &mut self.tap {
+            tap(&out[start..]);
         }
         Ok(())
     }
@@ -240,6 +291,32 @@ mod tests {
         let error = input.take_into(&mut out, u64::MAX).unwrap_err();
         assert!(error.is_cut_short());
         assert!(out.capacity() < 20_000_000, "memory follows the bytes that came, not those announced");
+    }
+
+    #[test]
+    fn a_tap_gets_what_is_read_through_it_and_nothing_else() {
+        let bytes: Vec<u8> =
+            (0..4_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).collect();
+        let mut input = Input::new(Dribble(&bytes), Header { lineage: Lineage::Redis, version: 11 });
+        input.slice(1000).unwrap();
+        let (mut tapped, mut longest) = (Vec::new(), 0);
+        let mut tap = |piece: &[u8]| {
+            longest = longest.max(piece.len());
+            tapped.extend_from_slice(piece);
+        };
+        let mut out = Vec::new();
+        input
+            .tapped(&mut tap, |input| {
+                input.pass(3)?;
+                input.pass(1_000_000)?;
+                input.take_into(&mut out, 1_500_000)?;
+                input.byte()
+            })
+            .unwrap();
+        assert!(longest <= STEP, "memory does not follow the length of what is read");
+        assert_eq!(tapped, bytes[1000..2_501_004]);
+        input.pass(500_000).unwrap();
+        assert_eq!((input.offset(), input.checksum()), (3_001_004, crc64(&bytes[..3_001_004])));
     }
 
     #[test]

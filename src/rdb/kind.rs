@@ -204,6 +204,12 @@ impl Kind {
         &KINDS[self as usize] // the discriminant is the index, asserted in `by_number`
     }
 
+    /// Whether servers read this type in a file of `header`'s version.
+    pub fn is_known_to(self, header: Header) -> bool {
+        let row = self.row();
+        row.lineage.is_none_or(|lineage| lineage == header.lineage) && row.since <= header.version
+    }
+
     /// The type byte.
     pub fn number(self) -> u8 {
         self.row().number

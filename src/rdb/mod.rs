@@ -56,4 +56,4 @@ pub use error::{Cause, Error};
 pub use event::{Checksum, Discard, Event, KeyHeader, Visitor};
 pub use kind::{Header, Kind, Lineage};
 pub use reader::{Options, Reader};
-pub use writer::{KeyMeta, ObjectRef, Version, WriteError, WriteOptions, Writer};
+pub use writer::{CopyError, KeyMeta, ObjectRef, RawValue, Version, WriteError, WriteOptions, Writer};

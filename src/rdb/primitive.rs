@@ -65,7 +65,7 @@ enum StringForm {
     Lzf { packed: u64, length: u64 },
 }
 
-impl<R: Read> Input<R> {
+impl<R: Read> Input<'_, R> {
     /// A length, or a special form's number.
     fn length_or_special(&mut self) -> Result<Result<u64, u8>, Error> {
         let first = self.byte()?;
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
     use crate::rdb::{Header, Lineage};
 
-    fn input(bytes: &[u8]) -> Input<&[u8]> {
+    fn input(bytes: &[u8]) -> Input<'_, &[u8]> {
         Input::new(bytes, Header { lineage: Lineage::Redis, version: 11 })
     }
 

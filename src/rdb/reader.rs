@@ -1,6 +1,6 @@
 //! Reading a file from front to back, one event at a time.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use super::error::{Cause, Error};
 use super::event::{Checksum, Event, KeyHeader, Visitor};
@@ -8,6 +8,7 @@ use super::input::Input;
 use super::kind::{Header, Kind, Lineage, Opcode, OpcodeRow};
 use super::object::{self, Scratch};
 use super::primitive::Text;
+use super::writer::CopyError;
 use crate::value::{Limits, Module, Object};
 
 /// The versions of each lineage that can be read, at least as far as what they hold is known.
@@ -33,8 +34,8 @@ impl Default for Options {
 
 /// Reads a file from front to back.
 ///
-/// [`Reader::next`] gives what comes next. After [`Event::Key`] one of [`Reader::value`], [`Reader::object`] and
-/// [`Reader::skip`] takes the value; what was not taken is skipped by the next call of `next`. The reader holds a
+/// [`Reader::next`] gives what comes next. After [`Event::Key`] one of [`Reader::value`], [`Reader::object`],
+/// [`Reader::copy_value`] and [`Reader::skip`] takes the value; what was not taken is skipped by the next call of `next`. The reader holds a
 /// buffer, and otherwise no more of the file than the value asked for; of a value that is streamed, no more than two
 /// elements or one packed node.
 ///
@@ -52,7 +53,7 @@ impl Default for Options {
 /// # Ok::<(), ironkeep::rdb::Error>(())
 /// ```
 pub struct Reader<R> {
-    input: Input<R>,
+    input: Input<'static, R>,
     options: Options,
     state: State,
     db: u64,
@@ -143,6 +144,25 @@ impl<R: Read> Reader<R> {
     /// After [`Event::Key`]: passes over the value. Strings are not looked into.
     pub fn skip(&mut self) -> Result<(), Error> {
         self.take(|input, kind, _| object::skip(input, kind)).map(|_| ())
+    }
+
+    /// After [`Event::Key`]: copies the value to `sink` byte for byte as it stands in the file, what comes behind the
+    /// key, in pieces as they are read; strings are not looked into. [`Writer::raw_key`](super::Writer::raw_key) takes
+    /// it, and [`dump`](super::dump) frames it as a payload.
+    ///
+    /// Where the value is damaged, what stands before the damage has gone to the sink. After an error of the sink the
+    /// value has been passed over, and reading may go on. Without a value that is next, nothing happens.
+    pub fn copy_value(&mut self, sink: &mut dyn Write) -> Result<(), CopyError> {
+        let mut failure = None;
+        self.take(|input, kind, _| {
+            let mut tap = |piece: &[u8]| {
+                if failure.is_none() {
+                    failure = sink.write_all(piece).err();
+                }
+            };
+            input.tapped(&mut tap, |input| object::skip(input, kind))
+        })?;
+        failure.map_or(Ok(()), |error| Err(CopyError::Write(error.into())))
     }
 
     /// The input, and what was read from it but not used: behind the end, the bytes that follow the file, such as

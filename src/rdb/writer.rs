@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use super::error::Error;
+use super::event::KeyHeader;
 use super::kind::{Header, Kind, Lineage, Opcode};
 use super::object;
 use super::output::Output;
@@ -85,6 +87,18 @@ pub struct KeyMeta<'a> {
     pub frequency: Option<u8>,
 }
 
+impl<'a> KeyMeta<'a> {
+    /// What a file says of a key.
+    pub fn of(header: &'a KeyHeader) -> Self {
+        KeyMeta {
+            key: &header.key,
+            expire_at_ms: header.expire_at_ms,
+            idle_seconds: header.idle_seconds,
+            frequency: header.frequency,
+        }
+    }
+}
+
 /// A value to be written: strings need no `Object`.
 #[derive(Clone, Copy, Debug)]
 pub enum ObjectRef<'a> {
@@ -109,6 +123,20 @@ pub enum WriteError {
     /// A hash has fields that expire, and the version cannot say so.
     #[error("key \"{}\" has fields that expire, which RDB version {version} cannot hold: it takes version 12 or valkey-80", key.escape_ascii())]
     FieldExpiry { key: Vec<u8>, version: u16 },
+    /// A value was to be copied as it stands into a version that does not know its type.
+    #[error("key \"{}\" is a {kind}, a type that {header} does not know: it cannot be copied there as it stands", key.escape_ascii())]
+    UnknownType { key: Vec<u8>, kind: &'static str, header: Header },
+}
+
+/// Why a value was not copied from one file into another.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The file that it comes from.
+    #[error(transparent)]
+    Read(#[from] Error),
+    /// The file that it goes to.
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 /// Writes a file from front to back; the mirror of [`Reader`](super::Reader).
@@ -177,6 +205,15 @@ impl<W: Write> Writer<W> {
             ObjectRef::Object(object) => object::kind_for(object, self.version)
                 .ok_or_else(|| WriteError::FieldExpiry { key: meta.key.to_vec(), version: self.version.number() })?,
         };
+        self.begin_key(meta, kind)?;
+        match value {
+            ObjectRef::String(value) => Ok(self.output.element(value)?),
+            ObjectRef::Object(object) => object::write(&mut self.output, object, kind),
+        }
+    }
+
+    /// Writes what stands before a value.
+    fn begin_key(&mut self, meta: &KeyMeta<'_>, kind: Kind) -> io::Result<()> {
         if let Some(ms) = meta.expire_at_ms {
             self.output.raw(&[EXPIRE_MS]);
             self.output.raw(&ms.to_le_bytes());
@@ -189,11 +226,40 @@ impl<W: Write> Writer<W> {
             self.output.raw(&[FREQUENCY, counter]);
         }
         self.output.raw(&[kind.number()]);
-        self.output.string(meta.key)?;
-        match value {
-            ObjectRef::String(value) => Ok(self.output.element(value)?),
-            ObjectRef::Object(object) => object::write(&mut self.output, object, kind),
+        self.output.string(meta.key)
+    }
+
+    /// Writes a key whose value follows as it stood in a file: all of [`Reader::copy_value`](super::Reader::copy_value)
+    /// is to go into what this gives, and nothing else. A `kind` that the version does not know is refused, nothing of
+    /// the key being written then.
+    ///
+    /// ```
+    /// use ironkeep::rdb::{Event, KeyMeta, Options, Reader, Version, WriteOptions, Writer};
+    /// let file = b"REDIS0006\xfe\x00\x00\x03key\x05value\xff\0\0\0\0\0\0\0\0";
+    /// let mut reader = Reader::new(&file[..], Options::default())?;
+    /// let mut writer = Writer::new(Vec::new(), Version::Rdb11, WriteOptions { checksum: false, compress: true })?;
+    /// writer.select_db(0, 1, 0)?;
+    /// loop {
+    ///     match reader.next()? {
+    ///         Event::Key(header) => {
+    ///             let mut value = writer.raw_key(&KeyMeta::of(&header), header.kind)?;
+    ///             reader.copy_value(&mut value)?;
+    ///         }
+    ///         Event::End { .. } => break,
+    ///         _ => {}
+    ///     }
+    /// }
+    /// let copied = writer.finish()?;
+    /// assert_eq!(copied, b"REDIS0011\xfe\x00\xfb\x01\x00\x00\x03key\x05value\xff\0\0\0\0\0\0\0\0");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn raw_key(&mut self, meta: &KeyMeta<'_>, kind: Kind) -> Result<RawValue<'_, W>, WriteError> {
+        let header = self.version.header();
+        if !kind.is_known_to(header) {
+            return Err(WriteError::UnknownType { key: meta.key.to_vec(), kind: kind.name(), header });
         }
+        self.begin_key(meta, kind)?;
+        Ok(RawValue { output: &mut self.output })
     }
 
     /// Bytes written so far, those still in the buffer included.
@@ -205,5 +271,21 @@ impl<W: Write> Writer<W> {
     pub fn finish(mut self) -> Result<W, WriteError> {
         self.output.raw(&[EOF]);
         Ok(self.output.finish(true)?)
+    }
+}
+
+/// Takes the bytes of a value as they stood in a file; see [`Writer::raw_key`].
+pub struct RawValue<'a, W> {
+    output: &'a mut Output<W>,
+}
+
+impl<W: Write> Write for RawValue<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.bytes(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

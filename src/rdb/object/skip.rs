@@ -25,7 +25,7 @@ pub(in crate::rdb) fn skip<R: Read>(input: &mut Input<R>, kind: Kind) -> Result<
             input.pass(8)?;
             input.pass_string()
         }
-        Kind::List | Kind::Set | Kind::ListQuicklist => each(input, Input::pass_string),
+        Kind::List | Kind::Set | Kind::ListQuicklist => each(input, |input| input.pass_string()),
         Kind::Hash => each(input, pair),
         Kind::Zset => each(input, |input| {
             input.pass_string()?;
