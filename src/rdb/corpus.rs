@@ -7,9 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::object::Builder;
-use super::{
-    Checksum, Event, KeyHeader, KeyMeta, ObjectRef, Options, Reader, Version, Visitor, WriteOptions, Writer, dump,
-};
+use super::{Checksum, Event, KeyHeader, KeyMeta, Options, Reader, Version, Visitor, WriteOptions, Writer, dump};
 use crate::value::stream::StreamId;
 use crate::value::{Element, Limits, Object, Stream};
 
@@ -90,7 +88,7 @@ impl Describe {
             }
             "list" => json!(items),
             "zset" => {
-                scored.sort_by(|a, b| a.partial_cmp(b).unwrap());
+                scored.sort_by(|a, b| a.partial_cmp(b).unwrap()); // by score, then by member
                 scored.into_iter().map(|(score, member)| json!([STANDARD.encode(member), number(score)])).collect()
             }
             _ => value,
@@ -124,7 +122,7 @@ impl Visitor for Describe {
     }
 }
 
-fn describe_object(object: &Object) -> Value {
+pub(super) fn describe_object(object: &Object) -> Value {
     let mut describe = Describe::default();
     match object {
         Object::String(value) => describe.string(value.element()),
@@ -273,32 +271,31 @@ fn skipped_values_leave_the_reader_where_read_ones_do() {
     }
 }
 
-/// Writes what `bytes` hold in `version`; `None` if that has no room for the expiry of fields.
-fn rewrite(bytes: &[u8], version: Version, compress: bool) -> Option<Vec<u8>> {
-    let mut reader = Reader::new(bytes, Options::default()).unwrap();
-    let mut writer = Writer::new(Vec::new(), version, WriteOptions { checksum: true, compress }).unwrap();
-    loop {
-        match reader.next().unwrap() {
-            Event::Aux { name, value } => writer.aux(&name, &value).unwrap(),
-            Event::ModuleAux { id, raw, .. } => writer.module_aux(id, &raw).unwrap(),
-            Event::Function { code } => writer.function(&code).unwrap(),
-            Event::SelectDb(db) => writer.select_db(db, 1, 0).unwrap(),
-            Event::Key(header) => {
-                let object = reader.object(&Limits::default()).unwrap().unwrap();
-                let meta = KeyMeta {
-                    key: &header.key,
-                    expire_at_ms: header.expire_at_ms,
-                    idle_seconds: header.idle_seconds,
-                    frequency: header.frequency,
-                };
-                match writer.key(&meta, ObjectRef::Object(&object)) {
-                    Ok(()) => {}
-                    Err(super::WriteError::FieldExpiry { .. }) => return None,
-                    Err(error) => panic!("{error}"),
+#[test]
+fn payloads_of_any_version_decode_to_the_same_value() {
+    let limits = Limits::default();
+    for (path, _) in files().into_iter().filter(|(path, _)| path.ends_with("types.rdb")) {
+        let bytes = std::fs::read(&path).unwrap();
+        let mut reader = Reader::new(&bytes[..], Options::default()).unwrap();
+        loop {
+            match reader.next().unwrap() {
+                Event::Key(_) => {
+                    let object = reader.object(&limits).unwrap().unwrap();
+                    for version in Version::ALL {
+                        let Ok(payload) = dump::encode(&object, version) else { continue };
+                        let again = dump::decode(&payload, &limits).unwrap().unwrap();
+                        if version < Version::Rdb10 && object.type_name() == "stream" {
+                            continue; // its counters are hints, which `conversions` compares
+                        }
+                        assert_eq!(describe_object(&again), describe_object(&object), "{}", path.display());
+                        // A hash whose last expiry was taken away may have kept room for it.
+                        let encoding = |object: &Object| object.encoding().replace("listpackex", "listpack");
+                        assert_eq!(encoding(&again), encoding(&object));
+                    }
                 }
+                Event::End { .. } => break,
+                _ => {}
             }
-            Event::End { .. } => return Some(writer.finish().unwrap()),
-            _ => {}
         }
     }
 }
@@ -312,52 +309,6 @@ fn essence((keys, functions): Contents) -> Value {
         })
         .collect();
     json!([keys, functions])
-}
-
-#[test]
-fn what_is_written_in_any_version_reads_the_same() {
-    let mut refused = 0;
-    for (path, _) in files() {
-        let bytes = std::fs::read(&path).unwrap();
-        let before = essence(contents(&bytes, Way::Visit));
-        for version in [Version::Rdb10, Version::Rdb11, Version::Rdb12, Version::Valkey80] {
-            for compress in [true, false] {
-                let Some(written) = rewrite(&bytes, version, compress) else {
-                    assert!(matches!(version, Version::Rdb10 | Version::Rdb11));
-                    refused += 1;
-                    continue;
-                };
-                assert!(before == essence(contents(&written, Way::Visit)), "{} {version:?}", path.display());
-            }
-        }
-    }
-    assert!(refused > 0, "some files have fields that expire");
-}
-
-#[test]
-fn payloads_of_any_version_decode_to_the_same_value() {
-    let limits = Limits::default();
-    for (path, _) in files().into_iter().filter(|(path, _)| path.ends_with("types.rdb")) {
-        let bytes = std::fs::read(&path).unwrap();
-        let mut reader = Reader::new(&bytes[..], Options::default()).unwrap();
-        loop {
-            match reader.next().unwrap() {
-                Event::Key(_) => {
-                    let object = reader.object(&limits).unwrap().unwrap();
-                    for version in [Version::Rdb10, Version::Rdb12, Version::Valkey80] {
-                        let Ok(payload) = dump::encode(&object, version) else { continue };
-                        let again = dump::decode(&payload, &limits).unwrap().unwrap();
-                        assert_eq!(describe_object(&again), describe_object(&object), "{}", path.display());
-                        // A hash whose last expiry was taken away may have kept room for it.
-                        let encoding = |object: &Object| object.encoding().replace("listpackex", "listpack");
-                        assert_eq!(encoding(&again), encoding(&object));
-                    }
-                }
-                Event::End { .. } => break,
-                _ => {}
-            }
-        }
-    }
 }
 
 /// Copies a file without looking into its values; the number of keys, and the copy.

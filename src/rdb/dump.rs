@@ -14,16 +14,20 @@ use super::kind::{Header, Kind, Lineage};
 use super::object::{self, Scratch};
 use super::output::Output;
 use super::reader::known;
-use super::writer::{Version, WriteError};
+use super::version::{Version, Weight};
+use super::writer::WriteError;
 use crate::codec::crc64::crc64;
 use crate::value::{Limits, Object};
 
 const PART: &str = "the payload";
 
-/// Encodes a value, its strings compressed where that saves space.
+/// Encodes a value, its strings compressed where that saves space. What `version` cannot hold of it is an error, hints
+/// apart.
 pub fn encode(value: &Object, version: Version) -> Result<Vec<u8>, WriteError> {
-    let kind = object::kind_for(value, version)
-        .ok_or_else(|| WriteError::FieldExpiry { key: Vec::new(), version: version.number() })?;
+    if let Some(feature) = object::lacking(value, version).find(|feature| feature.row().weight != Weight::Hint) {
+        return Err(WriteError::Lacks { feature, key: Vec::new(), version });
+    }
+    let kind = object::kind_for(value, version);
     let mut output = Output::new(Vec::new(), true, true);
     output.raw(&[kind.number()]);
     object::write(&mut output, value, kind)?;

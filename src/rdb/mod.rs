@@ -1,5 +1,4 @@
-//! The RDB format: read in every version that servers wrote, from 1 to 12 and Valkey's 80, written in the four that
-//! today's servers load.
+//! The RDB format: read in every version that servers wrote, from 1 to 12 and Valkey's 80, written in any from 6 on.
 //!
 //! ```text
 //! file    = "REDIS" 4 digits | "VALKEY" 3 digits, item ..., 255, checksum
@@ -41,12 +40,15 @@ mod object;
 mod output;
 mod primitive;
 mod reader;
+mod version;
 mod writer;
 
 pub mod dump;
 pub mod kind;
 pub mod packed;
 
+#[cfg(test)]
+mod conversions;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
@@ -56,4 +58,5 @@ pub use error::{Cause, Error};
 pub use event::{Checksum, Discard, Event, KeyHeader, Visitor};
 pub use kind::{Header, Kind, Lineage};
 pub use reader::{Options, Reader};
-pub use writer::{CopyError, KeyMeta, ObjectRef, RawValue, Version, WriteError, WriteOptions, Writer};
+pub use version::{FEATURES, Feature, FeatureRow, Loss, Losses, Version, Weight};
+pub use writer::{CopyError, KeyMeta, ObjectRef, RawValue, WriteError, WriteOptions, Writer};

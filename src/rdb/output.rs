@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::primitive::{put_count, put_element, put_length, put_plain, put_string};
+use super::primitive::{put_count, put_element, put_length, put_plain, put_string, put_text_double};
 use crate::codec::crc64::Crc64;
 use crate::codec::lzf::Compressor;
 use crate::value::Element;
@@ -54,6 +54,11 @@ impl<W: Write> Output<W> {
 
     pub(super) fn length(&mut self, length: u64) {
         put_length(&mut self.buffer, length);
+    }
+
+    /// A double as type 3 has it.
+    pub(super) fn text_double(&mut self, value: f64) {
+        put_text_double(&mut self.buffer, value);
     }
 
     /// A count of things in memory.

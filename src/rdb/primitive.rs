@@ -17,7 +17,7 @@ use std::io::Read;
 use super::error::{Cause, Error};
 use super::input::{BUFFER, Input};
 use crate::codec::lzf::{self, Compressor, LzfError};
-use crate::codec::number::{parse_f64, parse_i64};
+use crate::codec::number::{parse_f64, parse_i64, write_f64_g17};
 use crate::value::Element;
 
 const LENGTH_32: u8 = 0x80;
@@ -196,6 +196,20 @@ impl<R: Read> Input<'_, R> {
         let parsed = parse_f64(self.slice(length)?);
         parsed.ok_or_else(|| self.damaged("a score is not a number"))
     }
+}
+
+/// Appends a double as type 3 has it.
+pub(super) fn put_text_double(out: &mut Vec<u8>, value: f64) {
+    if value.is_nan() {
+        return out.push(253);
+    }
+    if value.is_infinite() {
+        return out.push(if value > 0.0 { 254 } else { 255 });
+    }
+    let at = out.len();
+    out.push(0);
+    write_f64_g17(out, value);
+    out[at] = (out.len() - at - 1) as u8; // 17 digits, a sign, a point and an exponent
 }
 
 /// Appends a length.

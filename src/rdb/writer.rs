@@ -4,9 +4,10 @@ use std::io::{self, Write};
 
 use super::error::Error;
 use super::event::KeyHeader;
-use super::kind::{Header, Kind, Lineage, Opcode};
+use super::kind::{Header, Kind, Opcode};
 use super::object;
 use super::output::Output;
+use super::version::{Feature, Losses, Version, Weight};
 use crate::value::{Element, Object};
 
 const AUX: u8 = Opcode::Aux.number();
@@ -18,46 +19,7 @@ const IDLE: u8 = Opcode::Idle.number();
 const MODULE_AUX: u8 = Opcode::ModuleAux.number();
 const RESIZE_DB: u8 = Opcode::ResizeDb.number();
 const SELECT_DB: u8 = Opcode::SelectDb.number();
-
-/// A version that can be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// Redis 7.0.
-    Rdb10,
-    /// Redis 7.2 and every Valkey: the highest that all current servers load.
-    Rdb11,
-    /// Redis 7.4 and later: field expiry.
-    Rdb12,
-    /// Valkey 9: field expiry.
-    Valkey80,
-}
-
-impl Version {
-    /// The lowest version that today's servers share and that can hold the data.
-    pub fn needed(has_field_expiry: bool) -> Version {
-        if has_field_expiry { Version::Rdb12 } else { Version::Rdb11 }
-    }
-    /// The number in the header.
-    pub fn number(self) -> u16 {
-        match self {
-            Version::Rdb10 => 10,
-            Version::Rdb11 => 11,
-            Version::Rdb12 => 12,
-            Version::Valkey80 => 80,
-        }
-    }
-    /// What the first nine bytes of a file of this version say.
-    pub fn header(self) -> Header {
-        let version = u32::from(self.number());
-        Header { lineage: Lineage::of_version(version), version }
-    }
-    /// The version of a number, if it can be written.
-    pub fn of(number: u32) -> Option<Version> {
-        [Version::Rdb10, Version::Rdb11, Version::Rdb12, Version::Valkey80]
-            .into_iter()
-            .find(|version| u32::from(version.number()) == number)
-    }
-}
+const SLOT_IMPORT: u8 = Opcode::SlotImport.number();
 
 /// How to write.
 #[derive(Clone, Copy, Debug)]
@@ -120,9 +82,12 @@ pub enum WriteError {
     /// The output failed.
     #[error("writing failed: {0}")]
     Io(#[from] io::Error),
-    /// A hash has fields that expire, and the version cannot say so.
-    #[error("key \"{}\" has fields that expire, which RDB version {version} cannot hold: it takes version 12 or valkey-80", key.escape_ascii())]
-    FieldExpiry { key: Vec<u8>, version: u16 },
+    /// A key is or has something that the version cannot say.
+    #[error("key \"{}\" {}, which RDB version {version} cannot hold: it takes {}", key.escape_ascii(), feature.row().phrase, feature.holders())]
+    Lacks { feature: Feature, key: Vec<u8>, version: Version },
+    /// The file has something beside its keys that the version cannot say.
+    #[error("the file {}, which RDB version {version} cannot hold: it takes {}", feature.row().phrase, feature.holders())]
+    LacksBeside { feature: Feature, version: Version },
     /// A value was to be copied as it stands into a version that does not know its type.
     #[error("key \"{}\" is a {kind}, a type that {header} does not know: it cannot be copied there as it stands", key.escape_ascii())]
     UnknownType { key: Vec<u8>, kind: &'static str, header: Header },
@@ -141,8 +106,10 @@ pub enum CopyError {
 
 /// Writes a file from front to back; the mirror of [`Reader`](super::Reader).
 ///
-/// Values are written in the newest encoding that the version knows; packed ones byte for byte. The order is the
-/// caller's: remarks, module data and functions first, then each database with its keys.
+/// Values are written in the newest encoding that the version knows; packed ones byte for byte where it has listpacks.
+/// The order is the caller's: remarks, module data and functions first, then each database with its keys. What the
+/// version cannot say is an error, after which the file can go on without it, or is dropped where
+/// [`Writer::lossy`] allows; hints are dropped in any case. [`Writer::losses`] counts both.
 ///
 /// ```
 /// use ironkeep::rdb::{KeyMeta, ObjectRef, Version, WriteOptions, Writer};
@@ -157,6 +124,8 @@ pub enum CopyError {
 pub struct Writer<W> {
     output: Output<W>,
     version: Version,
+    is_lossy: bool,
+    losses: Losses,
 }
 
 impl<W: Write> Writer<W> {
@@ -164,11 +133,30 @@ impl<W: Write> Writer<W> {
     pub fn new(out: W, version: Version, options: WriteOptions) -> Result<Self, WriteError> {
         let mut output = Output::new(out, options.checksum, options.compress);
         output.raw(version.header().to_string().as_bytes());
-        Ok(Writer { output, version })
+        Ok(Writer { output, version, is_lossy: false, losses: Losses::default() })
+    }
+
+    /// Whether data that the version cannot hold is dropped and counted, instead of an error.
+    pub fn lossy(mut self, is_lossy: bool) -> Self {
+        self.is_lossy = is_lossy;
+        self
+    }
+
+    /// The version that is written.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// What was dropped so far.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
     }
 
     /// Writes a named remark.
     pub fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), WriteError> {
+        if !self.admits(Feature::Remark, None)? {
+            return Ok(());
+        }
         self.output.raw(&[AUX]);
         self.output.string(name)?;
         Ok(self.output.string(value)?)
@@ -176,6 +164,9 @@ impl<W: Write> Writer<W> {
 
     /// Writes module data that belongs to no key; `raw` as in [`Event::ModuleAux`](super::Event::ModuleAux).
     pub fn module_aux(&mut self, id: u64, raw: &[u8]) -> Result<(), WriteError> {
+        if !self.admits(Feature::ModuleAux, None)? {
+            return Ok(());
+        }
         self.output.raw(&[MODULE_AUX]);
         self.output.length(id);
         Ok(self.output.bytes(raw)?)
@@ -183,27 +174,53 @@ impl<W: Write> Writer<W> {
 
     /// Writes the source of a function library.
     pub fn function(&mut self, code: &[u8]) -> Result<(), WriteError> {
+        if !self.admits(Feature::Function, None)? {
+            return Ok(());
+        }
         self.output.raw(&[FUNCTION]);
         Ok(self.output.blob(code)?)
+    }
+
+    /// Writes a slot import that was under way; its ranges are inclusive.
+    pub fn slot_import(&mut self, job: &[u8], ranges: &[(u64, u64)]) -> Result<(), WriteError> {
+        if !self.admits(Feature::SlotImport, None)? {
+            return Ok(());
+        }
+        self.output.raw(&[SLOT_IMPORT]);
+        self.output.blob(job)?;
+        self.output.count(ranges.len());
+        for (from, to) in ranges {
+            self.output.length(*from);
+            self.output.length(*to);
+        }
+        Ok(self.output.spill()?)
     }
 
     /// Begins a database, saying how many keys, and keys with an expiry, it holds.
     pub fn select_db(&mut self, db: u64, keys: u64, expires: u64) -> Result<(), WriteError> {
         self.output.raw(&[SELECT_DB]);
         self.output.length(db);
-        self.output.raw(&[RESIZE_DB]);
-        self.output.length(keys);
-        self.output.length(expires);
+        if self.version >= Version::Rdb7 {
+            self.output.raw(&[RESIZE_DB]);
+            self.output.length(keys);
+            self.output.length(expires);
+        }
         Ok(())
     }
 
-    /// Writes a key with its value. Nothing is allocated for strings and packed values. After an error of the output
-    /// the file is lost; after any other, nothing of the key was written.
+    /// Writes a key with its value. Nothing is allocated for strings and packed values, from version 10 on. After an
+    /// error of the output the file is lost; after any other, nothing of the key was written.
     pub fn key(&mut self, meta: &KeyMeta<'_>, value: ObjectRef<'_>) -> Result<(), WriteError> {
         let kind = match value {
             ObjectRef::String(_) => Kind::String,
-            ObjectRef::Object(object) => object::kind_for(object, self.version)
-                .ok_or_else(|| WriteError::FieldExpiry { key: meta.key.to_vec(), version: self.version.number() })?,
+            ObjectRef::Object(object) => {
+                for feature in object::lacking(object, self.version) {
+                    if !self.admits(feature, Some(meta.key))? && feature.row().weight == Weight::Key {
+                        return Ok(());
+                    }
+                }
+                object::kind_for(object, self.version)
+            }
         };
         self.begin_key(meta, kind)?;
         match value {
@@ -213,20 +230,23 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes what stands before a value.
-    fn begin_key(&mut self, meta: &KeyMeta<'_>, kind: Kind) -> io::Result<()> {
+    fn begin_key(&mut self, meta: &KeyMeta<'_>, kind: Kind) -> Result<(), WriteError> {
         if let Some(ms) = meta.expire_at_ms {
             self.output.raw(&[EXPIRE_MS]);
             self.output.raw(&ms.to_le_bytes());
         }
-        if let Some(seconds) = meta.idle_seconds {
-            self.output.raw(&[IDLE]);
-            self.output.length(seconds);
-        }
-        if let Some(counter) = meta.frequency {
-            self.output.raw(&[FREQUENCY, counter]);
+        let has_access = meta.idle_seconds.is_some() || meta.frequency.is_some();
+        if has_access && self.admits(Feature::Access, Some(meta.key))? {
+            if let Some(seconds) = meta.idle_seconds {
+                self.output.raw(&[IDLE]);
+                self.output.length(seconds);
+            }
+            if let Some(counter) = meta.frequency {
+                self.output.raw(&[FREQUENCY, counter]);
+            }
         }
         self.output.raw(&[kind.number()]);
-        self.output.string(meta.key)
+        Ok(self.output.string(meta.key)?)
     }
 
     /// Writes a key whose value follows as it stood in a file: all of [`Reader::copy_value`](super::Reader::copy_value)
@@ -260,6 +280,22 @@ impl<W: Write> Writer<W> {
         }
         self.begin_key(meta, kind)?;
         Ok(RawValue { output: &mut self.output })
+    }
+
+    /// Whether the version holds the feature; what it does not is counted as lost, if that is allowed.
+    fn admits(&mut self, feature: Feature, key: Option<&[u8]>) -> Result<bool, WriteError> {
+        let version = self.version;
+        if version.holds(feature) {
+            return Ok(true);
+        }
+        if !self.is_lossy && feature.row().weight != Weight::Hint {
+            return Err(match key {
+                Some(key) => WriteError::Lacks { feature, key: key.to_vec(), version },
+                None => WriteError::LacksBeside { feature, version },
+            });
+        }
+        self.losses.add(feature, key);
+        Ok(false)
     }
 
     /// Bytes written so far, those still in the buffer included.

@@ -23,8 +23,9 @@ use crate::rdb::event::Visitor;
 use crate::rdb::input::Input;
 use crate::rdb::kind::Kind;
 use crate::rdb::output::Output;
-use crate::rdb::writer::Version;
-use crate::value::{Hash, Limits, Object};
+use crate::rdb::packed::ZiplistBuilder;
+use crate::rdb::version::Version;
+use crate::value::{Element, Hash, Limits, Object};
 
 const NO_EXPIRY: i64 = -1;
 
@@ -137,17 +138,33 @@ pub(super) fn build<R: Read>(
     Ok((!hash.is_empty()).then_some(Object::Hash(hash)))
 }
 
-/// The type for `version`; `None` where that has none that could hold the expiry of fields.
-pub(super) fn kind_for(hash: &Hash, version: Version) -> Option<Kind> {
-    if !hash.has_field_expiry() {
-        return Some(if hash.as_listpack().is_some() { Kind::HashListpack } else { Kind::Hash });
+/// What servers before 7.0 keep packed (`hash-max-ziplist-entries` and `-value`).
+const MOST_PACKED_FIELDS: usize = 512;
+const LONGEST_PACKED_TEXT: usize = 64;
+
+/// The type for `version`, without the expiry of fields where that has none.
+pub(super) fn kind_for(hash: &Hash, version: Version) -> Kind {
+    if hash.has_field_expiry() {
+        if version.knows(Kind::ValkeyHash2) {
+            return Kind::ValkeyHash2;
+        }
+        if version.knows(Kind::HashMetadata) {
+            return if hash.as_listpackex().is_some() { Kind::HashListpackEx } else { Kind::HashMetadata };
+        }
     }
-    match version {
-        Version::Rdb10 | Version::Rdb11 => None,
-        Version::Rdb12 if hash.as_listpackex().is_some() => Some(Kind::HashListpackEx),
-        Version::Rdb12 => Some(Kind::HashMetadata),
-        Version::Valkey80 => Some(Kind::ValkeyHash2),
+    if version.knows(Kind::HashListpack) {
+        if hash.as_listpack().is_some() { Kind::HashListpack } else { Kind::Hash }
+    } else if fits_ziplist(hash) {
+        Kind::HashZiplist
+    } else {
+        Kind::Hash
     }
+}
+
+fn fits_ziplist(hash: &Hash) -> bool {
+    let is_short =
+        |(field, value, _): (Element<'_>, Element<'_>, _)| field.len().max(value.len()) <= LONGEST_PACKED_TEXT;
+    hash.len() <= MOST_PACKED_FIELDS && hash.iter().all(is_short)
 }
 
 pub(super) fn write<W: Write>(output: &mut Output<W>, hash: &Hash, kind: Kind) -> io::Result<()> {
@@ -157,6 +174,14 @@ pub(super) fn write<W: Write>(output: &mut Output<W>, hash: &Hash, kind: Kind) -
         (Kind::HashListpackEx, _, Some(pack)) => {
             output.raw(&smallest.to_le_bytes());
             return output.blob(pack.as_bytes());
+        }
+        (Kind::HashZiplist, ..) => {
+            let mut ziplist = ZiplistBuilder::new();
+            for (field, value, _) in hash.iter() {
+                ziplist.push(field);
+                ziplist.push(value);
+            }
+            return output.blob(&ziplist.finish());
         }
         (Kind::HashMetadata, ..) => output.raw(&smallest.to_le_bytes()),
         _ => {}

@@ -15,6 +15,8 @@ use crate::rdb::event::Visitor;
 use crate::rdb::input::Input;
 use crate::rdb::kind::Kind;
 use crate::rdb::output::Output;
+use crate::rdb::packed::ZiplistBuilder;
+use crate::rdb::version::Version;
 use crate::value::{Limits, List, ListNode, Object};
 
 const PLAIN: u64 = 1;
@@ -98,7 +100,64 @@ pub(super) fn build<R: Read>(
     Ok((!list.is_empty()).then_some(Object::List(list)))
 }
 
-pub(super) fn write<W: Write>(output: &mut Output<W>, list: &List) -> io::Result<()> {
+/// Redis up to 3.0 keeps a list packed up to so many items of so many bytes (`list-max-ziplist-entries` and `-value`).
+const MOST_PACKED_ITEMS: usize = 512;
+const LONGEST_PACKED_ITEM: usize = 64;
+/// Bytes of a node from Redis 3.2 on (`list-max-ziplist-size -2`).
+const NODE_BYTES: usize = 8192;
+/// An item beyond this goes into no ziplist.
+const LONGEST_ZIPLIST_ITEM: usize = 1 << 30;
+
+pub(super) fn kind_for(list: &List, version: Version) -> Kind {
+    let none_beyond = |limit| list.iter().all(|item| item.len() <= limit);
+    if version.knows(Kind::ListQuicklist2) {
+        Kind::ListQuicklist2
+    } else if version.knows(Kind::ListQuicklist) && none_beyond(LONGEST_ZIPLIST_ITEM) {
+        Kind::ListQuicklist
+    } else if list.len() <= MOST_PACKED_ITEMS && none_beyond(LONGEST_PACKED_ITEM) {
+        Kind::ListZiplist
+    } else {
+        Kind::List
+    }
+}
+
+pub(super) fn write<W: Write>(output: &mut Output<W>, list: &List, kind: Kind) -> io::Result<()> {
+    match kind {
+        Kind::ListQuicklist2 => write_nodes(output, list),
+        Kind::ListQuicklist => {
+            let mut count = 0;
+            ziplists(list, |_| {
+                count += 1;
+                Ok(())
+            })?;
+            output.count(count);
+            ziplists(list, |node| output.blob(&node))
+        }
+        Kind::ListZiplist => {
+            let mut pack = ZiplistBuilder::new();
+            list.iter().for_each(|item| pack.push(item));
+            output.blob(&pack.finish())
+        }
+        _ => {
+            output.count(list.len());
+            list.iter().try_for_each(|item| output.element(item))
+        }
+    }
+}
+
+/// The items in ziplists of a node's size, or of one item. What it gives is the same at every call.
+fn ziplists(list: &List, mut take: impl FnMut(Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+    let mut pack = ZiplistBuilder::new();
+    for item in list.iter() {
+        if !pack.is_empty() && pack.byte_len_with(item) > NODE_BYTES {
+            take(std::mem::take(&mut pack).finish())?;
+        }
+        pack.push(item);
+    }
+    if pack.is_empty() { Ok(()) } else { take(pack.finish()) }
+}
+
+fn write_nodes<W: Write>(output: &mut Output<W>, list: &List) -> io::Result<()> {
     output.count(list.node_count());
     for node in list.nodes() {
         match node {

@@ -28,7 +28,8 @@ use super::kind::Kind;
 use super::output::Output;
 use super::packed::{Ziplist, Zipmap};
 use super::primitive::Text;
-use super::writer::{Version, WriteError};
+use super::version::{Feature, Version};
+use super::writer::WriteError;
 use crate::value::{Limits, Listpack, Object, PackedError};
 
 /// Places for two strings, used again for every element.
@@ -97,26 +98,42 @@ fn build_by_elements<R: Read>(
     builder.finish().map_err(|what| input.damaged_at(start, what))
 }
 
-/// Writes the type byte that goes with `object` and `version`.
-pub(super) fn kind_for(object: &Object, version: Version) -> Option<Kind> {
-    Some(match object {
+/// What `object` is or has that `version` cannot hold.
+pub(super) fn lacking(object: &Object, version: Version) -> impl Iterator<Item = Feature> + use<> {
+    let features = match object {
+        Object::String(_) | Object::List(_) | Object::Set(_) | Object::Zset(_) => [None; MOST_FEATURES],
+        Object::Hash(hash) => [hash.has_field_expiry().then_some(Feature::FieldExpiry), None, None],
+        Object::Stream(stream) => stream::features(stream, version),
+        Object::Module(_) => [Some(Feature::Module), None, None],
+    };
+    features.into_iter().flatten().filter(move |feature| !version.holds(*feature))
+}
+
+/// A value has at most so many features.
+const MOST_FEATURES: usize = 3;
+
+/// The type that goes with `object` and `version`, leaving out what is [`lacking`].
+pub(super) fn kind_for(object: &Object, version: Version) -> Kind {
+    let kind = match object {
         Object::String(_) => Kind::String,
-        Object::List(_) => Kind::ListQuicklist2,
+        Object::List(value) => list::kind_for(value, version),
         Object::Set(value) => set::kind_for(value, version),
-        Object::Zset(value) => zset::kind_for(value),
-        Object::Hash(value) => hash::kind_for(value, version)?,
+        Object::Zset(value) => zset::kind_for(value, version),
+        Object::Hash(value) => hash::kind_for(value, version),
         Object::Stream(_) => stream::kind_for(version),
         Object::Module(_) => Kind::Module2,
-    })
+    };
+    debug_assert!(version.knows(kind) || lacking(object, version).next().is_some(), "{kind:?} in version {version}");
+    kind
 }
 
 /// Writes the value in the encoding of `kind`, which [`kind_for`] chose.
 pub(super) fn write<W: Write>(output: &mut Output<W>, object: &Object, kind: Kind) -> Result<(), WriteError> {
     match object {
         Object::String(value) => string::write(output, value.element())?,
-        Object::List(value) => list::write(output, value)?,
+        Object::List(value) => list::write(output, value, kind)?,
         Object::Set(value) => set::write(output, value, kind)?,
-        Object::Zset(value) => zset::write(output, value)?,
+        Object::Zset(value) => zset::write(output, value, kind)?,
         Object::Hash(value) => hash::write(output, value, kind)?,
         Object::Stream(value) => stream::write(output, value, kind)?,
         Object::Module(value) => module::write(output, value)?,

@@ -14,7 +14,7 @@ use crate::rdb::event::Visitor;
 use crate::rdb::input::Input;
 use crate::rdb::kind::Kind;
 use crate::rdb::output::Output;
-use crate::rdb::writer::Version;
+use crate::rdb::version::Version;
 use crate::value::{Element, Intset, Limits, Object, Set, SetRepr};
 
 pub(super) fn visit<R: Read>(
@@ -73,7 +73,7 @@ pub(super) fn build<R: Read>(
 pub(super) fn kind_for(set: &Set, version: Version) -> Kind {
     match set.as_packed() {
         Some(SetRepr::Intset(_)) => Kind::SetIntset,
-        Some(SetRepr::Listpack(_)) if version != Version::Rdb10 => Kind::SetListpack,
+        Some(SetRepr::Listpack(_)) if version.knows(Kind::SetListpack) => Kind::SetListpack,
         _ => Kind::Set,
     }
 }

@@ -25,12 +25,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
+use super::MOST_FEATURES;
 use super::skip::each;
 use crate::rdb::error::Error;
 use crate::rdb::input::Input;
 use crate::rdb::kind::Kind;
 use crate::rdb::output::Output;
-use crate::rdb::writer::Version;
+use crate::rdb::version::{Feature, Version};
 use crate::value::stream::{Counters, Group, Pending, StreamId};
 use crate::value::{Listpack, Stream};
 
@@ -156,7 +157,10 @@ fn read_consumer<R: Read>(
 /// How many entries a group with this last id has read, where that follows from the stream; Redis 7.0 does the same
 /// for streams of older files.
 fn estimate_entries_read(stream: &Stream, last_id: StreamId) -> Option<u64> {
-    let added = stream.entries_added();
+    estimate(stream, last_id, stream.entries_added(), stream.max_deleted_id())
+}
+
+fn estimate(stream: &Stream, last_id: StreamId, added: u64, max_deleted_id: StreamId) -> Option<u64> {
     if added == 0 {
         return Some(0);
     }
@@ -165,7 +169,7 @@ fn estimate_entries_read(stream: &Stream, last_id: StreamId) -> Option<u64> {
     }
     let missing = added.saturating_sub(stream.len() as u64); // widening
     match last_id.cmp(&stream.first_id()) {
-        _ if stream.max_deleted_id() >= stream.first_id() => None,
+        _ if max_deleted_id >= stream.first_id() => None,
         std::cmp::Ordering::Less => Some(missing),
         std::cmp::Ordering::Equal => Some(missing + 1),
         std::cmp::Ordering::Greater => None,
@@ -198,10 +202,36 @@ pub(super) fn skip<R: Read>(input: &mut Input<R>, kind: Kind) -> Result<(), Erro
     })
 }
 
+/// What of a stream not every version holds. Hints are looked for only where `version` would drop them.
+pub(super) fn features(stream: &Stream, version: Version) -> [Option<Feature>; MOST_FEATURES] {
+    let counters = !version.holds(Feature::StreamCounters) && has_own_counters(stream);
+    let active = !version.holds(Feature::ActiveTime) && has_own_active_time(stream);
+    [Some(Feature::Stream), counters.then_some(Feature::StreamCounters), active.then_some(Feature::ActiveTime)]
+}
+
+/// Whether the counters are others than a reader of type 15 sets.
+fn has_own_counters(stream: &Stream) -> bool {
+    let length = stream.len() as u64; // widening
+    stream.entries_added() != length
+        || stream.max_deleted_id() != StreamId::MIN
+        || stream
+            .groups()
+            .any(|(_, group)| group.entries_read() != estimate(stream, group.last_id(), length, StreamId::MIN))
+}
+
+/// Whether a time of activity is another than a reader of an older type sets.
+fn has_own_active_time(stream: &Stream) -> bool {
+    let mut consumers = stream.groups().flat_map(|(_, group)| group.consumers());
+    consumers.any(|(_, consumer)| consumer.active_ms() != Some(consumer.seen_ms()))
+}
+
 pub(super) fn kind_for(version: Version) -> Kind {
-    match version {
-        Version::Rdb10 => Kind::StreamListpacks2,
-        Version::Rdb11 | Version::Rdb12 | Version::Valkey80 => Kind::StreamListpacks3,
+    if version.knows(Kind::StreamListpacks3) {
+        Kind::StreamListpacks3
+    } else if version.knows(Kind::StreamListpacks2) {
+        Kind::StreamListpacks2
+    } else {
+        Kind::StreamListpacks
     }
 }
 
@@ -212,15 +242,19 @@ pub(super) fn write<W: Write>(output: &mut Output<W>, stream: &Stream, kind: Kin
         output.blob(pack.as_bytes())?;
     }
     output.count(stream.len());
-    for id in [stream.last_id(), stream.first_id(), stream.max_deleted_id()] {
-        write_id(output, id);
+    write_id(output, stream.last_id());
+    if has_counters(kind) {
+        write_id(output, stream.first_id());
+        write_id(output, stream.max_deleted_id());
+        output.length(stream.entries_added());
     }
-    output.length(stream.entries_added());
     output.count(stream.group_count());
     for (name, group) in stream.groups() {
         output.blob(name)?;
         write_id(output, group.last_id());
-        output.length(group.entries_read().unwrap_or(u64::MAX));
+        if has_counters(kind) {
+            output.length(group.entries_read().unwrap_or(u64::MAX));
+        }
         output.count(group.pending_len());
         for pending in group.pending_from(StreamId::MIN) {
             output.raw(&pending.id.to_bytes());

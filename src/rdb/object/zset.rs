@@ -7,7 +7,7 @@
 //! 17 ZSET_LISTPACK a listpack of member, score, ...
 //! ```
 //!
-//! Servers write type 5 from the highest score down, because they insert faster in that order; so do we.
+//! Servers write types 3 and 5 from the highest score down, because they insert faster in that order; so do we.
 
 use std::io::{self, Read, Write};
 
@@ -18,7 +18,9 @@ use crate::rdb::event::Visitor;
 use crate::rdb::input::Input;
 use crate::rdb::kind::Kind;
 use crate::rdb::output::Output;
-use crate::value::{Element, Limits, Object, Zset};
+use crate::rdb::packed::ZiplistBuilder;
+use crate::rdb::version::Version;
+use crate::value::{Element, Limits, Listpack, Object, Zset};
 
 pub(super) fn visit<R: Read>(
     input: &mut Input<R>,
@@ -77,13 +79,33 @@ pub(super) fn build<R: Read>(
     Ok((!zset.is_empty()).then_some(Object::Zset(zset)))
 }
 
-pub(super) fn kind_for(zset: &Zset) -> Kind {
-    if zset.as_listpack().is_some() { Kind::ZsetListpack } else { Kind::Zset2 }
+/// What servers before 7.0 keep packed (`zset-max-ziplist-entries` and `-value`).
+const MOST_PACKED_MEMBERS: usize = 128;
+const LONGEST_PACKED_MEMBER: usize = 64;
+
+pub(super) fn kind_for(zset: &Zset, version: Version) -> Kind {
+    let packs = version.knows(Kind::ZsetListpack);
+    match zset.as_listpack() {
+        Some(_) if packs => Kind::ZsetListpack,
+        Some(pack) if !packs && fits_ziplist(pack) => Kind::ZsetZiplist,
+        _ if version.knows(Kind::Zset2) => Kind::Zset2,
+        _ => Kind::Zset,
+    }
 }
 
-pub(super) fn write<W: Write>(output: &mut Output<W>, zset: &Zset) -> io::Result<()> {
-    if let Some(pack) = zset.as_listpack() {
-        return output.blob(pack.as_bytes());
+fn fits_ziplist(pack: &Listpack) -> bool {
+    pack.len() <= 2 * MOST_PACKED_MEMBERS && pack.iter().all(|item| item.len() <= LONGEST_PACKED_MEMBER)
+}
+
+pub(super) fn write<W: Write>(output: &mut Output<W>, zset: &Zset, kind: Kind) -> io::Result<()> {
+    match (kind, zset.as_listpack()) {
+        (Kind::ZsetListpack, Some(pack)) => return output.blob(pack.as_bytes()),
+        (Kind::ZsetZiplist, Some(pack)) => {
+            let mut ziplist = ZiplistBuilder::new();
+            pack.iter().for_each(|item| ziplist.push(item));
+            return output.blob(&ziplist.finish());
+        }
+        _ => {}
     }
     output.count(zset.len());
     if zset.is_empty() {
@@ -91,7 +113,11 @@ pub(super) fn write<W: Write>(output: &mut Output<W>, zset: &Zset) -> io::Result
     }
     zset.iter_rev_from(zset.len() - 1).try_for_each(|(member, score)| {
         output.element(member)?;
-        output.raw(&score.to_le_bytes());
+        if kind == Kind::Zset {
+            output.text_double(score);
+        } else {
+            output.raw(&score.to_le_bytes());
+        }
         Ok(())
     })
 }
