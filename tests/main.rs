@@ -33,6 +33,8 @@ mod interop;
 /// The tools as their users meet them: the binaries, run on files.
 mod tools {
     mod aoftool;
+    /// Where the bytes of rdbtool may come from.
+    mod inputs;
     mod rdbtool;
     mod strip;
 }

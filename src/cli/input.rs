@@ -1,10 +1,17 @@
-//! What a tool reads: a file, standard input, or the file that is found where no path was given.
+//! What a tool reads: a file, standard input, a running server, or the file that is found where no path was given.
+//!
+//! Files and standard input may be packed with gzip or zstd; a server is written as a URL ([`super::url`]) and gives its
+//! data as to a replica ([`super::sync`]).
 //!
 //! Nothing is judged by its name but a manifest (`*.manifest`): [`Magic`] looks at the first bytes, so that a tool can
 //! say "that is a command log" instead of "wrong signature". Finding never consults a redis.conf: the folder is
 //! `--dir`, else `IRONKEEP_DIR`, else the current one, and what was found there is named on stderr by the caller.
 
+use super::client;
 use super::exit::{Exit, Failure};
+use super::sync::{SyncOptions, Transfer};
+use super::unpack::Packing;
+use super::url::ServerUrl;
 use crate::aof::manifest::{MAX_MANIFEST, Manifest};
 use crate::disk::{Disk, Mode};
 use anyhow::Context;
@@ -61,18 +68,54 @@ pub enum Source {
     Stdin,
     /// A file.
     File(PathBuf),
+    /// A running server.
+    Server(ServerUrl),
 }
+
+/// How often one packing may lie inside another.
+const MOST_PACKINGS: usize = 2;
 
 impl Source {
     /// The source a path argument means.
     pub fn of(path: &Path) -> Source {
-        if path == Path::new("-") { Source::Stdin } else { Source::File(path.to_owned()) }
+        if path == Path::new("-") {
+            return Source::Stdin;
+        }
+        match path.to_str().and_then(ServerUrl::of) {
+            Some(url) => Source::Server(url),
+            None => Source::File(path.to_owned()),
+        }
     }
 
-    /// Opens it and looks at the first bytes, which are still read afterwards. Errors name the source.
+    /// Opens it, unpacks it where it is packed, and looks at the first bytes, which are still read afterwards. Errors
+    /// name the source.
     pub fn open(&self, disk: &dyn Disk) -> anyhow::Result<Input> {
-        let (mut reader, len): (Box<dyn Read>, _) = match self {
-            Source::Stdin => (Box::new(io::stdin().lock()), None),
+        let (mut reader, mut len) = self.open_raw(disk)?;
+        for _ in 0..=MOST_PACKINGS {
+            let mut head = Vec::with_capacity(16);
+            reader.by_ref().take(16).read_to_end(&mut head).with_context(|| self.to_string())?;
+            let (magic, packing) = (Magic::of(&head), Packing::of(&head));
+            reader = Box::new(Cursor::new(head).chain(reader));
+            let Some(packing) = packing else {
+                return Ok(Input { name: self.to_string(), len, magic, reader });
+            };
+            // How much will come out is not known.
+            len = None;
+            reader = packing.unpack(reader).with_context(|| self.to_string())?;
+        }
+        let message = "is packed more often than twice: unpack it first";
+        Err(Failure::error(Exit::Unreadable, message).context(self.to_string()))
+    }
+
+    /// The bytes as they are, and how many, where that is known.
+    fn open_raw(&self, disk: &dyn Disk) -> anyhow::Result<(Box<dyn Read>, Option<u64>)> {
+        match self {
+            Source::Stdin => Ok((Box::new(io::stdin().lock()), None)),
+            Source::Server(url) => {
+                let transfer = begin_sync(url, SyncOptions::default())?;
+                let len = transfer.remaining();
+                Ok((Box::new(transfer), len))
+            }
             Source::File(path) => {
                 let metadata = disk.metadata(path).with_context(|| self.to_string())?;
                 if metadata.is_dir() {
@@ -80,20 +123,27 @@ impl Source {
                 }
                 let file = disk.open(path, Mode::Read).with_context(|| self.to_string())?;
                 // Pipes and devices have no length that means anything.
-                (Box::new(file), metadata.is_file().then_some(metadata.len))
+                Ok((Box::new(file), metadata.is_file().then_some(metadata.len)))
             }
-        };
-        let mut head = Vec::with_capacity(16);
-        reader.by_ref().take(16).read_to_end(&mut head).with_context(|| self.to_string())?;
-        let magic = Magic::of(&head);
-        Ok(Input { name: self.to_string(), len, magic, reader: Box::new(Cursor::new(head).chain(reader)) })
+        }
     }
+}
+
+/// Asks a server for its data, which is that of all its databases.
+fn begin_sync(url: &ServerUrl, options: SyncOptions) -> anyhow::Result<Transfer> {
+    let address = url.address()?;
+    if address.db.is_some_and(|db| db > 0) {
+        let message = "a server gives all its databases: leave the number out of the URL, and choose by --db";
+        return Err(Failure::error(Exit::Usage, message).context(url.to_string()));
+    }
+    Transfer::begin(&address, options, client::PATIENCE)
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Stdin => out.write_str("standard input"),
+            Source::Server(url) => url.fmt(out),
             Source::File(path) => write!(out, "{}", super::escape::Escaped(path.as_os_str().as_encoded_bytes())),
         }
     }
