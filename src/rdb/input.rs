@@ -239,6 +239,11 @@ impl<'t, R: Read> Input<'t, R> {
         self.captured.take().unwrap_or_default()
     }
 
+    /// What was read from the input but not given out.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.buffer[self.at..self.end]
+    }
+
     /// The checksum of all bytes given out so far.
     pub(super) fn checksum(&mut self) -> u64 {
         self.settle();

@@ -44,6 +44,7 @@ mod version;
 mod writer;
 
 pub mod dump;
+pub mod explain;
 pub mod kind;
 pub mod packed;
 

@@ -59,7 +59,7 @@ impl Text {
 }
 
 /// What the first bytes of a string say.
-enum StringForm {
+pub(super) enum StringForm {
     Plain(u64),
     Int(i64),
     Lzf { packed: u64, length: u64 },
@@ -84,7 +84,8 @@ impl<R: Read> Input<'_, R> {
         self.length_or_special()?.map_err(|_| self.damaged("a string stands where a length belongs"))
     }
 
-    fn string_form(&mut self) -> Result<StringForm, Error> {
+    /// What stands in front of a string's bytes, or is the string.
+    pub(super) fn string_form(&mut self) -> Result<StringForm, Error> {
         Ok(match self.length_or_special()? {
             Ok(length) => StringForm::Plain(length),
             Err(SPECIAL_I8) => StringForm::Int(i8::from_le_bytes(self.array()?).into()),

@@ -309,7 +309,7 @@ impl Attributes {
     }
 }
 
-fn read_header<R: Read>(input: &mut Input<R>) -> Result<Header, Error> {
+pub(super) fn read_header<R: Read>(input: &mut Input<R>) -> Result<Header, Error> {
     let bytes: [u8; 9] = input.array()?;
     let (lineage, digits) = if let Some(digits) = bytes.strip_prefix(b"REDIS") {
         (Lineage::Redis, digits)

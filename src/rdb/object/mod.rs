@@ -142,7 +142,7 @@ pub(super) fn write<W: Write>(output: &mut Output<W>, object: &Object, kind: Kin
 }
 
 /// The error for a type that is known by name only.
-pub(super) fn unsupported<R: Read>(input: &Input<R>, kind: Kind) -> Error {
+pub(in crate::rdb) fn unsupported<R: Read>(input: &Input<R>, kind: Kind) -> Error {
     input.error(Cause::Unsupported { name: kind.name(), number: kind.number(), header: input.header })
 }
 

@@ -90,6 +90,18 @@ impl<'a> Ziplist<'a> {
         self.count == 0
     }
 
+    /// The entries, first to last, with the bytes that each takes.
+    pub fn entries(&self) -> impl Iterator<Item = (std::ops::Range<usize>, Element<'a>)> + use<'a> {
+        let (bytes, mut at) = (self.bytes, HEADER);
+        let end = bytes.len() - 1;
+        std::iter::from_fn(move || {
+            let entry = (at < end).then(|| entry(bytes, at, end, None).ok()).flatten()?;
+            let range = at..entry.next;
+            at = entry.next;
+            Some((range, entry.item))
+        })
+    }
+
     /// The entries, first to last.
     pub fn iter(&self) -> impl Iterator<Item = Element<'a>> + use<'a> {
         let (bytes, mut at) = (self.bytes, HEADER);
