@@ -14,7 +14,7 @@ const SHOWN: usize = 48;
 
 /// Reads from the input and gives out pieces.
 pub(super) struct Trace<'w, R> {
-    pub(super) input: Input<R>,
+    pub(super) input: Input<'static, R>,
     pub(super) witness: &'w mut dyn Witness,
     pub(super) depth: usize,
     /// Pieces of a key whose name has not come.
@@ -41,7 +41,7 @@ pub(super) enum Content {
 }
 
 impl<'w, R: Read> Trace<'w, R> {
-    pub(super) fn new(input: Input<R>, witness: &'w mut dyn Witness) -> Self {
+    pub(super) fn new(input: Input<'static, R>, witness: &'w mut dyn Witness) -> Self {
         Trace { input, witness, depth: 0, held: None, open: None }
     }
 
@@ -89,7 +89,7 @@ impl<'w, R: Read> Trace<'w, R> {
     pub(super) fn span<T>(
         &mut self,
         what: &str,
-        read: impl FnOnce(&mut Input<R>) -> Result<T, Error>,
+        read: impl FnOnce(&mut Input<'static, R>) -> Result<T, Error>,
         meaning: impl FnOnce(&T, &[u8]) -> String,
     ) -> Result<T, Error> {
         let offset = self.input.offset();
