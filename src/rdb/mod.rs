@@ -43,6 +43,7 @@ mod reader;
 mod version;
 mod writer;
 
+pub mod check;
 pub mod dump;
 pub mod explain;
 pub mod kind;

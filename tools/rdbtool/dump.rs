@@ -6,7 +6,7 @@ use crate::output::{Format, JsonArray, JsonLines, Listing, Records, Sink};
 use anyhow::Context;
 use ironkeep::cli::exit::Exit;
 use ironkeep::codec::glob;
-use ironkeep::rdb::{Error, Event, KeyHeader, Options};
+use ironkeep::rdb::{Error, Event, KeyHeader};
 use std::io;
 
 /// Print all keys with their values, and what else the file holds
@@ -49,7 +49,8 @@ impl Filter {
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let input = opened::open(&arguments.place)?;
     let name = input.name.clone();
-    let mut reader = opened::reader(input, Options::default()).map_err(|error| opened::failure(&name, &error))?;
+    let mut reader =
+        opened::reader(input, arguments.place.options()).map_err(|error| opened::failure(&name, &error))?;
     let sink = Sink::new(Box::new(io::stdout().lock()));
     let mut format: Box<dyn Format> = if arguments.json {
         Box::new(Records::<JsonArray>::new(sink))

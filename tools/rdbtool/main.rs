@@ -10,6 +10,7 @@ mod servers;
 
 use clap::{Parser, Subcommand};
 use ironkeep::cli::exit::{self, Exit};
+use ironkeep::rdb::Options;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -42,6 +43,16 @@ pub struct Place {
     /// The data folder to look in when no file is named.
     #[arg(long, value_name = "DIR", conflicts_with = "file")]
     dir: Option<PathBuf>,
+    /// Do not verify the checksum of the file.
+    #[arg(long)]
+    no_verify: bool,
+}
+
+impl Place {
+    /// How to read the file.
+    pub fn options(&self) -> Options {
+        Options { verify: !self.no_verify }
+    }
 }
 
 fn main() -> ExitCode {

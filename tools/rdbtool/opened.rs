@@ -1,12 +1,14 @@
 //! Finding, judging and opening the file that a verb reads.
 
 use crate::Place;
+use anyhow::Context;
 use ironkeep::cli::exit::{Exit, Failure};
-use ironkeep::cli::input::{self, Input, Magic};
+use ironkeep::cli::input::{self, Input, Magic, Source};
 use ironkeep::cli::progress::Progress;
-use ironkeep::disk::RealDisk;
-use ironkeep::rdb::{Cause, Error, Options, Reader};
+use ironkeep::disk::{Disk, Mode, RealDisk};
+use ironkeep::rdb::{Cause, Checksum, Error, Options, Reader, check};
 use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
 
 /// The reader of all verbs.
 pub type FileReader = Reader<Progress<Box<dyn Read>>>;
@@ -27,9 +29,32 @@ pub fn open(place: &Place) -> anyhow::Result<Input> {
             "this RDB is in the compressed envelope of Valkey 9.2, which this version does not read: \
              save it with rdbcompression-mode off",
         ),
-        Magic::Rdb | Magic::Empty | Magic::Unknown => return Ok(opened),
+        Magic::Rdb => {
+            if let (Source::File(path), Some(_), false) = (&source, opened.len, place.no_verify) {
+                tell_checksum(&opened.name, path)?;
+            }
+            return Ok(opened);
+        }
+        Magic::Empty | Magic::Unknown => return Ok(opened),
     };
     Err(Failure::error(refusal.0, refusal.1).context(opened.name))
+}
+
+/// Says on stderr that the bytes of a file are not those that were written, before any of them is believed. What is
+/// read from a pipe is verified at its end alone.
+fn tell_checksum(name: &str, path: &Path) -> anyhow::Result<()> {
+    let mut file = RealDisk.open(path, Mode::Read).with_context(|| name.to_owned())?;
+    let what = match check::prove(&mut file) {
+        Ok((Checksum::Mismatch { expected, found }, offset)) => format!(
+            "at offset {offset}, the checksum is {expected:016x} but the bytes give {found:016x}: some byte of the file \
+             has changed, and what follows may be wrong (--no-verify reads on without a word)"
+        ),
+        Ok(_) => return Ok(()),
+        // Whoever reads the file meets it, with more to say.
+        Err(error) if is_disk_error(&error) || error.is_unsupported() => return Ok(()),
+        Err(error) => format!("{error}; what stands before it follows (`rdbtool check` lists all that is wrong)"),
+    };
+    Ok(writeln!(io::stderr(), "{name}: {what}")?)
 }
 
 /// Reads the header. The progress bar is drawn unless the data itself goes to a terminal.
