@@ -1,5 +1,6 @@
 //! Bytes without Redis meaning: numbers as text, globs, checksums, compression.
 
+pub mod crc16;
 pub mod crc64;
 pub mod glob;
 pub mod lzf;

@@ -12,6 +12,7 @@ pub mod module;
 mod ordered;
 pub mod packed;
 pub mod set;
+pub mod slot;
 pub mod stream;
 pub mod string;
 pub mod zset;

@@ -6,7 +6,11 @@ mod info;
 mod library;
 mod opened;
 mod output;
+#[allow(dead_code)] // the verbs that use all of it come next
+mod selection;
 mod servers;
+#[allow(dead_code)] // the same
+mod slots;
 
 use clap::{Parser, Subcommand};
 use ironkeep::cli::exit::{self, Exit};
