@@ -121,10 +121,8 @@ impl Selection {
         let Some(at_ms) = at_ms else {
             return !(self.expires || self.expired || self.expires_before.is_some() || self.expires_after.is_some());
         };
-        let is_past = at_ms <= now_ms;
-        !self.no_expiry
-            && (is_past || !self.expired)
-            && !(is_past && self.not_expired)
+        let excluded = if at_ms <= now_ms { self.not_expired } else { self.expired };
+        !(self.no_expiry || excluded)
             && self.expires_before.is_none_or(|time| at_ms < time.0)
             && self.expires_after.is_none_or(|time| at_ms >= time.0)
     }
