@@ -35,6 +35,8 @@ mod tools {
     mod aoftool;
     /// Where the bytes of rdbtool may come from.
     mod inputs;
+    /// The estimate of memory, beside real servers.
+    mod memory;
     mod rdbtool;
     mod strip;
 }

@@ -4,6 +4,7 @@ mod check;
 mod dump;
 mod info;
 mod library;
+mod memory;
 mod opened;
 mod output;
 #[allow(dead_code)] // the verbs that use all of it come next
@@ -36,6 +37,7 @@ enum Verb {
     Info(info::Arguments),
     Check(check::Arguments),
     Dump(dump::Arguments),
+    Memory(memory::Arguments),
 }
 
 /// Which file a verb reads.
@@ -68,5 +70,6 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Info(arguments) => info::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Dump(arguments) => dump::run(&arguments),
+        Verb::Memory(arguments) => memory::run(&arguments),
     }
 }
