@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 const TOLERANCE: f64 = 0.10;
 
 fn peers() -> Vec<(&'static str, Program)> {
-    let peers = [("redis-7.0", Program::redis_7()), ("redis-8.0", Program::redis_8()), ("valkey-9", Program::valkey_9())];
+    let peers =
+        [("redis-7.0", Program::redis_7()), ("redis-8.0", Program::redis_8()), ("valkey-9", Program::valkey_9())];
     peers.into_iter().filter_map(|(name, program)| Some((name, program?))).collect()
 }
 
@@ -48,7 +49,8 @@ fn compare(file: &Path, what: &str) -> Vec<String> {
         let report = report(file, &["--server", name]);
         let [data, total] = ["data_bytes", "used_memory"].map(|name| report[name].as_f64().unwrap());
         let (of_data, of_total) = (data / (full - empty) - 1.0, total / full - 1.0);
-        let line = format!("{what} in {name}: {:+.1} % of the data, {:+.1} % in all", of_data * 100.0, of_total * 100.0);
+        let line =
+            format!("{what} in {name}: {:+.1} % of the data, {:+.1} % in all", of_data * 100.0, of_total * 100.0);
         println!("{line}");
         if of_data.abs() > TOLERANCE || of_total.abs() > TOLERANCE {
             wrong.push(format!("{line}: {data} and not {}", full - empty));
@@ -62,7 +64,8 @@ fn compare(file: &Path, what: &str) -> Vec<String> {
 fn the_estimate_is_near_what_servers_use_for_the_corpus() {
     let samples = samples();
     let step = samples.len() / length("IRONKEEP_MEMORY_SAMPLES", 5).clamp(1, samples.len());
-    let wrong: Vec<String> = samples.iter().step_by(step).flat_map(|file| compare(file, file.to_str().unwrap())).collect();
+    let wrong: Vec<String> =
+        samples.iter().step_by(step).flat_map(|file| compare(file, file.to_str().unwrap())).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -73,19 +76,22 @@ fn text(random: &mut fastrand::Rng, len: usize) -> Vec<u8> {
 /// A value of one type; every eighth is large, every fifth has something too long for a packed encoding.
 fn value(type_name: &str, index: u64, random: &mut fastrand::Rng) -> Object {
     let limits = Limits::default();
-    let count = if index % 8 == 0 { random.usize(600..1_500) } else { random.usize(1..60) };
-    let len = |random: &mut fastrand::Rng| if index % 5 == 0 { random.usize(50..200) } else { random.usize(4..40) };
+    let count = if index.is_multiple_of(8) { random.usize(600..1_500) } else { random.usize(1..60) };
+    let item = |random: &mut fastrand::Rng| {
+        let len = if index.is_multiple_of(5) { random.usize(50..200) } else { random.usize(4..40) };
+        text(random, len)
+    };
     match type_name {
         "list" => {
             let mut list = List::new();
-            (0..count).for_each(|_| list.push_back(&text(random, len(random)), &limits));
+            (0..count).for_each(|_| list.push_back(&item(random), &limits));
             Object::List(list)
         }
         "intset" | "set" => {
             let mut set = Set::new();
             (0..count).for_each(|_| {
                 let ints = random.u32(..).to_string().into_bytes();
-                let member = if type_name == "set" { text(random, len(random)) } else { ints };
+                let member = if type_name == "set" { item(random) } else { ints };
                 set.insert(&member, &limits);
             });
             Object::Set(set)
@@ -93,7 +99,7 @@ fn value(type_name: &str, index: u64, random: &mut fastrand::Rng) -> Object {
         "zset" => {
             let mut zset = Zset::new();
             (0..count).for_each(|_| {
-                zset.insert(&text(random, len(random)), random.f64() * 1e6, &limits);
+                zset.insert(&item(random), random.f64() * 1e6, &limits);
             });
             Object::Zset(zset)
         }
@@ -101,9 +107,9 @@ fn value(type_name: &str, index: u64, random: &mut fastrand::Rng) -> Object {
             let mut hash = Hash::new();
             (0..count).for_each(|_| {
                 let field = text(random, 12);
-                hash.set(&field, &text(random, len(random)), &limits);
+                hash.set(&field, &item(random), &limits);
                 if type_name == "hash with expiry" && random.bool() {
-                    hash.set_expire(&field, Some(4_000_000_000_000 + random.i64(..1_000_000_000)), &limits);
+                    hash.set_expire(&field, Some(4_000_000_000_000 + random.i64(0..1_000_000_000)), &limits);
                 }
             });
             Object::Hash(hash)
@@ -119,7 +125,7 @@ fn made(dir: &Path, types: &[&str], count: u64, version: Version) -> PathBuf {
     writer.select_db(0, 0, 0).unwrap();
     for index in 0..count {
         let key = format!("app:{}:{index}", random.u8(..));
-        let expire_at_ms = (index % 3 == 0).then_some(4_000_000_000_000);
+        let expire_at_ms = (index.is_multiple_of(3)).then_some(4_000_000_000_000);
         let meta = KeyMeta { key: key.as_bytes(), expire_at_ms, ..KeyMeta::default() };
         let type_name = types[(index % types.len() as u64) as usize];
         let written = match type_name {
@@ -128,7 +134,7 @@ fn made(dir: &Path, types: &[&str], count: u64, version: Version) -> PathBuf {
                 let text = text(&mut random, len);
                 writer.key(&meta, ObjectRef::String(text.as_slice().into()))
             }
-            "integer" => writer.key(&meta, ObjectRef::String(random.i64(..).into())),
+            "integer" => writer.key(&meta, ObjectRef::String(ironkeep::value::Element::Int(random.i64(..)))),
             _ => writer.key(&meta, ObjectRef::Object(&value(type_name, index, &mut random))),
         };
         written.unwrap();
@@ -140,9 +146,15 @@ fn made(dir: &Path, types: &[&str], count: u64, version: Version) -> PathBuf {
 #[test]
 fn the_estimate_is_near_for_every_type_by_itself() {
     let mut wrong = Vec::new();
-    for (type_name, count) in
-        [("string", 40_000), ("integer", 40_000), ("list", 600), ("set", 600), ("intset", 600), ("zset", 600), ("hash", 600)]
-    {
+    for (type_name, count) in [
+        ("string", 40_000),
+        ("integer", 40_000),
+        ("list", 600),
+        ("set", 600),
+        ("intset", 600),
+        ("zset", 600),
+        ("hash", 600),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         wrong.extend(compare(&made(dir.path(), &[type_name], count, Version::Rdb10), type_name));
     }

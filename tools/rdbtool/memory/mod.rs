@@ -17,8 +17,9 @@ use survey::{Settings, Survey};
 
 use crate::Place;
 use crate::opened;
-use anyhow::Context;
+use crate::selection::Selection;
 use allocator::Allocator;
+use anyhow::Context;
 use clap::ValueEnum;
 use ironkeep::cli::exit::Exit;
 use ironkeep::cli::utc::Utc;
@@ -44,6 +45,8 @@ pub struct Arguments {
     /// Comma-separated values with a header line: of all keys, or of what --by names
     #[arg(long)]
     csv: bool,
+    #[command(flatten)]
+    selection: Selection,
 }
 
 /// What is listed.
@@ -103,22 +106,23 @@ impl Model {
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let input = opened::open(&arguments.place)?;
     let name = input.name.clone();
-    let mut reader = opened::reader(input, arguments.place.options()).map_err(|error| opened::failure(&name, &error))?;
+    let mut reader =
+        opened::reader(input, arguments.place.options()).map_err(|error| opened::failure(&name, &error))?;
     let mut survey = Survey::new(arguments.model.settings(), reader.header());
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let by = arguments.by;
+    let (by, selection) = (arguments.by, &arguments.selection);
     let lists_keys = by == Some(By::Key) || (arguments.csv && by.is_none());
     let mut line = Vec::new();
     let outcome = match (lists_keys, arguments.csv, arguments.json) {
         (true, true, _) => {
             out.write_all(csv::KEY_HEADER).context("standard output")?;
-            survey.walk(&mut reader, |_| true, |key, estimate| csv::key(&mut line, &mut out, key, estimate))
+            survey.walk(&mut reader, selection, |key, estimate| csv::key(&mut line, &mut out, key, estimate))
         }
         (true, _, true) => {
             json::open(&mut line, &name, &survey);
             line.extend_from_slice(b",\"keys\":[");
             let mut first = true;
-            survey.walk(&mut reader, |_| true, |key, estimate| {
+            survey.walk(&mut reader, selection, |key, estimate| {
                 if !std::mem::take(&mut first) {
                     line.push(b',');
                 }
@@ -128,10 +132,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
                 written
             })
         }
-        (true, false, false) => {
-            survey.walk(&mut reader, |_| true, |key, estimate| text::key(&mut out, key, estimate))
-        }
-        _ => survey.walk(&mut reader, |_| true, |_, _| Ok(())),
+        (true, false, false) => survey.walk(&mut reader, selection, |key, estimate| text::key(&mut out, key, estimate)),
+        _ => survey.walk(&mut reader, selection, |_, _| Ok(())),
     }?;
     match (arguments.json, arguments.csv, by) {
         (true, _, Some(By::Key)) => json::close_keys(&mut line, &survey, outcome.is_ok()),

@@ -231,7 +231,8 @@ impl Estimator {
         if self.nodes == 0 && self.server.packed_lists {
             return (size(LISTPACK + self.packed), "listpack");
         }
-        let (open, nodes) = if self.packed > 0 { (size(LISTPACK + self.packed), self.nodes + 1) } else { (0, self.nodes) };
+        let (open, nodes) =
+            if self.packed > 0 { (size(LISTPACK + self.packed), self.nodes + 1) } else { (0, self.nodes) };
         (size(QUICKLIST) + nodes * size(QUICKLIST_NODE) + self.apart + open, "quicklist")
     }
 
@@ -287,7 +288,8 @@ impl Estimator {
             (count @ ..=FIELD_INDEX_SMALL, true) => count * FIELD_INDEX[1],
             (count, true) => count * FIELD_INDEX[2],
         };
-        let head = if server.has_wide_buckets() { size(server.table_head() + 16) - size(server.table_head()) } else { 0 };
+        let head =
+            if server.has_wide_buckets() { size(server.table_head() + 16) - size(server.table_head()) } else { 0 };
         let entries = self.elements * server.entry(self.allocator);
         (self.table() + head + entries + index + self.apart, "hashtable")
     }

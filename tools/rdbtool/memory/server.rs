@@ -59,21 +59,15 @@ const REDIS_7_2: Server = Server {
     measured: false,
     ..REDIS_7_0
 };
-const REDIS_7_4: Server =
-    Server { name: "redis-7.4", doubles_when_full: true, packed_field_expiry: true, ..REDIS_7_2 };
+const REDIS_7_4: Server = Server { name: "redis-7.4", doubles_when_full: true, packed_field_expiry: true, ..REDIS_7_2 };
 const REDIS_8_0: Server = Server { name: "redis-8.0", base: 701_000, measured: true, ..REDIS_7_4 };
 const VALKEY_7_2: Server = Server { name: "valkey-7.2", ..REDIS_7_2 };
-const VALKEY_8_0: Server =
-    Server { name: "valkey-8.0", keys: Keys::InEntry, doubles_when_full: true, ..REDIS_7_2 };
+const VALKEY_8_0: Server = Server { name: "valkey-8.0", keys: Keys::InEntry, doubles_when_full: true, ..REDIS_7_2 };
 const VALKEY_8_1: Server =
     Server { name: "valkey-8.1", base: 939_600, keys: Keys::InObject { header: 16, most: 64 }, ..VALKEY_8_0 };
 const VALKEY_9_0: Server = Server { name: "valkey-9.0", ..VALKEY_8_1 };
-const VALKEY_9_1: Server = Server {
-    name: "valkey-9.1",
-    keys: Keys::InObject { header: 8, most: 128 },
-    measured: true,
-    ..VALKEY_8_1
-};
+const VALKEY_9_1: Server =
+    Server { name: "valkey-9.1", keys: Keys::InObject { header: 8, most: 128 }, measured: true, ..VALKEY_8_1 };
 
 /// Every server whose layouts are known. The first is the default.
 pub const SERVERS: &[Server] =

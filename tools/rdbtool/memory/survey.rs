@@ -5,6 +5,8 @@ use super::model::{Estimate, Estimator};
 use super::prefix::Prefixes;
 use super::server::{Server, sds};
 use crate::opened::FileReader;
+use crate::selection::Selection;
+use ironkeep::cli::utc::Utc;
 use ironkeep::rdb::{Error, Event, Header, KeyHeader};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -176,14 +178,15 @@ impl Survey {
         }
     }
 
-    /// Walks the file; `wants` chooses keys, `each` is told every key that is counted.
+    /// Walks the file; `each` is told every key that is counted.
     pub fn walk(
         &mut self,
         reader: &mut FileReader,
-        wants: impl Fn(&KeyHeader) -> bool,
+        selection: &Selection,
         mut each: impl FnMut(&KeyHeader, &Estimate) -> anyhow::Result<()>,
     ) -> anyhow::Result<Result<(), Error>> {
         let mut estimator = Estimator::new(self.settings.server, self.settings.allocator);
+        let (now, mut left) = (Utc(self.settings.now_ms), selection.limit.unwrap_or(u64::MAX));
         loop {
             let event = match reader.next() {
                 Ok(event) => event,
@@ -191,12 +194,16 @@ impl Survey {
             };
             match event {
                 Event::Key(key) => {
-                    if !wants(&key) {
+                    if left == 0 || !selection.wants(&key, now) {
                         continue;
                     }
                     if let Err(damage) = reader.value(&mut estimator) {
                         return Ok(Err(damage));
                     }
+                    if !selection.wants_size(reader.offset() - key.offset) {
+                        continue;
+                    }
+                    left -= 1;
                     match estimator.finish(&key) {
                         None => self.empty += 1,
                         Some(estimate) if self.count(&key, &estimate) => each(&key, &estimate)?,

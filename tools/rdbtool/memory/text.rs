@@ -81,7 +81,11 @@ fn line(out: &mut Vec<u8>, what: &str, bytes: u64, remark: &str) -> io::Result<(
 fn notes(out: &mut Vec<u8>, survey: &Survey) -> io::Result<()> {
     let Class { keys, bytes } = survey.expired;
     if keys > 0 {
-        writeln!(out, "  {keys} keys ({}) have expired: a server drops them at load, so they are not counted", Bytes(bytes))?;
+        writeln!(
+            out,
+            "  {keys} keys ({}) have expired: a server drops them at load, so they are not counted",
+            Bytes(bytes)
+        )?;
     }
     if survey.empty > 0 {
         writeln!(out, "  {} keys have no elements: servers skip them", survey.empty)?;
