@@ -68,10 +68,7 @@ pub fn load_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<(LogDir, Lo
         refuse_strays(&log_dir, &format!("no manifest named {} is there", log_dir.manifest_name().display()))?;
         return Ok((log_dir, loaded));
     };
-    engine.persistence.is_loading = true;
-    let outcome = (0..log.files.len()).try_for_each(|index| load_log_file(engine, disk, &log, index, &mut loaded));
-    engine.persistence.is_loading = false;
-    outcome?;
+    load_files(engine, disk, &log, TornTail::Cut, &mut loaded)?;
     // What a crashed server wrote may be in the page cache alone; from here on it counts as durable.
     for file in &log.files {
         let open = disk.open(&file.path, Mode::Append).map_err(PersistError::io(&file.path))?;
@@ -86,6 +83,39 @@ pub fn load_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<(LogDir, Lo
             .push(format!("Successfully migrated an old-style AOF file into {}", log_dir.folder().display()));
     }
     Ok((log_dir, loaded))
+}
+
+/// What to do with a torn tail.
+#[derive(Clone, Copy)]
+enum TornTail {
+    /// Cut it from the file, after it has been kept beside.
+    Cut,
+    /// Leave the file as it is.
+    PassOver,
+}
+
+/// Replays a log into `engine` and changes nothing on disk, for tools. A torn tail is passed over with a warning.
+pub fn replay_log(engine: &mut Engine, disk: &Arc<dyn Disk>, log: &Log) -> Result<Loaded, PersistError> {
+    let mut loaded = Loaded { source: Some(log.path().to_owned()), ..Loaded::default() };
+    load_files(engine, disk, log, TornTail::PassOver, &mut loaded)?;
+    loaded.keys = engine.keyspace.len() as u64; // usize has at most 64 bits
+    Ok(loaded)
+}
+
+fn load_files(
+    engine: &mut Engine,
+    disk: &Arc<dyn Disk>,
+    log: &Log,
+    tail: TornTail,
+    loaded: &mut Loaded,
+) -> Result<(), PersistError> {
+    engine.persistence.is_loading = true;
+    let outcome = (0..log.files.len()).try_for_each(|index| {
+        let Some(verdict) = load_log_file(engine, disk, log, index, loaded)? else { return Ok(()) };
+        settle_end(engine, disk, &log.files[index].path, verdict, tail, loaded)
+    });
+    engine.persistence.is_loading = false;
+    outcome
 }
 
 /// Stops a start that would begin anew beside the files of a log that it does not load.
@@ -105,13 +135,14 @@ pub fn refuse_strays(log_dir: &LogDir, why: &str) -> Result<(), PersistError> {
     })
 }
 
+/// Loads one file; the verdict on its end, where that is not a plain one.
 fn load_log_file(
     engine: &mut Engine,
     disk: &Arc<dyn Disk>,
     log: &Log,
     index: usize,
     loaded: &mut Loaded,
-) -> Result<(), PersistError> {
+) -> Result<Option<Verdict>, PersistError> {
     let file = &log.files[index];
     let open = disk.open(&file.path, Mode::Read).map_err(PersistError::io(&file.path))?;
     let mut reader = if file.has_rdb {
@@ -124,7 +155,7 @@ fn load_log_file(
     let mut session = Session::replay();
     let fault = loop {
         match reader.next() {
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(None),
             Ok(Some(Item::Annotation(_))) => {}
             Ok(Some(Item::Record(record))) => {
                 replay(engine, &mut session, &record.arguments).map_err(|error| PersistError::Replay {
@@ -140,22 +171,29 @@ fn load_log_file(
             Err(fault) => break fault,
         }
     };
-    let verdict = aof::judge(disk.as_ref(), log, index, &fault, reader.whole_until())?;
-    settle_end(engine, disk, &file.path, verdict, loaded)
+    Ok(Some(aof::judge(disk.as_ref(), log, index, &fault, reader.whole_until())?))
 }
 
-/// Cuts a torn tail, or stops the start.
+/// Cuts a torn tail or passes over it, or stops the start.
 fn settle_end(
     engine: &Engine,
     disk: &Arc<dyn Disk>,
     path: &Path,
     verdict: Verdict,
+    tail: TornTail,
     loaded: &mut Loaded,
 ) -> Result<(), PersistError> {
     let refused = |reason| Err(PersistError::Refused { path: path.to_owned(), reason });
-    match verdict {
-        Verdict::Clean => Ok(()),
-        Verdict::Torn { last_good_offset, cut_bytes, reason, .. } if engine.config.aof_load_truncated => {
+    match (verdict, tail) {
+        (Verdict::Clean, _) => Ok(()),
+        (Verdict::Torn { last_good_offset, cut_bytes, reason, .. }, TornTail::PassOver) => {
+            loaded.warnings.push(format!(
+                "{}: {reason}: {cut_bytes} bytes behind offset {last_good_offset} were never finished and are left out",
+                path.display()
+            ));
+            Ok(())
+        }
+        (Verdict::Torn { last_good_offset, cut_bytes, reason, .. }, _) if engine.config.aof_load_truncated => {
             let kept = keep_tail(engine, disk, path, last_good_offset)?;
             let file = disk.open(path, Mode::Write).map_err(PersistError::io(path))?;
             file.set_len(last_good_offset).and_then(|()| file.sync_all()).map_err(PersistError::io(path))?;
@@ -167,11 +205,11 @@ fn settle_end(
             ));
             Ok(())
         }
-        Verdict::Torn { last_good_offset, cut_bytes, reason, .. } => refused(format!(
+        (Verdict::Torn { last_good_offset, cut_bytes, reason, .. }, _) => refused(format!(
             "{reason}. The file is whole up to offset {last_good_offset}; {cut_bytes} bytes behind it were never \
              finished. Set aof-load-truncated yes, or run `aoftool check --fix`, to cut them (they are kept beside)"
         )),
-        Verdict::Damaged { offset, last_good_offset, intact_from, reason, .. } => refused(format!(
+        (Verdict::Damaged { offset, last_good_offset, intact_from, reason, .. }, _) => refused(format!(
             "damaged: {reason} (offset {offset}). Whole units end at offset {last_good_offset}; {}. This is no torn \
              tail, so nothing was changed. `aoftool check` tells more. Restore a backup; or, to give up everything from \
              there on, copy the folder and run `truncate -s {last_good_offset} '{}'`",
@@ -181,7 +219,7 @@ fn settle_end(
             },
             path.display()
         )),
-        Verdict::Unsupported { offset, reason, .. } => refused(format!("offset {offset}: {reason}")),
+        (Verdict::Unsupported { offset, reason, .. }, _) => refused(format!("offset {offset}: {reason}")),
     }
 }
 

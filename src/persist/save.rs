@@ -77,6 +77,18 @@ impl Image {
         draft.seal().map_err(PersistError::io(&path))
     }
 
+    /// Writes it to `out` in `version`; `path` is for errors.
+    pub fn write_as(
+        self,
+        version: rdb::Version,
+        options: WriteOptions,
+        out: &mut dyn Write,
+        path: &Path,
+    ) -> Result<(), PersistError> {
+        let progress = Progress::new(0, self.keys());
+        Self { version, options, ..self }.write(out, path, &progress)
+    }
+
     fn write(self, out: &mut dyn Write, path: &Path, progress: &Progress) -> Result<(), PersistError> {
         let failed = |source| PersistError::Write { path: path.to_owned(), source };
         let mut writer = Writer::new(out, self.version, self.options).map_err(failed)?;

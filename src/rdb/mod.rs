@@ -60,5 +60,5 @@ pub use error::{Cause, Error};
 pub use event::{Checksum, Discard, Event, KeyHeader, Visitor};
 pub use kind::{Header, Kind, Lineage};
 pub use reader::{Options, Reader};
-pub use version::{FEATURES, Feature, FeatureRow, Loss, Losses, Version, Weight};
+pub use version::{FEATURES, Feature, FeatureRow, Loss, Losses, Version, Weight, features};
 pub use writer::{CopyError, KeyMeta, ObjectRef, RawValue, WriteError, WriteOptions, Writer};

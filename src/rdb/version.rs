@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::kind::{Header, Kind, Lineage};
+use super::object;
+use crate::value::Object;
 
 /// A version that can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -244,6 +246,21 @@ impl Feature {
             (None, _) => "version valkey-80".to_owned(),
         }
     }
+}
+
+/// The features of a value, whether a version at hand holds them or not.
+pub fn features(object: &Object) -> impl Iterator<Item = Feature> + use<> {
+    const {
+        let mut index = 0;
+        while index < FEATURES.len() {
+            let row = &FEATURES[index];
+            if let Some(since) = row.redis {
+                assert!(since > 6, "version 6 holds none of them");
+            }
+            index += 1;
+        }
+    }
+    object::lacking(object, Version::Rdb6)
 }
 
 /// What a writer dropped, by kind.

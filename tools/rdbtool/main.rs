@@ -1,6 +1,7 @@
 //! `rdbtool`: look into RDB files. One file per verb; the formats of `dump` are in `output`.
 
 mod check;
+mod convert;
 mod dump;
 mod info;
 mod library;
@@ -38,6 +39,7 @@ enum Verb {
     Check(check::Arguments),
     Dump(dump::Arguments),
     Memory(memory::Arguments),
+    Convert(convert::Arguments),
 }
 
 /// Which file a verb reads.
@@ -71,5 +73,6 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Dump(arguments) => dump::run(&arguments),
         Verb::Memory(arguments) => memory::run(&arguments),
+        Verb::Convert(arguments) => convert::run(&arguments),
     }
 }
