@@ -104,7 +104,7 @@ impl<'a> Context<'a> {
     pub fn remove_if_empty(&mut self, key: &[u8]) -> bool {
         let mut db = self.db_mut();
         let is_empty = match db.get(key) {
-            Some(View::Object(Object::Stream(_) | Object::Module(_) | Object::String(_))) => false,
+            Some(View::Object(Object::Stream(_) | Object::Module(_) | Object::Array(_) | Object::String(_))) => false,
             Some(View::Object(object)) => object.is_empty(),
             _ => false,
         };

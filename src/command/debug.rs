@@ -5,7 +5,7 @@ use sha1::{Digest, Sha1};
 use crate::codec::number;
 use crate::engine::jobs::{Blocking, run_blocking};
 use crate::keyspace::View;
-use crate::value::{Element, Object};
+use crate::value::{ArrayItem, Element, Object};
 
 use super::args::{self, is};
 use super::spec::{ADMIN, CAT_ADMIN, Command, LOADING, NO_KEYS, NOSCRIPT, STALE, command};
@@ -161,6 +161,7 @@ fn sign_value(signature: &mut Signature, value: View<'_>, has_expiry: bool) {
         View::Object(Object::Hash(_)) => 4,
         View::Object(Object::Module(_)) => 5,
         View::Object(Object::Stream(_)) => 6,
+        View::Object(Object::Array(_)) => 7,
         _ => 0,
     };
     signature.mix(&type_number.to_be_bytes());
@@ -194,6 +195,16 @@ fn sign_object(signature: &mut Signature, object: &Object) {
         }),
         Object::Stream(stream) => sign_stream(signature, stream),
         Object::Module(module) => signature.mix(&module.raw),
+        Object::Array(array) => array.iter().for_each(|(index, item)| sign_array_item(signature, index, item)),
+    }
+}
+
+fn sign_array_item(signature: &mut Signature, index: u64, item: ArrayItem<'_>) {
+    signature.mix(&index.to_be_bytes());
+    match item {
+        ArrayItem::String(text) | ArrayItem::SmallString(text) => signature.mix_element(text),
+        ArrayItem::Int(value) => signature.mix(&value.to_be_bytes()),
+        ArrayItem::Double(value) => signature.mix(&value.to_be_bytes()),
     }
 }
 

@@ -81,10 +81,10 @@ impl Engine {
         }
     }
 
-    /// The version of RDB to write, for data with or without field expiry.
-    pub fn rdb_version(&self, has_field_expiry: bool) -> rdb::Version {
+    /// The version of RDB to write, for data that takes `needed`.
+    pub fn rdb_version(&self, needed: rdb::Version) -> rdb::Version {
         match self.config.rdb_version {
-            RdbVersion::Auto => rdb::Version::needed(has_field_expiry),
+            RdbVersion::Auto => needed,
             RdbVersion::Rdb10 => rdb::Version::Rdb10,
             RdbVersion::Rdb11 => rdb::Version::Rdb11,
             RdbVersion::Rdb12 => rdb::Version::Rdb12,

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use crate::codec::number;
 use crate::cow::segments::{Place, SegmentTable};
+use crate::rdb::Version;
 use crate::value::{Object, StringValue};
 
 use super::entry::{Content, Entry, MAX_INLINE, View};
@@ -335,8 +336,12 @@ impl<'a> Db<'a> {
     }
 
     fn note(&mut self, object: &Object) {
-        if let Object::Hash(hash) = object {
-            self.epochs.field_expiry_seen |= hash.has_field_expiry();
+        match object {
+            Object::Hash(hash) => self.epochs.field_expiry_seen |= hash.has_field_expiry(),
+            Object::Stream(_) | Object::Array(_) => {
+                self.epochs.rdb_version_seen = self.epochs.rdb_version_seen.max(Some(Version::needed(object)));
+            }
+            _ => {}
         }
     }
 }

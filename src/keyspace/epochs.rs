@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::Entry;
+use crate::rdb::Version;
 
 /// Held by a snapshot for as long as it may read entries.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) struct Epochs {
     deferred: VecDeque<Deferred>,
     deferred_size: usize,
     pub(super) field_expiry_seen: bool,
+    /// The highest RDB version that any other value took; `None`: the usual one.
+    pub(super) rdb_version_seen: Option<Version>,
 }
 
 /// Entries that one call of [`Epochs::reclaim`] looks at.

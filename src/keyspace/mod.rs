@@ -22,6 +22,8 @@ pub use snapshot::{Snapshot, SnapshotDb, SnapshotEntry};
 
 use std::hash::{BuildHasher, RandomState};
 
+use crate::rdb::Version;
+
 use epochs::Epochs;
 
 /// All databases of a server.
@@ -70,9 +72,15 @@ impl Keyspace {
         self.len() == 0
     }
 
-    /// Whether any hash has had a field expiry since the keyspace was last empty: what decides the version of an RDB.
+    /// Whether any hash has had a field expiry since the keyspace was last empty.
     pub fn may_have_field_expiry(&self) -> bool {
         self.epochs.field_expiry_seen
+    }
+
+    /// The lowest RDB version that can hold whatever was here since the keyspace was last empty.
+    pub fn rdb_version_needed(&self) -> Version {
+        let usual = if self.epochs.field_expiry_seen { Version::Rdb12 } else { Version::Rdb11 };
+        self.epochs.rdb_version_seen.map_or(usual, |seen| seen.max(usual))
     }
 
     /// Fetches the memory that looking up these keys will need, all of it at once. Worth it for two keys or more.
@@ -111,6 +119,7 @@ impl Keyspace {
             self.db(index).clear();
         }
         self.epochs.field_expiry_seen = false;
+        self.epochs.rdb_version_seen = None;
     }
 }
 

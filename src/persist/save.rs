@@ -44,7 +44,7 @@ impl Image {
         };
         let seconds = engine.clock.now_ms() / 1000;
         Self {
-            version: engine.rdb_version(engine.keyspace.may_have_field_expiry()),
+            version: engine.rdb_version(engine.keyspace.rdb_version_needed()),
             options: WriteOptions { checksum: engine.config.rdbchecksum, compress: engine.config.rdbcompression },
             functions: engine.functions.iter().map(|library| library.code.clone()).collect(),
             aux: vec![

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::object::Builder;
-use super::{Checksum, Event, KeyHeader, KeyMeta, Options, Reader, Version, Visitor, WriteOptions, Writer, dump};
+use super::{
+    Checksum, Event, KeyHeader, KeyMeta, ObjectBuilder, Options, Reader, StreamCounters, Version, Visitor,
+    WriteOptions, Writer, dump,
+};
 use crate::value::stream::StreamId;
 use crate::value::{Element, Limits, Object, Stream};
 
@@ -76,11 +78,13 @@ struct Describe {
     value: Value,
     items: Vec<Value>,
     scored: Vec<(f64, Vec<u8>)>,
+    /// Pending entries of the stream's group that is being told.
+    pending: BTreeMap<StreamId, (i64, u64)>,
 }
 
 impl Describe {
     fn take(self, type_name: &str) -> Value {
-        let Describe { value, mut items, mut scored } = self;
+        let Describe { value, mut items, mut scored, .. } = self;
         match type_name {
             "set" | "hash" => {
                 items.sort_by_cached_key(|item| item.get(0).unwrap_or(item).as_str().unwrap().to_owned());
@@ -117,8 +121,34 @@ impl Visitor for Describe {
     fn hash_field(&mut self, field: Element<'_>, value: Element<'_>, expire_at_ms: Option<i64>) {
         self.items.push(json!([text(field), text(value), expire_at_ms]));
     }
-    fn stream(&mut self, stream: &Stream) {
-        self.value = describe_stream(stream);
+    fn stream_entry(&mut self, entry: StreamId, fields: &[(Element<'_>, Element<'_>)]) {
+        let fields: Vec<String> = fields.iter().flat_map(|(field, value)| [text(*field), text(*value)]).collect();
+        self.items.push(json!([id(entry), fields]));
+    }
+    fn stream_counters(&mut self, counters: &StreamCounters) {
+        assert_eq!(counters.len, self.items.len() as u64);
+        self.value = json!({
+            "entries": self.items, "last_id": id(counters.last_id), "entries-added": counters.entries_added,
+            "max-deleted-entry-id": id(counters.max_deleted_id), "groups": [],
+        });
+    }
+    fn stream_group(&mut self, name: &[u8], last_id: StreamId, _entries_read: Option<u64>) {
+        self.pending.clear();
+        let group = json!({"name": STANDARD.encode(name), "last_id": id(last_id), "consumers": []});
+        self.value["groups"].as_array_mut().unwrap().push(group);
+    }
+    fn stream_pending(&mut self, id: StreamId, delivery_ms: i64, count: u64) {
+        self.pending.insert(id, (delivery_ms, count));
+    }
+    fn stream_consumer(&mut self, name: &[u8], _seen_ms: i64, _active_ms: Option<i64>) {
+        let group = self.value["groups"].as_array_mut().unwrap().last_mut().unwrap();
+        group["consumers"].as_array_mut().unwrap().push(json!({"name": STANDARD.encode(name), "pending": []}));
+    }
+    fn stream_consumer_pending(&mut self, pending: StreamId) {
+        let group = self.value["groups"].as_array_mut().unwrap().last_mut().unwrap();
+        let consumer = group["consumers"].as_array_mut().unwrap().last_mut().unwrap();
+        let (delivery_ms, count) = self.pending[&pending];
+        consumer["pending"].as_array_mut().unwrap().push(json!([id(pending), delivery_ms, count]));
     }
 }
 
@@ -130,8 +160,8 @@ pub(super) fn describe_object(object: &Object) -> Value {
         Object::Set(value) => value.iter().for_each(|member| describe.set_member(member)),
         Object::Zset(value) => value.iter().for_each(|(member, score)| describe.zset_member(member, score)),
         Object::Hash(value) => value.iter().for_each(|(field, value, at)| describe.hash_field(field, value, at)),
-        Object::Stream(value) => describe.stream(value),
-        Object::Module(_) => {}
+        Object::Stream(value) => describe.value = describe_stream(value),
+        Object::Module(_) | Object::Array(_) => {}
     }
     describe.take(object.type_name())
 }
@@ -162,7 +192,7 @@ fn contents(bytes: &[u8], way: Way) -> Contents {
                     }
                     Way::Build => describe_object(&reader.object(&limits).unwrap().unwrap()),
                     Way::VisitIntoBuilder => {
-                        let mut builder = Builder::new(&limits);
+                        let mut builder = ObjectBuilder::new(&limits);
                         reader.value(&mut builder).unwrap();
                         describe_object(&builder.finish().unwrap().unwrap())
                     }

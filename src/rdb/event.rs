@@ -1,7 +1,8 @@
 //! What a reader tells its caller: events between keys, and the elements of a value.
 
 use super::kind::Kind;
-use crate::value::{Element, Module, Stream};
+use crate::value::stream::{IdempotenceCounts, Retention, StreamId};
+use crate::value::{ArrayItem, Element, Module};
 
 /// What comes next in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +44,34 @@ pub struct KeyHeader {
     pub idle_seconds: Option<u64>,
     /// The logarithmic access counter, where the writer evicted by LFU.
     pub frequency: Option<u8>,
+    /// What modules attached to the key (Redis 8.6), in the order of the file.
+    pub metadata: Vec<KeyMetadata>,
     /// File offset of the first byte that belongs to the key, its expiry included.
     pub offset: u64,
+}
+
+/// What one module attached to a key, opaque.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyMetadata {
+    /// Which class of metadata, of which module: the four bytes of the file.
+    pub class: [u8; 4],
+    /// The module opcodes that follow, up to and including the EOF opcode (a zero).
+    pub raw: Vec<u8>,
+}
+
+/// What a stream says of itself behind its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamCounters {
+    /// How many entries there are.
+    pub len: u64,
+    /// The first entry's; [`StreamId::MIN`] without entries.
+    pub first_id: StreamId,
+    /// The last id ever given out.
+    pub last_id: StreamId,
+    /// The greatest id ever deleted; [`StreamId::MIN`] if none was.
+    pub max_deleted_id: StreamId,
+    /// How many entries were ever added.
+    pub entries_added: u64,
 }
 
 /// What the eight bytes at the end say.
@@ -89,9 +116,59 @@ pub trait Visitor {
     fn hash_field(&mut self, field: Element<'_>, value: Element<'_>, expire_at_ms: Option<i64>) {
         let _ = (field, value, expire_at_ms);
     }
-    /// A whole stream.
-    fn stream(&mut self, stream: &Stream) {
-        let _ = stream;
+    /// The next entry of a stream. All entries come first, then the counters, then one group after the other, then
+    /// what is known of producers.
+    fn stream_entry(&mut self, id: StreamId, fields: &[(Element<'_>, Element<'_>)]) {
+        let _ = (id, fields);
+    }
+    /// What stands behind the last entry. Every stream has this, one without entries too.
+    fn stream_counters(&mut self, counters: &StreamCounters) {
+        let _ = counters;
+    }
+    /// A group of a stream begins; `entries_read` is `None` where it is not known.
+    fn stream_group(&mut self, name: &[u8], last_id: StreamId, entries_read: Option<u64>) {
+        let _ = (name, last_id, entries_read);
+    }
+    /// An entry that is pending in the group: when it was last delivered (Unix ms), and how often. All of them come
+    /// before the consumers, who say which are theirs.
+    fn stream_pending(&mut self, id: StreamId, delivery_ms: i64, count: u64) {
+        let _ = (id, delivery_ms, count);
+    }
+    /// A consumer of the group begins: when it last tried and last got something (Unix ms).
+    fn stream_consumer(&mut self, name: &[u8], seen_ms: i64, active_ms: Option<i64>) {
+        let _ = (name, seen_ms, active_ms);
+    }
+    /// One of the pending entries is this consumer's.
+    fn stream_consumer_pending(&mut self, id: StreamId) {
+        let _ = id;
+    }
+    /// One of the pending entries was given back and is nobody's (Redis 8.8). They come behind the consumers.
+    fn stream_nacked(&mut self, id: StreamId) {
+        let _ = id;
+    }
+    /// How long idempotent ids are remembered (Redis 8.6). Comes behind all groups, where the file has it.
+    fn stream_idempotence(&mut self, retention: &Retention) {
+        let _ = retention;
+    }
+    /// A producer whose idempotent ids follow.
+    fn stream_producer(&mut self, name: &[u8]) {
+        let _ = name;
+    }
+    /// An idempotent id of the producer, and the entry that it became.
+    fn stream_produced(&mut self, idempotent_id: &[u8], id: StreamId) {
+        let _ = (idempotent_id, id);
+    }
+    /// What was ever counted of idempotent ids. Comes last.
+    fn stream_idempotence_counts(&mut self, counts: &IdempotenceCounts) {
+        let _ = counts;
+    }
+    /// An array begins (Redis 8.8); `insert_index` is where its next insert goes, if there was one.
+    fn array(&mut self, insert_index: Option<u64>) {
+        let _ = insert_index;
+    }
+    /// The next item of an array; indexes ascend.
+    fn array_item(&mut self, index: u64, item: ArrayItem<'_>) {
+        let _ = (index, item);
     }
     /// A whole value of a module.
     fn module(&mut self, module: &Module) {

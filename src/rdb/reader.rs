@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use super::error::{Cause, Error};
-use super::event::{Checksum, Event, KeyHeader, Visitor};
+use super::event::{Checksum, Event, KeyHeader, KeyMetadata, Visitor};
 use super::input::Input;
 use super::kind::{Header, Kind, Lineage, Opcode, OpcodeRow};
 use super::object::{self, Scratch};
@@ -83,6 +83,7 @@ struct Attributes {
     expire_at_ms: Option<i64>,
     idle_seconds: Option<u64>,
     frequency: Option<u8>,
+    metadata: Vec<KeyMetadata>,
 }
 
 impl<R: Read> Reader<R> {
@@ -267,6 +268,7 @@ impl<R: Read> Reader<R> {
             expire_at_ms: attributes.expire_at_ms,
             idle_seconds: attributes.idle_seconds,
             frequency: attributes.frequency,
+            metadata: attributes.metadata,
             offset: attributes.offset.unwrap_or(offset),
         }))
     }

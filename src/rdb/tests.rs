@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::codec::crc64::crc64;
-use crate::value::{Element, Limits, Module, Object};
+use crate::value::stream::{IdempotenceCounts, Retention, StreamId};
+use crate::value::{ArrayItem, Element, Limits, Module, Object};
 
 /// Puts a file together: header, pieces, end marker, checksum.
 fn file(magic: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
@@ -39,15 +40,52 @@ impl Visitor for Words {
         let expiry = expire_at_ms.map_or(String::new(), |ms| format!("@{ms}"));
         self.0.push(format!("{}={}{expiry}", word(field), word(value)));
     }
-    fn stream(&mut self, stream: &crate::value::Stream) {
-        self.0.push(format!("{}..{}+{}", stream.first_id(), stream.last_id(), stream.entries_added()));
-        for (name, group) in stream.groups() {
-            self.0.push(format!("{} read {:?}", name.escape_ascii(), group.entries_read()));
-            for (name, consumer) in group.consumers() {
-                let times = (consumer.seen_ms(), consumer.active_ms());
-                self.0.push(format!("{} {times:?} {}", name.escape_ascii(), consumer.pending_len()));
-            }
-        }
+    fn stream_entry(&mut self, id: StreamId, fields: &[(Element<'_>, Element<'_>)]) {
+        let fields: Vec<_> = fields.iter().map(|(field, value)| format!("{}={}", word(*field), word(*value))).collect();
+        self.0.push(format!("{id}:{}", fields.join(",")));
+    }
+    fn stream_counters(&mut self, counters: &StreamCounters) {
+        let StreamCounters { len, first_id, last_id, max_deleted_id, entries_added } = counters;
+        self.0.push(format!("{len} {first_id}..{last_id}-{max_deleted_id}+{entries_added}"));
+    }
+    fn stream_group(&mut self, name: &[u8], last_id: StreamId, entries_read: Option<u64>) {
+        self.0.push(format!("{} at {last_id} read {entries_read:?}", name.escape_ascii()));
+    }
+    fn stream_pending(&mut self, id: StreamId, delivery_ms: i64, count: u64) {
+        self.0.push(format!("{id}@{delivery_ms}x{count}"));
+    }
+    fn stream_consumer(&mut self, name: &[u8], seen_ms: i64, active_ms: Option<i64>) {
+        self.0.push(format!("{} {seen_ms} {active_ms:?}", name.escape_ascii()));
+    }
+    fn stream_consumer_pending(&mut self, id: StreamId) {
+        self.0.push(format!("has {id}"));
+    }
+    fn stream_nacked(&mut self, id: StreamId) {
+        self.0.push(format!("nacked {id}"));
+    }
+    fn stream_idempotence(&mut self, retention: &Retention) {
+        self.0.push(format!("{}s {}", retention.duration_seconds, retention.max_entries));
+    }
+    fn stream_producer(&mut self, name: &[u8]) {
+        self.0.push(format!("producer {}", name.escape_ascii()));
+    }
+    fn stream_produced(&mut self, idempotent_id: &[u8], id: StreamId) {
+        self.0.push(format!("{}={id}", idempotent_id.escape_ascii()));
+    }
+    fn stream_idempotence_counts(&mut self, counts: &IdempotenceCounts) {
+        self.0.push(format!("{}+{}", counts.added, counts.duplicates));
+    }
+    fn array(&mut self, insert_index: Option<u64>) {
+        self.0.push(format!("next {insert_index:?}"));
+    }
+    fn array_item(&mut self, index: u64, item: ArrayItem<'_>) {
+        let item = match item {
+            ArrayItem::String(text) => format!("\"{}\"", word(text)),
+            ArrayItem::SmallString(text) => format!("'{}'", word(text)),
+            ArrayItem::Int(value) => value.to_string(),
+            ArrayItem::Double(value) => format!("{value:?}"),
+        };
+        self.0.push(format!("{index}={item}"));
     }
     fn module(&mut self, module: &Module) {
         self.0.push(format!("{} {}", module.name(), module.raw.escape_ascii()));
@@ -172,8 +210,16 @@ fn expiry_and_access_belong_to_the_next_key_only() {
     for (key, expire_at_ms, idle_seconds, frequency, offset) in
         [(b"a", Some(16_000), Some(128), None, 11), (b"b", Some(7), None, Some(12), 24), (b"c", None, None, None, 40)]
     {
-        let header =
-            KeyHeader { db: 3, key: key.to_vec(), kind: Kind::String, expire_at_ms, idle_seconds, frequency, offset };
+        let header = KeyHeader {
+            db: 3,
+            key: key.to_vec(),
+            kind: Kind::String,
+            expire_at_ms,
+            idle_seconds,
+            frequency,
+            metadata: Vec::new(),
+            offset,
+        };
         assert_eq!(reader.next().unwrap(), Event::Key(header));
     }
 }
@@ -429,10 +475,10 @@ fn field_expiry_is_refused_where_the_version_has_no_room_for_it() {
     hash.set(b"f", b"v", &limits);
     hash.set_expire(b"f", Some(1_900_000_000_000), &limits);
     let object = Object::Hash(hash);
-    let mut writer = Writer::new(Vec::new(), Version::needed(false), WriteOptions::default()).unwrap();
+    let mut writer = Writer::new(Vec::new(), Version::Rdb11, WriteOptions::default()).unwrap();
     let meta = KeyMeta { key: b"k\xff", ..KeyMeta::default() };
     let error = writer.key(&meta, (&object).into()).unwrap_err();
     assert!(error.to_string().contains("\"k\\xff\" has fields that expire"), "{error}");
     assert_eq!(writer.written(), 9, "nothing of the key was written");
-    assert_eq!(Version::needed(true), Version::Rdb12);
+    assert_eq!(Version::needed(&object), Version::Rdb12);
 }

@@ -58,9 +58,11 @@ impl Version {
         Version::Valkey80,
     ];
 
-    /// The lowest version that today's servers share and that can hold the data.
-    pub fn needed(has_field_expiry: bool) -> Version {
-        if has_field_expiry { Version::Rdb12 } else { Version::Rdb11 }
+    /// The lowest version that today's servers share and that can hold the value.
+    pub fn needed(object: &Object) -> Version {
+        let holds_all =
+            |version: &Version| object::lacking(object, *version).all(|feature| feature.row().weight == Weight::Hint);
+        [Version::Rdb11, Version::Rdb12, Version::Rdb13].into_iter().find(holds_all).unwrap_or(Version::Rdb14)
     }
 
     /// The number in the header.

@@ -13,6 +13,7 @@ impl Object {
             Object::Zset(value) => value.len(),
             Object::Stream(value) => value.len(),
             Object::Module(_) => 1,
+            Object::Array(value) => value.len(),
         }
     }
 
@@ -30,6 +31,7 @@ impl Object {
             Object::Zset(value) => value.footprint(),
             Object::Stream(value) => value.footprint(),
             Object::Module(value) => value.footprint(),
+            Object::Array(value) => value.footprint(),
         }
     }
 }

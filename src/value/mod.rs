@@ -5,6 +5,7 @@
 //! when the original does: that is what snapshots rest on. When a collection turns from small to large is decided by
 //! [`Limits`], with Redis's numbers; it never turns back by itself, but for a list that shrinks to one short node.
 
+pub mod array;
 pub mod footprint;
 pub mod hash;
 pub mod list;
@@ -17,6 +18,7 @@ pub mod stream;
 pub mod string;
 pub mod zset;
 
+pub use array::{Array, ArrayItem};
 pub use hash::Hash;
 pub use list::{List, ListNode};
 pub use module::Module;
@@ -88,6 +90,8 @@ pub enum Object {
     Stream(Stream),
     /// A module's value, opaque.
     Module(Module),
+    /// A sparse array of Redis 8.8, opaque to commands.
+    Array(Array),
 }
 
 impl Object {
@@ -101,6 +105,7 @@ impl Object {
             Object::Zset(_) => "zset",
             Object::Stream(_) => "stream",
             Object::Module(_) => "module",
+            Object::Array(_) => "array",
         }
     }
 
@@ -114,6 +119,7 @@ impl Object {
             Object::Zset(value) => value.encoding(),
             Object::Stream(_) => "stream",
             Object::Module(_) => "raw",
+            Object::Array(_) => "array",
         }
     }
 }

@@ -11,8 +11,7 @@ pub(super) fn dump(context: &mut Context<'_>) -> Outcome {
         return Ok(context.reply.null());
     };
     let object = view.to_object();
-    let has_field_expiry = matches!(&object, crate::value::Object::Hash(hash) if hash.has_field_expiry());
-    let version = context.engine.rdb_version(has_field_expiry);
+    let version = context.engine.rdb_version(rdb::Version::needed(&object));
     let payload = rdb::dump::encode(&object, version).map_err(CommandError::err)?;
     Ok(context.reply.bulk(&payload))
 }

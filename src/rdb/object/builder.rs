@@ -1,38 +1,53 @@
-//! A visitor that makes a value of what it is told.
+//! A visitor that makes a value of what it is told: how large encodings are read, and what else can be told as
+//! elements becomes a value.
 
-use crate::rdb::event::Visitor;
+use super::stream::StreamBuilder;
+use crate::rdb::event::{StreamCounters, Visitor};
 use crate::rdb::kind::Kind;
-use crate::value::{Element, Hash, Insert, Limits, List, Module, Object, Set, Stream, StringValue, Zset};
+use crate::value::stream::{IdempotenceCounts, Retention, StreamId};
+use crate::value::{Array, ArrayItem, Element, Hash, Insert, Limits, List, Module, Object, Set, StringValue, Zset};
 
-/// Builds an [`Object`] from its elements. Useful on its own for what else can be told as elements.
-pub(in crate::rdb) struct Builder<'a> {
+/// Builds an [`Object`] from its elements, told in the order of a file.
+pub struct ObjectBuilder<'a> {
     limits: &'a Limits,
     object: Option<Object>,
+    stream: Option<StreamBuilder<'a>>,
     /// The first thing that no value can hold.
     problem: Option<&'static str>,
 }
 
-impl<'a> Builder<'a> {
-    pub(in crate::rdb) fn new(limits: &'a Limits) -> Self {
-        Builder { limits, object: None, problem: None }
+impl<'a> ObjectBuilder<'a> {
+    /// A builder whose values change their encoding at `limits`.
+    pub fn new(limits: &'a Limits) -> Self {
+        ObjectBuilder { limits, object: None, stream: None, problem: None }
     }
 
-    /// The value; `None` if it is a collection that got no element.
-    pub(in crate::rdb) fn finish(self) -> Result<Option<Object>, &'static str> {
+    fn with_stream(&mut self, tell: impl FnOnce(&mut StreamBuilder<'a>)) {
+        if let Some(stream) = &mut self.stream {
+            tell(stream);
+        }
+    }
+
+    /// The value; `None` if it is a collection that got no element. The error says what no value can hold.
+    pub fn finish(self) -> Result<Option<Object>, &'static str> {
         if let Some(problem) = self.problem {
             return Err(problem);
+        }
+        if let Some(stream) = self.stream {
+            return stream.finish().map(|stream| Some(Object::Stream(stream)));
         }
         Ok(self.object.filter(|object| match object {
             Object::List(value) => !value.is_empty(),
             Object::Set(value) => !value.is_empty(),
             Object::Zset(value) => !value.is_empty(),
             Object::Hash(value) => !value.is_empty(),
+            Object::Array(value) => !value.is_empty(),
             Object::String(_) | Object::Stream(_) | Object::Module(_) => true,
         }))
     }
 }
 
-impl Visitor for Builder<'_> {
+impl Visitor for ObjectBuilder<'_> {
     fn begin(&mut self, kind: Kind, _count: Option<u64>) {
         self.object = match kind.type_name() {
             "list" => Some(Object::List(List::new())),
@@ -41,6 +56,7 @@ impl Visitor for Builder<'_> {
             "hash" => Some(Object::Hash(Hash::new())),
             _ => None,
         };
+        self.stream = (kind.type_name() == "stream").then(|| StreamBuilder::new(self.limits));
     }
 
     fn string(&mut self, value: Element<'_>) {
@@ -86,8 +102,60 @@ impl Visitor for Builder<'_> {
         });
     }
 
-    fn stream(&mut self, stream: &Stream) {
-        self.object = Some(Object::Stream(stream.clone()));
+    fn stream_entry(&mut self, id: StreamId, fields: &[(Element<'_>, Element<'_>)]) {
+        self.with_stream(|stream| stream.stream_entry(id, fields));
+    }
+
+    fn stream_counters(&mut self, counters: &StreamCounters) {
+        self.with_stream(|stream| stream.stream_counters(counters));
+    }
+
+    fn stream_group(&mut self, name: &[u8], last_id: StreamId, entries_read: Option<u64>) {
+        self.with_stream(|stream| stream.stream_group(name, last_id, entries_read));
+    }
+
+    fn stream_pending(&mut self, id: StreamId, delivery_ms: i64, count: u64) {
+        self.with_stream(|stream| stream.stream_pending(id, delivery_ms, count));
+    }
+
+    fn stream_consumer(&mut self, name: &[u8], seen_ms: i64, active_ms: Option<i64>) {
+        self.with_stream(|stream| stream.stream_consumer(name, seen_ms, active_ms));
+    }
+
+    fn stream_consumer_pending(&mut self, id: StreamId) {
+        self.with_stream(|stream| stream.stream_consumer_pending(id));
+    }
+
+    fn stream_nacked(&mut self, id: StreamId) {
+        self.with_stream(|stream| stream.stream_nacked(id));
+    }
+
+    fn stream_idempotence(&mut self, retention: &Retention) {
+        self.with_stream(|stream| stream.stream_idempotence(retention));
+    }
+
+    fn stream_producer(&mut self, name: &[u8]) {
+        self.with_stream(|stream| stream.stream_producer(name));
+    }
+
+    fn stream_produced(&mut self, idempotent_id: &[u8], id: StreamId) {
+        self.with_stream(|stream| stream.stream_produced(idempotent_id, id));
+    }
+
+    fn stream_idempotence_counts(&mut self, counts: &IdempotenceCounts) {
+        self.with_stream(|stream| stream.stream_idempotence_counts(counts));
+    }
+
+    fn array(&mut self, insert_index: Option<u64>) {
+        self.object = Some(Object::Array(Array::new(insert_index)));
+    }
+
+    fn array_item(&mut self, index: u64, item: ArrayItem<'_>) {
+        if let Some(Object::Array(array)) = &mut self.object
+            && !array.push(index, item)
+        {
+            self.problem = Some("the indexes of an array do not ascend");
+        }
     }
 
     fn module(&mut self, module: &Module) {

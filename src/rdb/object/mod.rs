@@ -5,6 +5,7 @@
 //! [`Object`], taking packed bytes over as they are where they are valid and within the limits; [`skip`] passes over it
 //! without looking inside strings.
 
+mod array;
 mod builder;
 mod hash;
 mod list;
@@ -15,7 +16,7 @@ mod stream;
 mod string;
 mod zset;
 
-pub(super) use builder::Builder;
+pub use builder::ObjectBuilder;
 pub(super) use module::capture as capture_module;
 pub(super) use skip::skip;
 
@@ -53,10 +54,8 @@ pub(super) fn visit<R: Read>(
         "set" => set::visit(input, kind, visitor, scratch)?,
         "zset" => zset::visit(input, kind, visitor, scratch)?,
         "hash" => hash::visit(input, kind, visitor, scratch)?,
-        "stream" => {
-            visitor.begin(kind, None);
-            visitor.stream(&stream::read(input, kind)?);
-        }
+        "stream" => stream::visit(input, kind, visitor)?,
+        "array" => array::visit(input, kind, visitor, scratch)?,
         _ => {
             visitor.begin(kind, None);
             visitor.module(&module::read(input)?);
@@ -80,7 +79,8 @@ pub(super) fn build<R: Read>(
         "set" => set::build(input, kind, limits, scratch),
         "zset" => zset::build(input, kind, limits, scratch),
         "hash" => hash::build(input, kind, limits, scratch),
-        "stream" => stream::read(input, kind).map(|value| Some(Object::Stream(value))),
+        "stream" => stream::build(input, kind, limits).map(|value| Some(Object::Stream(value))),
+        "array" => build_by_elements(input, kind, limits, scratch),
         _ => module::read(input).map(|value| Some(Object::Module(value))),
     }
 }
@@ -93,7 +93,7 @@ fn build_by_elements<R: Read>(
     scratch: &mut Scratch,
 ) -> Result<Option<Object>, Error> {
     let start = input.offset();
-    let mut builder = Builder::new(limits);
+    let mut builder = ObjectBuilder::new(limits);
     visit(input, kind, &mut builder, scratch)?;
     builder.finish().map_err(|what| input.damaged_at(start, what))
 }
@@ -102,15 +102,16 @@ fn build_by_elements<R: Read>(
 pub(super) fn lacking(object: &Object, version: Version) -> impl Iterator<Item = Feature> + use<> {
     let features = match object {
         Object::String(_) | Object::List(_) | Object::Set(_) | Object::Zset(_) => [None; MOST_FEATURES],
-        Object::Hash(hash) => [hash.has_field_expiry().then_some(Feature::FieldExpiry), None, None],
+        Object::Hash(hash) => [hash.has_field_expiry().then_some(Feature::FieldExpiry), None, None, None, None],
         Object::Stream(stream) => stream::features(stream, version),
-        Object::Module(_) => [Some(Feature::Module), None, None],
+        Object::Module(_) => [Some(Feature::Module), None, None, None, None],
+        Object::Array(_) => [Some(Feature::Array), None, None, None, None],
     };
     features.into_iter().flatten().filter(move |feature| !version.holds(*feature))
 }
 
 /// A value has at most so many features.
-const MOST_FEATURES: usize = 3;
+const MOST_FEATURES: usize = 5;
 
 /// The type that goes with `object` and `version`, leaving out what is [`lacking`].
 pub(super) fn kind_for(object: &Object, version: Version) -> Kind {
@@ -122,6 +123,7 @@ pub(super) fn kind_for(object: &Object, version: Version) -> Kind {
         Object::Hash(value) => hash::kind_for(value, version),
         Object::Stream(_) => stream::kind_for(version),
         Object::Module(_) => Kind::Module2,
+        Object::Array(_) => Kind::Array,
     };
     debug_assert!(version.knows(kind) || lacking(object, version).next().is_some(), "{kind:?} in version {version}");
     kind
@@ -137,6 +139,7 @@ pub(super) fn write<W: Write>(output: &mut Output<W>, object: &Object, kind: Kin
         Object::Hash(value) => hash::write(output, value, kind)?,
         Object::Stream(value) => stream::write(output, value, kind)?,
         Object::Module(value) => module::write(output, value)?,
+        Object::Array(value) => array::write(output, value)?,
     }
     Ok(())
 }

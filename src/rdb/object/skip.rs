@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::{module, stream, unsupported};
+use super::{array, module, stream, unsupported};
 use crate::rdb::error::Error;
 use crate::rdb::input::Input;
 use crate::rdb::kind::Kind;
@@ -48,7 +48,12 @@ pub(in crate::rdb) fn skip<R: Read>(input: &mut Input<R>, kind: Kind) -> Result<
             pair(input)?;
             input.pass(8)
         }),
-        Kind::StreamListpacks | Kind::StreamListpacks2 | Kind::StreamListpacks3 => stream::skip(input, kind),
+        Kind::StreamListpacks
+        | Kind::StreamListpacks2
+        | Kind::StreamListpacks3
+        | Kind::StreamListpacks4
+        | Kind::StreamListpacks5 => stream::skip(input, kind),
+        Kind::Array => array::skip(input),
         Kind::Module2 => {
             input.length()?;
             module::pass(input)

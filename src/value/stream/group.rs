@@ -17,6 +17,8 @@ pub struct Group {
     consumers: BTreeMap<Arc<[u8]>, Consumer>,
     /// Consumers by the number that stands for them in `pending`.
     names: BTreeMap<u32, Arc<[u8]>>,
+    /// In the order in which they are to be given out again.
+    nacked: Vec<Nacked>,
 }
 
 /// One member of a group.
@@ -33,6 +35,19 @@ pub struct Consumer {
 pub struct Pending<'a> {
     pub id: StreamId,
     pub consumer: &'a [u8],
+    /// When it was last delivered, in milliseconds since 1970.
+    pub delivery_ms: i64,
+    /// How often it was delivered.
+    pub count: u64,
+}
+
+/// An entry that a consumer of Redis 8.8 gave back (XNACK): pending in the group, and no consumer's.
+///
+/// Commands here do not hand them out again; they are kept for the servers that do, until the entry is acknowledged or
+/// given to a consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nacked {
+    pub id: StreamId,
     /// When it was last delivered, in milliseconds since 1970.
     pub delivery_ms: i64,
     /// How often it was delivered.
@@ -147,6 +162,7 @@ impl Group {
             return false;
         };
         consumer.pending.insert(given.id, ());
+        self.nacked.retain(|nacked| nacked.id != given.id);
         let number = consumer.number;
         let delivery = Delivery { consumer: number, delivery_ms: given.delivery_ms, count: given.count };
         if let Some(before) = self.pending.insert(given.id, delivery)
@@ -160,10 +176,22 @@ impl Group {
     /// Removes the entry from the pending lists; false if it was not pending.
     pub fn ack(&mut self, id: StreamId) -> bool {
         let Some(delivery) = self.pending.remove(id) else {
-            return false;
+            let before = self.nacked.len();
+            self.nacked.retain(|nacked| nacked.id != id);
+            return self.nacked.len() < before;
         };
         self.drop_from_consumer(delivery.consumer, id);
         true
+    }
+
+    /// Entries that were given back, in the order in which they are to be given out again.
+    pub fn nacked(&self) -> &[Nacked] {
+        &self.nacked
+    }
+
+    /// Adds an entry that was given back, behind the others.
+    pub fn push_nacked(&mut self, nacked: Nacked) {
+        self.nacked.push(nacked);
     }
 
     pub fn pending_len(&self) -> usize {
@@ -198,7 +226,8 @@ impl Group {
         let consumers = self.consumers.iter().map(|(name, consumer)| {
             name.len() + 2 * size_of::<Arc<[u8]>>() + size_of::<Consumer>() + consumer.pending.footprint()
         });
-        size_of::<Self>() + self.pending.footprint() + consumers.sum::<usize>()
+        let nacked = self.nacked.capacity() * size_of::<Nacked>();
+        size_of::<Self>() + self.pending.footprint() + nacked + consumers.sum::<usize>()
     }
 
     fn show(&self, id: StreamId, delivery: &Delivery) -> Pending<'_> {

@@ -7,18 +7,19 @@
 
 pub mod group;
 pub mod id;
+pub mod idempotence;
 pub mod node;
 mod ordered;
 #[cfg(test)]
 mod tests;
 
-pub use group::{Consumer, Group, Pending};
+pub use group::{Consumer, Group, Nacked, Pending};
 pub use id::StreamId;
-pub use node::{Entry, Fields};
+pub use idempotence::{Idempotence, IdempotenceCounts, Producer, Retention};
+pub use node::{Entry, Fields, Node};
 
 use super::Limits;
 use super::packed::{Listpack, PackedError};
-use node::Node;
 use ordered::Ordered;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub struct Stream {
     last_id: StreamId,
     max_deleted_id: StreamId,
     entries_added: u64,
+    idempotence: Option<Arc<Idempotence>>,
 }
 
 /// Why an entry was not appended.
@@ -244,13 +246,13 @@ impl Stream {
     }
 
     /// Appends a node from a file, whose bytes are checked. A node that has no living entry is left out.
-    pub fn push_node(&mut self, master: StreamId, pack: Listpack) -> Result<(), PackedError> {
-        let offset = pack.first().unwrap_or(0);
+    pub fn push_node(&mut self, node: Node) -> Result<(), PackedError> {
         let before = self.nodes.last().and_then(|(_, node)| node.last_id());
-        if before.is_some_and(|before| master <= before) {
+        if before.is_some_and(|before| node.master() <= before) {
+            let offset = node.listpack().first().unwrap_or(0);
             return Err(PackedError::new(offset, "a stream node that begins before the end of the one before it"));
         }
-        let node = Node::from_listpack(master, pack)?;
+        let master = node.master();
         if node.live() == 0 {
             return Ok(());
         }
@@ -259,6 +261,15 @@ impl Stream {
         self.last_id = self.last_id.max(node.last_id().unwrap_or(master));
         self.nodes.insert(master, Arc::new(node));
         Ok(())
+    }
+
+    /// What is remembered of producers that number their messages; `None` where no file said anything of it.
+    pub fn idempotence(&self) -> Option<&Idempotence> {
+        self.idempotence.as_deref()
+    }
+
+    pub fn set_idempotence(&mut self, idempotence: Option<Idempotence>) {
+        self.idempotence = idempotence.map(Arc::new);
     }
 
     /// Changes a node, and drops it if no entry is left in it.

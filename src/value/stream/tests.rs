@@ -40,7 +40,8 @@ fn small() -> Limits {
 fn reload(stream: &Stream) -> Stream {
     let mut copy = Stream::new();
     for (master, pack) in stream.nodes() {
-        copy.push_node(master, Listpack::from_bytes(pack.as_bytes().to_vec()).unwrap()).unwrap();
+        let pack = Listpack::from_bytes(pack.as_bytes().to_vec()).unwrap();
+        copy.push_node(Node::from_listpack(master, pack).unwrap()).unwrap();
     }
     let (last_id, max_deleted_id) = (stream.last_id(), stream.max_deleted_id());
     copy.set_counters(Counters { last_id, max_deleted_id, entries_added: stream.entries_added() }).unwrap();
@@ -199,7 +200,7 @@ fn hostile_nodes_are_refused_or_read_without_harm() {
         }
         if let Ok(pack) = Listpack::from_bytes(bytes) {
             let mut copy = Stream::new();
-            if copy.push_node(master, pack).is_ok() {
+            if Node::from_listpack(master, pack).is_ok_and(|node| copy.push_node(node).is_ok()) {
                 accepted += 1;
                 walk(&mut copy);
             }
@@ -209,7 +210,8 @@ fn hostile_nodes_are_refused_or_read_without_harm() {
     for _ in 0..20_000 {
         let items: Vec<Vec<u8>> = (0..rng.usize(0..14)).map(|_| rng.i64(-2..6).to_string().into_bytes()).collect();
         let mut copy = Stream::new();
-        if copy.push_node(StreamId::new(1, 0), items.iter().map(Vec::as_slice).collect()).is_ok() {
+        let node = Node::from_listpack(StreamId::new(1, 0), items.iter().map(Vec::as_slice).collect());
+        if node.is_ok_and(|node| copy.push_node(node).is_ok()) {
             walk(&mut copy);
         }
     }
@@ -235,10 +237,11 @@ fn a_file_cannot_order_nodes_or_ids_wrongly() {
     }
     let (master, pack) = stream.nodes().next().unwrap();
     let mut copy = Stream::new();
-    copy.push_node(master, pack.clone()).unwrap();
-    assert!(copy.push_node(StreamId::new(19, 0), pack.clone()).is_err());
-    assert!(copy.push_node(master, pack.clone()).is_err());
-    copy.push_node(StreamId::new(19, 1), pack.clone()).unwrap();
+    let node = |master| Node::from_listpack(master, pack.clone()).unwrap();
+    copy.push_node(node(master)).unwrap();
+    assert!(copy.push_node(node(StreamId::new(19, 0))).is_err());
+    assert!(copy.push_node(node(master)).is_err());
+    copy.push_node(node(StreamId::new(19, 1))).unwrap();
     let counters = Counters { last_id: StreamId::new(20, 0), max_deleted_id: StreamId::MIN, entries_added: 20 };
     assert_eq!(copy.set_counters(counters).unwrap_err().last_id, StreamId::new(20, 0));
     assert_eq!(copy.last_id(), StreamId::new(28, 1));

@@ -12,8 +12,9 @@ use super::sink::Sink;
 use super::{Format, stream};
 use crate::library::Library;
 use ironkeep::cli::json::{self, Object};
-use ironkeep::rdb::{KeyHeader, Visitor};
-use ironkeep::value::{Element, Module, Stream};
+use ironkeep::rdb::{KeyHeader, StreamCounters, Visitor};
+use ironkeep::value::stream::StreamId;
+use ironkeep::value::{Element, Module};
 use std::io;
 use std::marker::PhantomData;
 
@@ -37,6 +38,7 @@ pub struct Records<F> {
     first_element: bool,
     shape: Shape,
     members: Members,
+    gathered: stream::Gathered,
     /// The inside of `field_expire_at_ms`, which is only known when the hash is over.
     field_expiries: Vec<u8>,
 }
@@ -71,6 +73,7 @@ impl<F: Framing> Records<F> {
             first_element: true,
             shape: Shape::Whole,
             members: Members::default(),
+            gathered: stream::Gathered::default(),
             field_expiries: Vec::new(),
         }
     }
@@ -263,8 +266,12 @@ impl<F: Framing> Visitor for Records<F> {
         self.sink.spill();
     }
 
-    fn stream(&mut self, value: &Stream) {
-        stream::write(&mut self.sink, value);
+    stream::gather_stream!();
+
+    fn end(&mut self) {
+        if let Some(value) = self.gathered.take() {
+            stream::write(&mut self.sink, &value);
+        }
     }
 
     fn module(&mut self, value: &Module) {

@@ -8,9 +8,71 @@
 
 use super::sink::Sink;
 use ironkeep::cli::json::{self, Object};
+use ironkeep::rdb::{Kind, ObjectBuilder, Visitor};
 use ironkeep::value::stream::{Consumer, Group, Pending, StreamId};
-use ironkeep::value::{Element, Stream};
+use ironkeep::value::{Element, Limits, Stream};
 use std::fmt;
+use std::sync::LazyLock;
+
+static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
+
+/// A stream that is held until it is complete.
+#[derive(Default)]
+pub struct Gathered(Option<ObjectBuilder<'static>>);
+
+impl Gathered {
+    /// A stream begins.
+    pub fn begin(&mut self, kind: Kind) {
+        let mut builder = ObjectBuilder::new(&LIMITS);
+        builder.begin(kind, None);
+        self.0 = Some(builder);
+    }
+
+    /// Passes on what belongs to the stream.
+    pub fn tell(&mut self, tell: impl FnOnce(&mut ObjectBuilder<'static>)) {
+        if let Some(builder) = &mut self.0 {
+            tell(builder);
+        }
+    }
+
+    /// The stream, if one was begun and is whole.
+    pub fn take(&mut self) -> Option<Stream> {
+        match self.0.take()?.finish() {
+            Ok(Some(ironkeep::value::Object::Stream(stream))) => Some(stream),
+            _ => None,
+        }
+    }
+}
+
+/// The methods of a visitor that hand everything of a stream to its field `gathered`.
+macro_rules! gather_stream {
+    () => {
+        fn begin(&mut self, kind: ironkeep::rdb::Kind, _count: Option<u64>) {
+            if kind.type_name() == "stream" {
+                self.gathered.begin(kind);
+            }
+        }
+        fn stream_entry(&mut self, id: StreamId, fields: &[(Element<'_>, Element<'_>)]) {
+            self.gathered.tell(|stream| stream.stream_entry(id, fields));
+        }
+        fn stream_counters(&mut self, counters: &StreamCounters) {
+            self.gathered.tell(|stream| stream.stream_counters(counters));
+        }
+        fn stream_group(&mut self, name: &[u8], last_id: StreamId, entries_read: Option<u64>) {
+            self.gathered.tell(|stream| stream.stream_group(name, last_id, entries_read));
+        }
+        fn stream_pending(&mut self, id: StreamId, delivery_ms: i64, count: u64) {
+            self.gathered.tell(|stream| stream.stream_pending(id, delivery_ms, count));
+        }
+        fn stream_consumer(&mut self, name: &[u8], seen_ms: i64, active_ms: Option<i64>) {
+            self.gathered.tell(|stream| stream.stream_consumer(name, seen_ms, active_ms));
+        }
+        fn stream_consumer_pending(&mut self, id: StreamId) {
+            self.gathered.tell(|stream| stream.stream_consumer_pending(id));
+        }
+    };
+}
+pub(super) use gather_stream;
 
 /// Writes the stream's object; entries and groups leave the buffer as they are written.
 pub fn write(sink: &mut Sink, stream: &Stream) {

@@ -1,13 +1,14 @@
 //! Without a flag: a listing for people, one line per key with the beginning of its value, safe for a terminal.
 
-use super::Format;
 use super::members::Members;
 use super::sink::Sink;
+use super::{Format, stream};
 use crate::library::Library;
 use ironkeep::cli::escape::{Escaped, Preview, Quoted};
 use ironkeep::cli::utc::Utc;
-use ironkeep::rdb::{KeyHeader, Visitor};
-use ironkeep::value::{Element, Module, Stream};
+use ironkeep::rdb::{KeyHeader, StreamCounters, Visitor};
+use ironkeep::value::stream::StreamId;
+use ironkeep::value::{Element, Module};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
@@ -27,6 +28,7 @@ pub struct Listing {
     noun: &'static str,
     elements: u64,
     members: Members,
+    gathered: stream::Gathered,
 }
 
 impl Listing {
@@ -39,6 +41,7 @@ impl Listing {
             noun: "",
             elements: 0,
             members: Members::default(),
+            gathered: stream::Gathered::default(),
         }
     }
 
@@ -179,8 +182,12 @@ impl Visitor for Listing {
         }
     }
 
-    fn stream(&mut self, value: &Stream) {
-        let _ = write!(self.preview, "{}", super::stream::Summary(value));
+    stream::gather_stream!();
+
+    fn end(&mut self) {
+        if let Some(value) = self.gathered.take() {
+            let _ = write!(self.preview, "{}", stream::Summary(&value));
+        }
     }
 
     fn module(&mut self, value: &Module) {
