@@ -240,27 +240,25 @@ fn an_older_stream_gets_what_redis_gives_it_when_loading() {
     let v1 = [&head[..], &[1], &group(&[], &consumer)].concat();
     assert_eq!(
         told(&one_value(15, &v1)).unwrap(),
-        ["k STREAM_LISTPACKS:? 1-0..1-0+1 g read Some(1) c (70, Some(70)) 1 end"]
+        ["k STREAM_LISTPACKS:? 1-0:f=v 1 1-0..1-0-0-0+1 g at 1-0 read Some(1) 1-0@60x2 c 70 Some(70) has 1-0 end"]
     );
     let counters = [1, 0, 0, 0, 9];
     let v2 = [&head[..], &counters, &[1], &group(&[0x81, 255, 255, 255, 255, 255, 255, 255, 255], &consumer)].concat();
     assert_eq!(
         told(&one_value(19, &v2)).unwrap(),
-        ["k STREAM_LISTPACKS_2:? 1-0..1-0+9 g read None c (70, Some(70)) 1 end"]
+        ["k STREAM_LISTPACKS_2:? 1-0:f=v 1 1-0..1-0-0-0+9 g at 1-0 read None 1-0@60x2 c 70 Some(70) has 1-0 end"]
     );
     let active = [&string(b"c")[..], &70i64.to_le_bytes(), &(-1i64).to_le_bytes(), &[1], &id].concat();
     let v3 = [&head[..], &counters, &[1], &group(&[4], &active)].concat();
     assert_eq!(
         told(&one_value(21, &v3)).unwrap(),
-        ["k STREAM_LISTPACKS_3:? 1-0..1-0+9 g read Some(4) c (70, None) 1 end"]
+        ["k STREAM_LISTPACKS_3:? 1-0:f=v 1 1-0..1-0-0-0+9 g at 1-0 read Some(4) 1-0@60x2 c 70 None has 1-0 end"]
     );
 }
 
 #[test]
 fn what_is_known_by_name_only_is_refused_by_name_and_place() {
     for (bytes, part) in [
-        (file(b"REDIS0014", &[b"\xfe\x00\x1c\x01k\x00\x00"]), "ARRAY (28) in a REDIS0014 file"),
-        (file(b"REDIS0013", &[b"\xfe\x00\x1a\x01k"]), "STREAM_LISTPACKS_4 (26) in a REDIS0013 file"),
         (file(b"REDIS0013", &[b"\xfe\x00\xf3\x01"]), "KEY_META (243) in a REDIS0013 file"),
         (file(b"VALKEY081", &[b"\xfe\x00\x17\x01k"]), "PATH_HASH (23) in a VALKEY081 file"),
         (file(b"VALKEY081", &[b"\xfe\x00\xf2\x01k"]), "UPDATE (242) in a VALKEY081 file"),
