@@ -33,10 +33,16 @@ mod interop;
 /// The tools as their users meet them: the binaries, run on files.
 mod tools {
     mod aoftool;
+    /// The bytes of a file beside their meaning.
+    mod explain;
+    /// Data of running servers.
+    mod fetch;
     /// Where the bytes of rdbtool may come from.
     mod inputs;
     /// The estimate of memory, beside real servers.
     mod memory;
+    /// Completions and man pages.
+    mod manual;
     mod rdbtool;
     mod strip;
 }

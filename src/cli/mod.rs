@@ -4,7 +4,8 @@
 //! on a terminal, [`progress`] the bar on stderr, [`utc`] times as people read them, [`input`] the finding and opening of
 //! files, [`locate`] the same for logs, [`lock`] that nobody else has a log, [`in_place`] changing it with the old one kept,
 //! [`target`] the file that a verb writes. [`url`] says where a server is, [`client`] talks to it, [`sync`] takes its
-//! data, [`unpack`] opens what is compressed.
+//! data, [`unpack`] opens what is compressed. [`manual`]
+//! makes completions and man pages of a tool's own table of arguments.
 
 pub mod client;
 pub mod escape;
@@ -14,6 +15,7 @@ pub mod input;
 pub mod json;
 pub mod locate;
 pub mod lock;
+pub mod manual;
 pub mod progress;
 pub mod sync;
 pub mod target;

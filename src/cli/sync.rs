@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! -> REPLCONF capa eof          the transfer may end by a mark instead of having a length
+//! -> REPLCONF version 255.255.255   Valkey >= 9 may write its newest version (others answer an error, which is no matter)
 //! -> REPLCONF rdb-only 1        no log is to follow (Redis >= 7; others answer an error, which is no matter)
 //! -> REPLCONF rdb-filter-only functions     only where functions alone are wanted
 //! -> SYNC
@@ -9,7 +10,8 @@
 //! <- $<length> CRLF, the bytes           or     $EOF:<40 bytes> CRLF, the bytes, the same 40 bytes
 //! ```
 //!
-//! What comes is read as it comes; a connection that ends early is an error that says how far it got, never an end.
+//! Without a version Valkey 9 writes RDB 11, and breaks off at the first hash with fields that expire, as `valkey-cli
+//! --rdb` then sees. What comes is read as it comes; a connection that ends early is an error that says how far it got, never an end.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -54,6 +56,7 @@ impl Transfer {
         let mut client = Client::connect(address, patience)?;
         let failed = |error: io::Error| unreachable(address, &error);
         client.ask(&["REPLCONF", "capa", "eof"]).map_err(failed)?;
+        client.ask(&["REPLCONF", "version", "255.255.255"]).map_err(failed)?;
         client.ask(&["REPLCONF", "rdb-only", "1"]).map_err(failed)?;
         if options.functions_only {
             let answer = client.ask(&["REPLCONF", "rdb-filter-only", "functions"]).map_err(failed)?;

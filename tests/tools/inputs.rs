@@ -147,7 +147,10 @@ fn a_transfer_by_mark_and_one_by_length_are_the_same_file() {
     for transfer in [by_mark(&rdb), by_length(&rdb)] {
         let server = Fake::sends(transfer);
         assert_eq!(verdict(&check(&server.url)), "healthy");
-        assert_eq!(server.requests(), ["REPLCONF capa eof", "REPLCONF rdb-only 1", "SYNC"]);
+        assert_eq!(
+            server.requests(),
+            ["REPLCONF capa eof", "REPLCONF version 255.255.255", "REPLCONF rdb-only 1", "SYNC"]
+        );
     }
 }
 

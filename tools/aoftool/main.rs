@@ -11,9 +11,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use ironkeep::cli::exit::{self, Exit};
 use ironkeep::cli::locate::{self, Located};
+use ironkeep::cli::manual;
 use ironkeep::disk::{Disk, RealDisk};
 
 #[global_allocator]
@@ -36,6 +37,8 @@ enum Verb {
     Check(check::Arguments),
     Dump(dump::Arguments),
     StripCommand(strip_command::Arguments),
+    Completions(manual::CompletionsArguments),
+    Man(manual::ManArguments),
 }
 
 /// Which log a verb reads.
@@ -66,5 +69,7 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Check(arguments) => check::run(&disk, &arguments),
         Verb::Dump(arguments) => dump::run(&disk, &arguments),
         Verb::StripCommand(arguments) => strip_command::run(&disk, &arguments),
+        Verb::Completions(arguments) => manual::write_completions(&arguments, CommandLine::command()),
+        Verb::Man(arguments) => manual::write_pages(&arguments, CommandLine::command()),
     }
 }

@@ -3,6 +3,8 @@
 mod check;
 mod convert;
 mod dump;
+mod explain;
+mod fetch;
 mod info;
 mod library;
 mod memory;
@@ -14,8 +16,9 @@ mod servers;
 #[allow(dead_code)] // the same
 mod slots;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use ironkeep::cli::exit::{self, Exit};
+use ironkeep::cli::manual;
 use ironkeep::rdb::Options;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,13 +43,18 @@ enum Verb {
     Dump(dump::Arguments),
     Memory(memory::Arguments),
     Convert(convert::Arguments),
+    Explain(explain::Arguments),
+    Fetch(fetch::Arguments),
+    Completions(manual::CompletionsArguments),
+    Man(manual::ManArguments),
 }
 
 /// Which file a verb reads.
 #[derive(clap::Args)]
 pub struct Place {
-    /// An RDB file, `-` for standard input, a data folder, or the manifest of a multi-part log. Without it, the RDB of
-    /// --dir, of IRONKEEP_DIR, or of the current folder is found.
+    /// An RDB file (plain, gzip or zstd), `-` for standard input, a data folder, the manifest of a multi-part log, or a
+    /// running server as redis://[user[:password]@]host[:port]. Without it, the RDB of --dir, of IRONKEEP_DIR, or of the
+    /// current folder is found.
     file: Option<PathBuf>,
     /// The data folder to look in when no file is named.
     #[arg(long, value_name = "DIR", conflicts_with = "file")]
@@ -74,5 +82,9 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Dump(arguments) => dump::run(&arguments),
         Verb::Memory(arguments) => memory::run(&arguments),
         Verb::Convert(arguments) => convert::run(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
+        Verb::Fetch(arguments) => fetch::run(&arguments),
+        Verb::Completions(arguments) => manual::write_completions(&arguments, CommandLine::command()),
+        Verb::Man(arguments) => manual::write_pages(&arguments, CommandLine::command()),
     }
 }

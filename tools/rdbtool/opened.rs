@@ -57,11 +57,15 @@ fn tell_checksum(name: &str, path: &Path) -> anyhow::Result<()> {
     Ok(writeln!(io::stderr(), "{name}: {what}")?)
 }
 
-/// Reads the header. The progress bar is drawn unless the data itself goes to a terminal.
-pub fn reader(opened: Input, options: Options) -> Result<FileReader, Error> {
+/// The bytes, and a progress bar for them unless the data itself goes to a terminal.
+pub fn counted(opened: Input) -> Progress<Box<dyn Read>> {
     let Input { name, len, reader, .. } = opened;
-    let counted = if io::stdout().is_terminal() { Progress::hidden(reader) } else { Progress::new(reader, len, &name) };
-    Reader::new(counted, options)
+    if io::stdout().is_terminal() { Progress::hidden(reader) } else { Progress::new(reader, len, &name) }
+}
+
+/// Reads the header.
+pub fn reader(opened: Input, options: Options) -> Result<FileReader, Error> {
+    Reader::new(counted(opened), options)
 }
 
 /// The exit code for a file that cannot be read to its end by a verb that wants its data.

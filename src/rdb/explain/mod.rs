@@ -83,7 +83,7 @@ impl<R: Read> Walk<'_, R> {
         self.trace.release(is_wanted);
         while !self.trace.witness.is_done() {
             if self.item()? {
-                return Ok(());
+                return self.trace.behind_the_end();
             }
         }
         Ok(())

@@ -41,7 +41,11 @@ fn raw_id<R: Read>(trace: &mut Trace<'_, R>, what: &str) -> Result<(), Error> {
 }
 
 fn node<R: Read>(trace: &mut Trace<'_, R>) -> Result<(), Error> {
-    let master = trace.text("master id")?;
+    let meaning = |bytes: &[u8]| match bytes.try_into() {
+        Ok(id) => format!("{} (16 bytes BE)", StreamId::from_bytes(id)),
+        Err(_) => "not 16 bytes long".to_owned(),
+    };
+    let master = trace.text_as("master id", meaning)?;
     let master = <[u8; 16]>::try_from(master).map(StreamId::from_bytes);
     let master = master.map_err(|_| trace.input.damaged("the id of a stream node is not 16 bytes long"))?;
     let content: Content = trace.content(&format!("listpack of node {master}"))?;

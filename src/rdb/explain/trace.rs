@@ -103,6 +103,29 @@ impl<'w, R: Read> Trace<'w, R> {
         Ok(value)
     }
 
+    /// What follows the end marker and the checksum: nothing, the log of a preamble, or garbage.
+    pub(super) fn behind_the_end(&mut self) -> Result<(), Error> {
+        let (offset, mut head) = (self.input.offset(), Vec::new());
+        loop {
+            match self.input.byte() {
+                Ok(byte) => head.push(byte),
+                Err(error) if error.is_cut_short() => break,
+                Err(error) => return Err(error),
+            }
+            let waiting = self.input.rest().len().min(BUFFER);
+            head.extend_from_slice(self.input.slice(waiting)?);
+            head.truncate(HEAD);
+        }
+        let len = self.input.offset() - offset;
+        if len > 0 && self.witness.wants(None) {
+            let is_log = matches!(head.first(), Some(b'*' | b'#'));
+            let meaning = if is_log { "a command log" } else { "garbage, which servers do not look at" };
+            let (what, meaning) = ("behind the end".to_owned(), format!("{meaning} ({len} bytes)"));
+            self.emit(Piece { offset, len, head, depth: 0, what, meaning, unpacked: false });
+        }
+        Ok(())
+    }
+
     /// An opcode or type byte.
     pub(super) fn opcode(&mut self, name: impl FnOnce(u8) -> (String, String)) -> Result<u8, Error> {
         let offset = self.input.offset();
@@ -175,7 +198,7 @@ impl<'w, R: Read> Trace<'w, R> {
         self.open = None;
         let (what, meaning) = match &form {
             StringForm::Int(value) => {
-                (what.to_owned(), format!("\"{value}\" (integer of {} bytes, LE)", head.len() - 1))
+                (what.to_owned(), format!("\"{value}\" ({}-bit integer, LE)", (head.len() - 1) * 8))
             }
             StringForm::Plain(length) => (format!("length of {what}"), format!("{length} ({})", length_form(&head))),
             StringForm::Lzf { packed, length } => {
@@ -194,7 +217,7 @@ impl<'w, R: Read> Trace<'w, R> {
             StringForm::Plain(length) => self.run(what, length),
             StringForm::Lzf { packed, length } => {
                 let bytes = self.lzf(what, packed, length)?;
-                self.emit(whole(what, &bytes, self.depth + 1));
+                self.emit(whole(what, &bytes, self.depth + 1, shown_whole(&bytes)));
                 Ok(())
             }
         }
@@ -202,16 +225,24 @@ impl<'w, R: Read> Trace<'w, R> {
 
     /// A string that is wanted whole, as a key is.
     pub(super) fn text(&mut self, what: &str) -> Result<Vec<u8>, Error> {
+        self.text_as(what, shown_whole)
+    }
+
+    /// The same with a meaning of its own.
+    pub(super) fn text_as(&mut self, what: &str, meaning: impl Fn(&[u8]) -> String) -> Result<Vec<u8>, Error> {
         match self.form(what)? {
             StringForm::Int(value) => Ok(value.to_string().into_bytes()),
             StringForm::Plain(length) => {
                 let (offset, bytes) = self.take(what, length)?;
-                self.emit_plain(what, offset, &bytes);
+                if !bytes.is_empty() {
+                    let piece = whole(what, &bytes, self.depth, meaning(&bytes));
+                    self.emit(Piece { offset, unpacked: false, ..piece });
+                }
                 Ok(bytes)
             }
             StringForm::Lzf { packed, length } => {
                 let bytes = self.lzf(what, packed, length)?;
-                self.emit(whole(what, &bytes, self.depth + 1));
+                self.emit(whole(what, &bytes, self.depth + 1, meaning(&bytes)));
                 Ok(bytes)
             }
         }
@@ -276,13 +307,6 @@ impl<'w, R: Read> Trace<'w, R> {
         Ok(())
     }
 
-    fn emit_plain(&mut self, what: &str, offset: u64, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            let piece = whole(what, bytes, self.depth);
-            self.emit(Piece { offset, unpacked: false, ..piece });
-        }
-    }
-
     /// The packed bytes as a piece, and what they unpack to.
     fn lzf(&mut self, what: &str, packed: u64, length: u64) -> Result<Vec<u8>, Error> {
         let what = format!("{what}, packed");
@@ -302,11 +326,15 @@ impl<'w, R: Read> Trace<'w, R> {
 }
 
 /// A string that has no place in the file.
-fn whole(what: &str, bytes: &[u8], depth: usize) -> Piece {
+fn whole(what: &str, bytes: &[u8], depth: usize, meaning: String) -> Piece {
     let head = bytes[..bytes.len().min(HEAD)].to_vec();
     let len = bytes.len() as u64; // usize fits
-    let meaning = if bytes.len() > SHOWN { format!("{} ({len} bytes)", shown(&head)) } else { shown(bytes) };
     Piece { offset: 0, len, head, depth, what: what.to_owned(), meaning, unpacked: true }
+}
+
+/// A string, or its beginning and how long it is.
+fn shown_whole(bytes: &[u8]) -> String {
+    if bytes.len() > SHOWN { format!("{} ({} bytes)", shown(bytes), bytes.len()) } else { shown(bytes) }
 }
 
 /// The beginning of a string, in quotes.
@@ -319,6 +347,9 @@ pub(super) fn shown(bytes: &[u8]) -> String {
                 '\\' => text.push_str("\\\\"),
                 ' '..='~' => text.push(character),
                 '\u{a1}'.. if character.is_alphanumeric() => text.push(character),
+                '\0'..='\x1f' | '\x7f' => {
+                    let _ = write!(text, "\\x{:02x}", u32::from(character)); // as below
+                }
                 _ => text.extend(character.escape_unicode()),
             }
         }
