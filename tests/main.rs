@@ -37,12 +37,14 @@ mod tools {
     mod explain;
     /// Data of running servers.
     mod fetch;
+    /// Some of the keys of a file.
+    mod filter;
     /// Where the bytes of rdbtool may come from.
     mod inputs;
-    /// The estimate of memory, beside real servers.
-    mod memory;
     /// Completions and man pages.
     mod manual;
+    /// The estimate of memory, beside real servers.
+    mod memory;
     mod rdbtool;
     mod strip;
 }

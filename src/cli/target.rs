@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::exit::{Exit, Failure};
 use super::input::Source;
-use crate::disk::{Disk, Draft};
+use crate::disk::{Disk, Draft, Sealed};
 use anyhow::Context;
 
 /// An output under way. Dropped without [`Target::commit`], nothing is left of it.
@@ -56,10 +56,47 @@ impl Target {
 
     /// Makes the file durable and gives it its name.
     pub fn commit(self) -> anyhow::Result<()> {
-        match self.kind {
-            Kind::Stdout => io::stdout().flush().context(self.name),
-            Kind::File(draft) => draft.seal().and_then(|sealed| sealed.commit()).context(self.name),
-        }
+        self.seal()?.commit()
+    }
+
+    /// Makes the bytes durable without giving them their name yet, so that several files can appear together.
+    pub fn seal(self) -> anyhow::Result<SealedTarget> {
+        let file = match self.kind {
+            Kind::Stdout => {
+                io::stdout().flush().context(self.name.clone())?;
+                None
+            }
+            Kind::File(draft) => Some(draft.seal().context(self.name.clone())?),
+        };
+        Ok(SealedTarget { name: self.name, file })
+    }
+}
+
+/// An output that is complete and lacks only its name. Dropped without [`SealedTarget::commit`], nothing is left of it.
+pub struct SealedTarget {
+    name: String,
+    file: Option<Sealed>,
+}
+
+impl SealedTarget {
+    /// For messages; escaped for a terminal.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes, where it is a file.
+    pub fn len(&self) -> Option<u64> {
+        self.file.as_ref().map(Sealed::len)
+    }
+
+    /// Whether it is a file without a byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// Gives it its name.
+    pub fn commit(self) -> anyhow::Result<()> {
+        self.file.map_or(Ok(()), |sealed| sealed.commit().context(self.name))
     }
 }
 

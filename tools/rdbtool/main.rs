@@ -5,11 +5,14 @@ mod convert;
 mod dump;
 mod explain;
 mod fetch;
+mod filter;
 mod info;
 mod library;
 mod memory;
 mod opened;
 mod output;
+mod part;
+mod passes;
 #[allow(dead_code)] // the verbs that use all of it come next
 mod selection;
 mod servers;
@@ -41,6 +44,7 @@ enum Verb {
     Info(info::Arguments),
     Check(check::Arguments),
     Dump(dump::Arguments),
+    Filter(filter::Arguments),
     Memory(memory::Arguments),
     Convert(convert::Arguments),
     Explain(explain::Arguments),
@@ -80,6 +84,7 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Info(arguments) => info::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Dump(arguments) => dump::run(&arguments),
+        Verb::Filter(arguments) => filter::run(&arguments),
         Verb::Memory(arguments) => memory::run(&arguments),
         Verb::Convert(arguments) => convert::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
