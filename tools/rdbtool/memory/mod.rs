@@ -10,6 +10,7 @@ mod model;
 mod prefix;
 mod rax;
 mod server;
+mod stream;
 mod survey;
 mod text;
 

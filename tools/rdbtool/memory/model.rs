@@ -5,11 +5,12 @@
 //! be, both are counted; nothing is held but sums.
 
 use super::allocator::Allocator;
-use super::rax::RaxSize;
 use super::server::{Keys, Server, sds};
+use super::stream::StreamSize;
 use ironkeep::codec::number::parse_i64;
 use ironkeep::rdb::{KeyHeader, Kind, Visitor};
-use ironkeep::value::{Element, Limits, Module, Stream};
+use ironkeep::value::stream::StreamId;
+use ironkeep::value::{ArrayItem, Element, Limits, Module};
 
 /// The object in front of a value.
 const OBJECT: u64 = 16;
@@ -28,10 +29,7 @@ const SKIPLIST: u64 = 32;
 const SKIPLIST_HEADER: u64 = 24 + 32 * LEVEL;
 const SKIPLIST_NODE: u64 = 24;
 const LEVEL: u64 = 16;
-const STREAM: u64 = 80;
-const STREAM_GROUP: u64 = 40;
-const STREAM_CONSUMER: u64 = 32;
-const STREAM_PENDING: u64 = 24;
+const ARRAY_SLOT: u64 = 8;
 /// What an expiry adds to the name of a field in Redis: links to its neighbours, and flags.
 const FIELD_EXPIRY: u64 = 18;
 /// Shares of the index of fields by expiry, measured: Redis 8.0.6; Valkey 9.1.2 up to 127 fields, and beyond.
@@ -74,7 +72,8 @@ pub struct Estimator {
     /// Of a string: its length, and its value where it is an integer.
     len: u64,
     int: Option<i64>,
-    /// Of a stream or module: all of it.
+    stream: StreamSize,
+    /// Of a module: all of it.
     whole: u64,
 }
 
@@ -101,7 +100,7 @@ fn int_of(element: Element<'_>) -> Option<i64> {
 }
 
 /// Bytes of a listpack entry, its length backwards included.
-fn packed_len(element: Element<'_>) -> u64 {
+pub fn packed_len(element: Element<'_>) -> u64 {
     if let Some(value) = int_of(element) {
         return match value {
             0..=127 => 2,
@@ -156,23 +155,28 @@ impl Estimator {
             nodes: 0,
             len: 0,
             int: None,
+            stream: StreamSize::default(),
             whole: 0,
         }
     }
 
     /// What the value that has just passed by costs under this key; `None` for a collection without elements, which
     /// servers pass over.
-    pub fn finish(&self, key: &KeyHeader) -> Option<Estimate> {
+    pub fn finish(&mut self, key: &KeyHeader) -> Option<Estimate> {
         let type_name = self.kind.type_name();
+        if type_name == "stream" {
+            self.stream.close(self.allocator);
+        }
         let (value, encoding) = match type_name {
-            "string" => return Some(self.string(key)),
+            "string" => return Some(self.text(key)),
             _ if self.elements == 0 && matches!(type_name, "list" | "set" | "zset" | "hash") => return None,
             "list" => self.list(),
             "set" => self.set(),
             "zset" => self.zset(),
             "hash" => self.hash(),
-            "stream" => (self.whole, "stream"),
-            _ => (self.whole + self.apart, "module"),
+            "stream" => (self.stream.bytes(), "stream"),
+            "array" => (self.apart, "array"),
+            _ => (self.whole, "module"),
         };
         Some(Estimate {
             bytes: self.key(key, 0, None) + value,
@@ -201,7 +205,7 @@ impl Estimator {
         }
     }
 
-    fn string(&self, key: &KeyHeader) -> Estimate {
+    fn text(&self, key: &KeyHeader) -> Estimate {
         let size = |bytes| self.allocator.size(bytes);
         let embedded = 4 + self.len; // a header of three bytes, and the end
         let (bytes, encoding) = match (self.server.keys, self.int) {
@@ -321,6 +325,9 @@ impl Visitor for Estimator {
         (self.elements, self.longest, self.expiring) = (0, 0, 0);
         (self.all_ints, self.widest_int) = (true, 2);
         (self.packed, self.apart, self.nodes, self.whole) = (0, 0, 0, 0);
+        if kind.type_name() == "stream" {
+            self.stream = StreamSize::default();
+        }
     }
 
     fn string(&mut self, value: Element<'_>) {
@@ -390,39 +397,43 @@ impl Visitor for Estimator {
         };
     }
 
-    fn stream(&mut self, stream: &Stream) {
-        self.elements = stream.len() as u64; // usize fits
-        let allocator = self.allocator;
-        let size = |bytes| allocator.size(bytes);
-        let mut nodes = RaxSize::default();
-        let mut bytes = size(STREAM);
-        for (id, pack) in stream.nodes() {
-            nodes.add(&id.to_bytes(), allocator);
-            bytes += size(pack.as_bytes().len() as u64); // usize fits
-        }
-        bytes += nodes.finish(allocator);
-        let mut groups = RaxSize::default();
-        for (name, group) in stream.groups() {
-            groups.add(name, allocator);
-            bytes += size(STREAM_GROUP) + group.pending_len() as u64 * size(STREAM_PENDING); // usize fits
-            let (mut pending, mut consumers) = (RaxSize::default(), RaxSize::default());
-            for entry in group.pending_from(ironkeep::value::stream::StreamId::MIN) {
-                pending.add(&entry.id.to_bytes(), allocator);
-            }
-            for (name, consumer) in group.consumers() {
-                consumers.add(name, allocator);
-                let mut own = RaxSize::default();
-                for id in consumer.pending_ids(ironkeep::value::stream::StreamId::MIN) {
-                    own.add(&id.to_bytes(), allocator);
-                }
-                bytes += size(STREAM_CONSUMER) + size(sds(name.len() as u64)) + own.finish(allocator); // usize fits
-            }
-            bytes += pending.finish(allocator) + consumers.finish(allocator);
-        }
-        if stream.group_count() > 0 {
-            bytes += groups.finish(allocator);
-        }
-        self.whole = bytes;
+    fn stream_entry(&mut self, id: StreamId, fields: &[(Element<'_>, Element<'_>)]) {
+        self.elements += 1;
+        self.stream.entry(id, fields, self.allocator);
+    }
+
+    fn stream_group(&mut self, name: &[u8], _last_id: StreamId, _entries_read: Option<u64>) {
+        self.stream.group(name, self.allocator);
+    }
+
+    fn stream_pending(&mut self, id: StreamId, _delivery_ms: i64, _count: u64) {
+        self.stream.pending(id, self.allocator);
+    }
+
+    fn stream_consumer(&mut self, name: &[u8], _seen_ms: i64, _active_ms: Option<i64>) {
+        self.stream.consumer(name, self.allocator);
+    }
+
+    fn stream_consumer_pending(&mut self, id: StreamId) {
+        self.stream.consumer_pending(id, self.allocator);
+    }
+
+    fn stream_producer(&mut self, name: &[u8]) {
+        self.stream.produced(name.len(), self.allocator);
+    }
+
+    fn stream_produced(&mut self, idempotent_id: &[u8], _id: StreamId) {
+        self.stream.produced(idempotent_id.len(), self.allocator);
+    }
+
+    fn array_item(&mut self, _index: u64, item: ArrayItem<'_>) {
+        // A slot, and an allocation for a string that does not fit into it. No server with arrays was at hand.
+        let len = match item {
+            ArrayItem::String(text) => len_of(text),
+            ArrayItem::Int(_) | ArrayItem::Double(_) | ArrayItem::SmallString(_) => 0,
+        };
+        self.count(len);
+        self.apart += ARRAY_SLOT + if len > 0 { self.allocator.size(sds(len)) } else { 0 };
     }
 
     fn module(&mut self, module: &Module) {
