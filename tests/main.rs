@@ -11,6 +11,7 @@ mod rig;
 
 /// Files that others wrote, whole and broken.
 mod formats {
+    mod agreement;
     mod corpus;
     mod mutation;
 }

@@ -4,7 +4,7 @@
 //! bar costs nothing that a benchmark could see.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
 
 /// Bytes between two updates of the bar.
 pub const STEP: u64 = 256 * 1024;
@@ -47,6 +47,15 @@ impl<R: Read> Read for Progress<R> {
             bar.set_position(self.read);
         }
         Ok(count)
+    }
+}
+
+impl<R: Seek> Seek for Progress<R> {
+    /// The bar follows.
+    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
+        let offset = self.inner.seek(place)?;
+        (self.read, self.told) = (offset, offset);
+        Ok(offset)
     }
 }
 

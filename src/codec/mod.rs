@@ -2,6 +2,7 @@
 
 pub mod crc16;
 pub mod crc64;
+pub mod fingerprint;
 pub mod glob;
 pub mod lzf;
 pub mod number;

@@ -1,7 +1,7 @@
 //! The bytes under the reader: a buffer that knows its place in the file, the checksum so far, and, where a span is
 //! to be kept as it stands, a copy of it, held ([`Input::capture`]) or handed on piece by piece ([`Input::tapped`]).
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use super::error::{Cause, Error};
 use super::kind::Header;
@@ -27,6 +27,8 @@ pub(super) struct Input<'t, R> {
     base: u64,
     crc: Crc64,
     captured: Option<Vec<u8>>,
+    /// No byte from this offset on is given out, as if the file ended there.
+    ceiling: u64,
     tap: Option<Tap<'t>>,
     /// Up to here the given out bytes went through the tap. Apart from `settled`, so that a tap for every short value
     /// does not cut the checksum's blocks short.
@@ -48,6 +50,7 @@ impl<'t, R: Read> Input<'t, R> {
             base: 0,
             crc: Crc64::new(),
             captured: None,
+            ceiling: u64::MAX,
             tap: None,
             handed: 0,
             part: "the header",
@@ -108,6 +111,7 @@ impl<'t, R: Read> Input<'t, R> {
             base: self.base,
             crc: self.crc,
             captured: self.captured.take(),
+            ceiling: self.ceiling,
             tap: Some(tap),
             handed: self.at,
             part: self.part,
@@ -132,6 +136,7 @@ impl<'t, R: Read> Input<'t, R> {
         assert!(count <= BUFFER, "longer pieces are read by take_into");
         self.settle();
         self.hand();
+        self.stay_below_ceiling(count as u64)?; // at most BUFFER
         self.buffer.copy_within(self.at..self.end, 0);
         self.base += self.at as u64; // a buffer's length fits
         (self.end, self.at, self.settled, self.handed) = (self.end - self.at, 0, 0, 0);
@@ -144,6 +149,13 @@ impl<'t, R: Read> Input<'t, R> {
             }
         }
         Ok(())
+    }
+
+    fn stay_below_ceiling(&self, count: u64) -> Result<(), Error> {
+        match self.ceiling.checked_sub(self.offset()) {
+            Some(left) if left >= count => Ok(()),
+            _ => Err(self.error(Cause::CutShort)),
+        }
     }
 
     /// The next byte.
@@ -169,6 +181,9 @@ impl<'t, R: Read> Input<'t, R> {
 
     /// Appends the next `count` bytes to `out`, asking for memory in steps as they arrive.
     pub(super) fn take_into(&mut self, out: &mut Vec<u8>, count: u64) -> Result<(), Error> {
+        if self.ceiling != u64::MAX {
+            self.stay_below_ceiling(count)?;
+        }
         let mut left = count;
         while left > 0 {
             let step = usize::try_from(left).unwrap_or(STEP).min(STEP);
@@ -192,6 +207,9 @@ impl<'t, R: Read> Input<'t, R> {
         self.at += held;
         self.settle();
         self.hand();
+        // The buffer is empty, and what follows does not pass it.
+        self.base += self.at as u64; // a buffer's length fits
+        (self.at, self.end, self.settled, self.handed) = (0, 0, 0, 0);
         let start = out.len();
         out.resize(start + count - held, 0);
         let mut filled = start;
@@ -218,6 +236,9 @@ impl<'t, R: Read> Input<'t, R> {
 
     /// Passes over `count` bytes.
     pub(super) fn pass(&mut self, count: u64) -> Result<(), Error> {
+        if self.ceiling != u64::MAX {
+            self.stay_below_ceiling(count)?;
+        }
         let mut left = count;
         while left > 0 {
             let step = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
@@ -250,11 +271,35 @@ impl<'t, R: Read> Input<'t, R> {
         self.crc.value()
     }
 
+    /// Bytes that come next, at least one; none at the end.
+    pub(super) fn ahead(&mut self) -> Result<&[u8], Error> {
+        match self.need(1) {
+            Err(error) if !error.is_cut_short() => Err(error),
+            _ => Ok(&self.buffer[self.at..self.end]),
+        }
+    }
+
     /// The input, and what was read from it but not given out.
     pub(super) fn into_inner(mut self) -> (R, Vec<u8>) {
         self.buffer.truncate(self.end);
         self.buffer.drain(..self.at);
         (self.inner, self.buffer)
+    }
+}
+
+impl<R: Read + Seek> Input<'_, R> {
+    /// Goes on at another offset, and ends at `ceiling`. The checksum means nothing afterwards.
+    pub(super) fn reposition(&mut self, offset: u64, ceiling: u64) -> Result<(), Error> {
+        let held = offset.checked_sub(self.base).and_then(|at| usize::try_from(at).ok()).filter(|at| *at <= self.end);
+        match held {
+            Some(at) => self.at = at,
+            None => {
+                self.inner.seek(SeekFrom::Start(offset)).map_err(|error| self.error(Cause::Io(error)))?;
+                (self.base, self.at, self.end) = (offset, 0, 0);
+            }
+        }
+        (self.settled, self.handed, self.captured, self.ceiling) = (self.at, self.at, None, ceiling);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading a file from front to back, one event at a time.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 
 use super::error::{Cause, Error};
 use super::event::{Checksum, Event, KeyHeader, KeyMetadata, Visitor};
@@ -57,6 +57,7 @@ pub struct Reader<R> {
     options: Options,
     state: State,
     db: u64,
+    type_offset: u64,
     /// The key whose value is next or was last, for errors.
     key: Vec<u8>,
     text: Text,
@@ -97,6 +98,7 @@ impl<R: Read> Reader<R> {
             options,
             state: State::Between,
             db: 0,
+            type_offset: 0,
             key: Vec::new(),
             text: Text::default(),
             scratch: Scratch::default(),
@@ -170,6 +172,27 @@ impl<R: Read> Reader<R> {
     /// the commands of a log that begins with an RDB.
     pub fn into_inner(self) -> (R, Vec<u8>) {
         self.input.into_inner()
+    }
+
+    /// The database of the keys that come.
+    pub(super) fn db(&self) -> u64 {
+        self.db
+    }
+
+    /// File offset of the type byte of the last key.
+    pub(super) fn type_offset(&self) -> u64 {
+        self.type_offset
+    }
+
+    /// What comes next, some bytes of it; none at the end.
+    pub(super) fn ahead(&mut self) -> Result<&[u8], Error> {
+        self.input.ahead()
+    }
+
+    /// Takes the next bytes for a key of `kind`, whatever its type byte said.
+    pub(super) fn key_as(&mut self, kind: Kind) -> Result<Event, Error> {
+        let offset = self.input.offset();
+        self.read_key(kind, Attributes::default(), offset)
     }
 
     /// Reads the value that is next with `read`; `None` if none is next.
@@ -257,6 +280,7 @@ impl<R: Read> Reader<R> {
 
     fn read_key(&mut self, kind: Kind, attributes: Attributes, offset: u64) -> Result<Event, Error> {
         self.input.part = "a key";
+        self.type_offset = offset;
         self.input.text(&mut self.text)?;
         self.key.clear();
         self.text.element().write_to(&mut self.key);
@@ -292,6 +316,21 @@ impl<R: Read> Reader<R> {
         };
         self.state = State::Ended(checksum);
         Ok(Event::End { checksum })
+    }
+}
+
+/// Going on where the bytes did not lead.
+impl<R: Read + Seek> Reader<R> {
+    /// Goes on at `offset`, between two items or, with `value`, before a value of that kind. The input counts as ended
+    /// at `ceiling`. The checksum means nothing afterwards.
+    pub(super) fn reposition(&mut self, offset: u64, ceiling: u64, value: Option<Kind>) -> Result<(), Error> {
+        self.state = value.map_or(State::Between, State::Value);
+        self.input.reposition(offset, ceiling)
+    }
+
+    /// The database is this one until the file says otherwise.
+    pub(super) fn assume_db(&mut self, db: u64) {
+        self.db = db;
     }
 }
 

@@ -1,26 +1,28 @@
-//! `rdbtool check`: whether servers load the file, and what they would find in it.
+//! `rdbtool check`: whether servers load the file, where they stop if not, and everything that is wrong with it.
 //!
-//! It says what a server says at load: damage, a checksum that does not fit and a key that occurs twice stop it; a
-//! collection without elements is skipped. What servers do not notice is a finding too: bytes behind the end. Every
-//! value is decoded in full, one at a time.
+//! The judgement is the library's (`rdb::check`), which goes on behind damage; here it is told. Exit code 1 for any
+//! finding; counts that a writer announced and that do not fit are told, but no server minds them.
 
 use crate::Place;
-use crate::opened::{self, FileReader, Trailing};
+use crate::opened;
 use anyhow::Context;
-use ironkeep::cli::escape::Quoted;
+use ironkeep::cli::escape::{Escaped, Quoted};
 use ironkeep::cli::exit::Exit;
 use ironkeep::cli::json::Object;
 use ironkeep::cli::utc::Utc;
-use ironkeep::rdb::{Checksum, Error, Event, Header, KeyHeader, Options};
-use ironkeep::value::Limits;
-use std::collections::{BTreeSet, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use ironkeep::engine::functions::Functions;
+use ironkeep::rdb::check::{Concern, Finding, Report, Resumed, Rules, judge};
+use ironkeep::rdb::{Checksum, Error};
 use std::io::{self, Write};
 
-/// How many places of one kind of finding are listed; all are counted.
-const LISTED: usize = 20;
+/// How many findings a text report lists without --all.
+const LISTED: usize = 100;
+/// How many places of one kind stand in the lists of that kind.
+const FIRST: usize = 20;
 
-/// Walk the whole file, decode every value and verify the checksum
+/// Tell whether servers load the file, and all that is wrong with it, key by key
+///
+/// Goes on after a fault: what can be read behind it is read. Every value is decoded and the checksum verified.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -28,129 +30,54 @@ pub struct Arguments {
     /// The report as one JSON object (schema rdbtool.check/1)
     #[arg(long, alias = "ndjson")]
     json: bool,
-}
-
-/// A kind of finding: how often, and where first.
-#[derive(Default)]
-struct Places {
-    count: u64,
-    first: Vec<(u64, Vec<u8>, u64)>,
-}
-
-impl Places {
-    fn add(&mut self, key: &KeyHeader) {
-        self.count += 1;
-        if self.first.len() < LISTED {
-            self.first.push((key.db, key.key.clone(), key.offset));
-        }
-    }
-}
-
-/// What a walk found.
-#[derive(Default)]
-struct Report {
-    header: Option<Header>,
-    /// Bytes of the RDB that were understood.
-    read: u64,
-    keys: u64,
-    databases: BTreeSet<u64>,
-    expiring: u64,
-    expired: u64,
-    functions: u64,
-    checksum: Option<Checksum>,
-    duplicates: Places,
-    empty: Places,
-    trailing: Option<Trailing>,
-    fault: Option<Error>,
+    /// How many databases the server has; a key beyond them stops its start
+    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    databases: u64,
+    /// List every finding, not the first 100
+    #[arg(long)]
+    all: bool,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let input = opened::open(&arguments.place)?;
-    let name = input.name.clone();
-    let report = Report::of(input).with_context(|| name.clone())?;
-    if let Some(error) = &report.fault
-        && opened::is_disk_error(error)
-    {
-        return Err(opened::failure(&name, error));
-    }
+    let (name, mut input) = opened::seekable(&arguments.place)?;
+    let rules = Rules {
+        databases: arguments.databases,
+        now_ms: Utc::now().0,
+        verify: arguments.place.options().verify,
+        ..Rules::default()
+    };
+    let report = judged(&mut input, &rules).map_err(|error| opened::failure(&name, &error))?;
+    drop(input); // the progress bar ends before the report
+    let told = Told { report: &report, verify: rules.verify, listed: if arguments.all { usize::MAX } else { LISTED } };
     let mut out = Vec::new();
     if arguments.json {
-        report.write_json(&name, &mut out)
+        told.write_json(&name, &mut out);
     } else {
-        report.write_text(&name, &mut out)?
+        told.write_text(&name, &mut out)?;
     }
     io::stdout().write_all(&out).and_then(|()| io::stdout().flush()).context("standard output")?;
-    Ok(report.exit())
+    Ok(told.exit())
 }
 
-impl Report {
-    fn of(input: ironkeep::cli::input::Input) -> io::Result<Report> {
-        let mut report = Report::default();
-        let mut reader = match opened::reader(input, Options { verify: true }) {
-            Ok(reader) => reader,
-            Err(error) => return Ok(Report { fault: Some(error), ..report }),
-        };
-        report.header = Some(reader.header());
-        report.fault = report.walk(&mut reader).err();
-        report.read = reader.offset();
-        if report.fault.is_none() {
-            report.trailing = opened::trailing(reader)?;
-        }
-        Ok(report)
-    }
+/// Judges the file with the functions of our own server.
+pub fn judged<R: io::Read + io::Seek>(input: &mut R, rules: &Rules) -> Result<Report, Error> {
+    let mut functions = Functions::default();
+    judge(input, rules, &mut |code| functions.load(code, false).map(|_| ()).map_err(|error| error.to_string()))
+}
 
-    fn walk(&mut self, reader: &mut FileReader) -> Result<(), Error> {
-        let now = Utc::now().0;
-        let limits = Limits::default();
-        let mut seen = Seen::default();
-        loop {
-            match reader.next()? {
-                Event::Key(key) => {
-                    let value = reader.object(&limits)?;
-                    self.databases.insert(key.db);
-                    self.keys += 1;
-                    if let Some(at_ms) = key.expire_at_ms {
-                        self.expiring += 1;
-                        self.expired += u64::from(at_ms <= now);
-                    }
-                    if value.is_none() {
-                        self.empty.add(&key);
-                    } else if !seen.insert(&key) {
-                        self.duplicates.add(&key);
-                    }
-                }
-                Event::Function { .. } => self.functions += 1,
-                Event::End { checksum } => {
-                    self.checksum = Some(checksum);
-                    return Ok(());
-                }
-                Event::Aux { .. }
-                | Event::SelectDb(_)
-                | Event::ResizeDb { .. }
-                | Event::SlotInfo { .. }
-                | Event::SlotImport { .. }
-                | Event::ModuleAux { .. }
-                | Event::Foreign { .. } => {}
-            }
-        }
-    }
+/// A report and how it is told.
+struct Told<'a> {
+    report: &'a Report,
+    verify: bool,
+    listed: usize,
+}
 
-    /// Whether a server that knows the version starts with this file.
-    fn loads(&self) -> bool {
-        self.fault.is_none() && self.duplicates.count == 0
-    }
-
-    /// Bytes behind the end that are not the log of a preamble.
-    fn garbage(&self) -> Option<&Trailing> {
-        self.trailing.as_ref().filter(|trailing| !trailing.is_commands)
-    }
-
+impl Told<'_> {
     fn exit(&self) -> Exit {
-        match &self.fault {
-            Some(error) if error.is_unsupported() => Exit::Unsupported,
-            Some(_) => Exit::Findings,
-            None if self.duplicates.count + self.empty.count > 0 || self.garbage().is_some() => Exit::Findings,
-            None => Exit::Fine,
+        match &self.report.fault {
+            Some((error, _)) if error.is_unsupported() => Exit::Unsupported,
+            _ if self.report.is_healthy() => Exit::Fine,
+            _ => Exit::Findings,
         }
     }
 
@@ -158,13 +85,14 @@ impl Report {
         match self.exit() {
             Exit::Fine => "healthy",
             Exit::Unsupported => "unsupported",
-            _ if self.fault.is_some() => "damaged",
+            _ if self.report.fault.is_some() || self.report.count(Concern::Value) > 0 => "damaged",
             _ => "findings",
         }
     }
 
     fn checksum_state(&self) -> &'static str {
-        match &self.checksum {
+        match &self.report.checksum {
+            Some(_) if !self.verify => "not verified",
             Some(Checksum::Ok) => "correct",
             Some(Checksum::Absent) => "absent",
             Some(Checksum::Disabled) => "disabled",
@@ -172,87 +100,52 @@ impl Report {
             None => "not reached",
         }
     }
-}
 
-/// Which keys were met, as 128 bits each: 16 bytes per key however long it is, and no two keys of one file share them
-/// by chance or by intent, since the hash keys are drawn at start.
-#[derive(Default)]
-struct Seen {
-    hashers: [RandomState; 2],
-    keys: HashSet<(u64, u64), PassThrough>,
-}
-
-/// The pairs are hashes already.
-#[derive(Clone, Copy, Default)]
-struct PassThrough;
-
-struct FirstHalf(u64);
-
-impl BuildHasher for PassThrough {
-    type Hasher = FirstHalf;
-
-    fn build_hasher(&self) -> FirstHalf {
-        FirstHalf(0)
-    }
-}
-
-impl std::hash::Hasher for FirstHalf {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 ^= value;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-impl Seen {
-    /// Whether the key is new in its database.
-    fn insert(&mut self, key: &KeyHeader) -> bool {
-        let [first, second] = [0, 1].map(|half: usize| self.hashers[half].hash_one((key.db, key.key.as_slice())));
-        self.keys.insert((first, second))
-    }
-}
-
-impl Report {
     fn write_json(&self, name: &str, out: &mut Vec<u8>) {
+        let found = self.report;
         let mut report = Object::open(out);
         report.str("schema", "rdbtool.check/1").str("file", name).str("verdict", self.verdict());
-        report.bool("loads", self.loads());
-        if let Some(header) = self.header {
+        report.bool("loads", found.refusal().is_none());
+        if let Some(refusal) = found.refusal() {
+            let mut object = Object::open(report.member(b"refusal"));
+            object.u64("offset", refusal.offset).str("what", &refusal.what);
+            object.close();
+        }
+        if let Some(header) = found.header {
             report.str("header", &header.to_string()).u64("version", u64::from(header.version));
         }
-        report.u64("bytes", self.read).u64("keys", self.keys).u64("databases", self.databases.len() as u64);
-        report.u64("expiring", self.expiring).u64("expired", self.expired).u64("functions", self.functions);
+        report.u64("bytes", found.bytes).u64("keys", found.keys).u64("databases", found.databases.len() as u64);
+        report.u64("expiring", found.expiring).u64("expired", found.expired).u64("functions", found.functions);
         report.str("checksum", self.checksum_state());
-        if let Some(error) = &self.fault {
+        if let Some((error, keys_before)) = &found.fault {
             let mut fault = Object::open(report.member(b"fault"));
             fault.u64("offset", error.offset()).str("part", error.part());
             if let Some(key) = error.key() {
                 fault.bytes("key", key);
             }
-            fault.str("what", &error.to_string()).u64("keys_before", self.keys);
+            fault.str("what", &error.to_string()).u64("keys_before", *keys_before);
             fault.close();
         }
-        for (title, places) in [("duplicate_keys", &self.duplicates), ("empty_keys", &self.empty)] {
+        for (title, concern) in [
+            ("damaged_keys", Concern::Damage),
+            ("refused_values", Concern::Value),
+            ("duplicate_keys", Concern::Duplicate),
+            ("empty_keys", Concern::Empty),
+            ("keys_beyond_databases", Concern::Database),
+        ] {
+            let of_kind = found.findings.iter().filter(|finding| finding.concern == concern);
             let mut list = Object::open(report.member(title.as_bytes()));
-            list.u64("count", places.count);
-            list.array("first", &places.first, |out, (db, key, offset)| {
-                let mut place = Object::open(out);
-                place.u64("db", *db).bytes("key", key).u64("offset", *offset);
-                place.close();
-            });
+            list.u64("count", found.count(concern));
+            list.array("first", of_kind.take(FIRST), write_finding);
             list.close();
         }
-        if let Some(trailing) = &self.trailing {
+        report.array("findings", &found.findings, write_finding);
+        let all: u64 = found.counts.values().sum();
+        report.u64("findings_count", all);
+        if let Some(trailing) = &found.trailing {
             let mut rest = Object::open(report.member(b"trailing"));
             rest.u64("offset", trailing.offset).u64("bytes", trailing.bytes).bool("is_commands", trailing.is_commands);
+            rest.bool("is_nul", trailing.is_nul);
             rest.close();
         }
         report.close();
@@ -260,47 +153,85 @@ impl Report {
     }
 
     fn write_text(&self, name: &str, out: &mut Vec<u8>) -> io::Result<()> {
-        match self.header {
-            Some(header) => writeln!(out, "{name}: {header}, {} bytes", self.read)?,
+        let found = self.report;
+        match found.header {
+            Some(header) => writeln!(out, "{name}: {header}, {} bytes", found.bytes)?,
             None => writeln!(out, "{name}")?,
         }
         writeln!(
             out,
             "  {} keys in {} databases, {} with an expiry ({} of them past), {} function libraries",
-            self.keys,
-            self.databases.len(),
-            self.expiring,
-            self.expired,
-            self.functions
+            found.keys,
+            found.databases.len(),
+            found.expiring,
+            found.expired,
+            found.functions
         )?;
         writeln!(out, "  checksum: {}", self.checksum_state())?;
-        write_places(out, &self.duplicates, "occur twice, servers refuse the file")?;
-        write_places(out, &self.empty, "have no elements, servers skip them")?;
-        if let Some(trailing) = &self.trailing {
-            let what = if trailing.is_commands { "of a command log follow" } else { "of garbage follow" };
-            writeln!(out, "  {} bytes {what} the end at offset {}", trailing.bytes, trailing.offset)?;
+        found.findings.iter().take(self.listed).try_for_each(|finding| write_line(out, finding))?;
+        let all: u64 = found.counts.values().sum();
+        let hidden = all - found.findings.len().min(self.listed) as u64; // a list never longer than the count
+        if hidden > 0 {
+            writeln!(out, "  and {hidden} more (--all or --json lists them)")?;
         }
-        match &self.fault {
-            None => writeln!(out, "{}", if self.loads() { self.verdict() } else { "damaged: servers refuse it" }),
-            Some(error) => {
-                writeln!(out, "{}: {error}", self.verdict())?;
-                writeln!(out, "  {} keys before it are whole", self.keys)
+        if let Some(trailing) = found.trailing.filter(|trailing| trailing.is_commands) {
+            writeln!(out, "  {} bytes of a command log follow at offset {}", trailing.bytes, trailing.offset)?;
+        }
+        match found.refusal() {
+            None if self.exit() == Exit::Fine => writeln!(out, "healthy"),
+            None => writeln!(out, "findings: servers load it all the same"),
+            Some(refusal) => {
+                let what = Escaped(refusal.what.as_bytes());
+                writeln!(out, "{}: servers refuse it at offset {}: {what}", self.verdict(), refusal.offset)?;
+                if found.count(Concern::Damage) + found.count(Concern::Value) + found.count(Concern::Duplicate) > 0 {
+                    writeln!(out, "`rdbtool repair` writes a file with all that can be kept")?;
+                }
+                Ok(())
             }
         }
     }
 }
 
-fn write_places(out: &mut Vec<u8>, places: &Places, what: &str) -> io::Result<()> {
-    if places.count == 0 {
-        return Ok(());
+fn write_finding(out: &mut Vec<u8>, finding: &Finding) {
+    let mut object = Object::open(out);
+    object.str("kind", finding.concern.name());
+    if let Some(db) = finding.db {
+        object.u64("db", db);
+        if finding.db_uncertain {
+            object.bool("db_uncertain", true);
+        }
     }
-    writeln!(out, "  {} keys {what}:", places.count)?;
-    for (db, key, offset) in &places.first {
-        writeln!(out, "    db {db} {} at offset {offset}", Quoted(key))?;
+    if let Some(key) = &finding.key {
+        object.bytes("key", key);
     }
-    let hidden = places.count - places.first.len() as u64; // a list never longer than the count
-    if hidden > 0 {
-        writeln!(out, "    and {hidden} more")?;
+    object.u64("offset", finding.span.start).u64("bytes", finding.span.end - finding.span.start);
+    object.str("what", &finding.what);
+    if let Some(resumed) = finding.resumed {
+        object.str("resumed_by", resumed.name());
+        if resumed != Resumed::Nowhere {
+            object.u64("resumed_at", finding.span.end);
+        }
     }
-    Ok(())
+    object.close();
+}
+
+fn write_line(out: &mut Vec<u8>, finding: &Finding) -> io::Result<()> {
+    let Finding { concern, span, db, db_uncertain, key, what, resumed } = finding;
+    write!(out, "  {}: offset {}, {} bytes", concern.name(), span.start, span.end - span.start)?;
+    if let Some(db) = db {
+        write!(
+            out,
+            ", db {db}{}",
+            if *db_uncertain { " (or another: the damage may hold a change of it)" } else { "" }
+        )?;
+    }
+    if let Some(key) = key {
+        write!(out, ", key {}", Quoted(key))?;
+    }
+    write!(out, ": {}", Escaped(what.as_bytes()))?;
+    match resumed {
+        None => writeln!(out),
+        Some(Resumed::Nowhere) => writeln!(out, "; nothing behind it can be read"),
+        Some(resumed) => writeln!(out, "; reading goes on at offset {} (found by {})", span.end, resumed.name()),
+    }
 }

@@ -7,7 +7,7 @@ use ironkeep::cli::input::{self, Input, Magic, Source};
 use ironkeep::cli::progress::Progress;
 use ironkeep::disk::{Disk, Mode, RealDisk};
 use ironkeep::rdb::{Cause, Checksum, Error, Options, Reader, check};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, Seek, Write};
 use std::path::Path;
 
 /// The reader of all verbs.
@@ -16,6 +16,40 @@ pub type FileReader = Reader<Progress<Box<dyn Read>>>;
 /// Opens what `place` means. A file that was found rather than named is named on stderr; one that is no RDB at all is
 /// refused with the tool that fits.
 pub fn open(place: &Place) -> anyhow::Result<Input> {
+    let (source, opened) = find(place)?;
+    if let (Source::File(path), Magic::Rdb, Some(_), false) = (&source, opened.magic, opened.len, place.no_verify) {
+        tell_checksum(&opened.name, path)?;
+    }
+    Ok(opened)
+}
+
+/// Something that can be read at any place.
+pub trait Seekable: Read + Seek {}
+
+impl<T: Read + Seek> Seekable for T {}
+
+/// Opens what `place` means so that it can be read at any place: a pipe, or a packed file, through a temporary file.
+/// The second part counts what is read for the progress bar.
+pub fn seekable(place: &Place) -> anyhow::Result<(String, Progress<Box<dyn Seekable>>)> {
+    let (source, opened) = find(place)?;
+    let (file, len): (Box<dyn Seekable>, _) = match (&source, opened.len) {
+        (Source::File(path), Some(len)) => {
+            (Box::new(RealDisk.open(path, Mode::Read).with_context(|| opened.name.clone())?), len)
+        }
+        _ => {
+            let mut file = tempfile::tempfile().context("a temporary file")?;
+            let len = io::copy(&mut { opened.reader }, &mut file).with_context(|| opened.name.clone())?;
+            (Box::new(file), len)
+        }
+    };
+    let counted = match io::stdout().is_terminal() {
+        true => Progress::hidden(file),
+        false => Progress::new(file, Some(len), &opened.name),
+    };
+    Ok((opened.name, counted))
+}
+
+fn find(place: &Place) -> anyhow::Result<(Source, Input)> {
     let (source, found) = input::find_rdb(&RealDisk, place.file.as_deref(), place.dir.as_deref())?;
     if found {
         writeln!(io::stderr(), "reading {source}")?;
@@ -29,13 +63,7 @@ pub fn open(place: &Place) -> anyhow::Result<Input> {
             "this RDB is in the compressed envelope of Valkey 9.2, which this version does not read: \
              save it with rdbcompression-mode off",
         ),
-        Magic::Rdb => {
-            if let (Source::File(path), Some(_), false) = (&source, opened.len, place.no_verify) {
-                tell_checksum(&opened.name, path)?;
-            }
-            return Ok(opened);
-        }
-        Magic::Empty | Magic::Unknown => return Ok(opened),
+        Magic::Rdb | Magic::Empty | Magic::Unknown => return Ok((source, opened)),
     };
     Err(Failure::error(refusal.0, refusal.1).context(opened.name))
 }

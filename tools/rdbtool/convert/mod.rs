@@ -19,7 +19,7 @@ use ironkeep::cli::escape::Quoted;
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::target::Target;
 use ironkeep::disk::{Disk, RealDisk};
-use ironkeep::rdb::{Event, KeyMeta, Losses, ObjectRef, Options, Version, Weight, WriteError, WriteOptions, Writer};
+use ironkeep::rdb::{Event, KeyMeta, Losses, ObjectRef, Version, Weight, WriteError, WriteOptions, Writer};
 use ironkeep::value::Limits;
 use report::Report;
 use source::Source;

@@ -1,0 +1,285 @@
+//! Through a file from front to back, over damage and on behind it.
+//!
+//! Where a server would stop, the walk says what is broken and goes on at the next item that can be made out; how that
+//! is found is in [`resync`](super::resync). Every value is read in full, one element at a time.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+
+use super::elements::{Elements, Finder, Judgement};
+use super::resync::{Prior, Resync, Resynced};
+use crate::rdb::error::{Cause, Error};
+use crate::rdb::event::{Checksum, Event, KeyHeader};
+use crate::rdb::kind::Header;
+use crate::rdb::reader::{Options, Reader};
+
+/// Something that stands in the file.
+#[derive(Debug)]
+pub struct Item {
+    /// Its bytes, what is said of a key before its type included.
+    pub span: Range<u64>,
+    /// What it is.
+    pub step: Step,
+}
+
+/// What an [`Item`] is.
+#[derive(Debug)]
+pub enum Step {
+    /// Anything but a key or the end.
+    Event(Event),
+    /// A key whose value is whole as far as its bytes go.
+    Key(KeyHeader, Value),
+    /// Bytes that cannot be read.
+    Damage(Damage),
+    /// The end marker and the checksum.
+    End(Checksum),
+}
+
+/// A value whose bytes are whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Servers load it.
+    Fine,
+    /// A collection without elements, which servers skip.
+    Empty,
+    /// Servers refuse the file for it. Offset and reason as their load says them.
+    Refused { offset: u64, what: String },
+}
+
+/// A span that cannot be read.
+#[derive(Debug)]
+pub struct Damage {
+    /// What a server says who stops here.
+    pub error: Error,
+    /// The key whose value is broken, if that much could be read.
+    pub key: Option<KeyHeader>,
+    /// Where the value begins.
+    pub value_offset: Option<u64>,
+    /// How the place was found where reading goes on.
+    pub resumed: Resumed,
+}
+
+/// How the walk came behind damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    /// The lengths of the damaged value tell where it ends.
+    ByLength,
+    /// As a value of another type than its byte says, it ends where the next item begins.
+    ByType,
+    /// The next bytes from which items follow one another.
+    ByScan,
+    /// No further item was found.
+    Nowhere,
+}
+
+impl Resumed {
+    /// One word for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Resumed::ByLength => "length",
+            Resumed::ByType => "type",
+            Resumed::ByScan => "scan",
+            Resumed::Nowhere => "nowhere",
+        }
+    }
+}
+
+/// The walk.
+pub struct Walk<R> {
+    reader: Reader<R>,
+    /// Bytes of the file.
+    len: u64,
+    elements: Elements,
+    prior: Prior,
+    resync: Resync,
+    /// Behind damage: whether the database of the next keys is only the last one known.
+    db_uncertain: bool,
+    is_damaged: bool,
+    is_over: bool,
+}
+
+impl<R: Read + Seek> Walk<R> {
+    /// Reads the header; without one that is known there is nothing to walk through.
+    pub fn new(mut inner: R) -> Result<Self, Error> {
+        let failed = |error| Error::new(0, "the header", Cause::Io(error));
+        let len = inner.seek(SeekFrom::End(0)).map_err(failed)?;
+        inner.seek(SeekFrom::Start(0)).map_err(failed)?;
+        Ok(Walk {
+            reader: Reader::new(inner, Options { verify: false })?,
+            len,
+            elements: Elements::new(),
+            prior: Prior::default(),
+            resync: Resync::default(),
+            db_uncertain: false,
+            is_damaged: false,
+            is_over: false,
+        })
+    }
+
+    /// What the first nine bytes say.
+    pub fn header(&self) -> Header {
+        self.reader.header()
+    }
+
+    /// Bytes of the whole input.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the input has no byte; it never has, since there is a header.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where the next item begins.
+    pub fn offset(&self) -> u64 {
+        self.reader.offset()
+    }
+
+    /// Whether the database of the keys that come is only assumed: a change of it may have been in what was damaged.
+    pub fn is_db_uncertain(&self) -> bool {
+        self.db_uncertain
+    }
+
+    /// The fingerprint of a key in its database.
+    pub(super) fn fingerprint(&self, key: &KeyHeader) -> u128 {
+        self.elements.fingerprints().of(key.db, &key.key)
+    }
+
+    /// The input, wherever it stands.
+    pub fn into_inner(self) -> R {
+        self.reader.into_inner().0
+    }
+
+    /// The same walk from the start, with the same fingerprints.
+    pub(super) fn again(self) -> Result<Self, Error> {
+        let elements = self.elements;
+        Ok(Walk { elements, ..Walk::new(self.reader.into_inner().0)? })
+    }
+
+    /// The next item; `None` behind the last. An error is one of the disk.
+    #[allow(clippy::should_implement_trait)] // next to `Reader::next`, which it stands for
+    pub fn next(&mut self) -> Result<Option<Item>, Error> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let start = self.reader.offset();
+        let step = match self.reader.next() {
+            Ok(Event::Key(header)) => return self.key(start, header).map(Some),
+            Ok(Event::End { checksum }) => {
+                self.is_over = true;
+                Step::End(self.checksum(checksum)?)
+            }
+            Ok(event) => {
+                self.db_uncertain &= !matches!(event, Event::SelectDb(_));
+                Step::Event(event)
+            }
+            Err(error) => return self.damage(start, None, None, error).map(Some),
+        };
+        Ok(Some(Item { span: start..self.reader.offset(), step }))
+    }
+
+    fn key(&mut self, start: u64, header: KeyHeader) -> Result<Item, Error> {
+        let value_offset = self.reader.offset();
+        self.elements.reset();
+        if let Err(error) = self.reader.value(&mut self.elements) {
+            return self.damage(start, Some(header), Some(value_offset), error);
+        }
+        let end = self.reader.offset();
+        let judgement = self.elements.finish().map_err(|error| Error::new(start, "the value", Cause::Io(error)))?;
+        let value = match judgement {
+            Judgement::Fine => Value::Fine,
+            Judgement::Empty => Value::Empty,
+            Judgement::Wrong(what) => self.refused(&header, value_offset, what.to_owned()),
+            Judgement::Repeated(what, wanted) => {
+                let mut finder = Finder { fingerprints: self.elements.fingerprints(), wanted: &wanted, found: None };
+                self.reader.reposition(value_offset, self.len, Some(header.kind))?;
+                self.reader.value(&mut finder)?;
+                let name = finder.found.unwrap_or_default();
+                self.is_damaged = true; // the checksum was lost by going back
+                let what = match wanted.len() {
+                    1 => format!("the {what} \"{}\" stands there twice", name.escape_ascii()),
+                    more => format!("the {what} \"{}\" and {} more stand there twice", name.escape_ascii(), more - 1),
+                };
+                self.refused(&header, value_offset, what)
+            }
+        };
+        self.prior.learn(&header);
+        Ok(Item { span: start..end, step: Step::Key(header, value) })
+    }
+
+    /// The value that a server refuses, at the offset that it names.
+    fn refused(&self, header: &KeyHeader, value_offset: u64, what: String) -> Value {
+        use crate::rdb::kind::Kind;
+        let behind_smallest = if header.kind == Kind::HashListpackEx { 8 } else { 0 };
+        Value::Refused { offset: value_offset + behind_smallest, what }
+    }
+
+    /// Comes behind damage that begins with the item at `start`.
+    fn damage(
+        &mut self,
+        start: u64,
+        key: Option<KeyHeader>,
+        value_offset: Option<u64>,
+        error: Error,
+    ) -> Result<Item, Error> {
+        if matches!(error.cause(), Cause::Io(_)) {
+            return Err(error);
+        }
+        self.is_damaged = true;
+        let place = Resynced { start, len: self.len, key: key.as_ref(), value_offset, error: &error };
+        let (end, resumed, key_found) = self.resync.find(&mut self.reader, &self.prior, place)?;
+        if resumed == Resumed::Nowhere {
+            self.is_over = true;
+        } else {
+            if resumed == Resumed::ByScan && self.resync.may_hold_select(&mut self.reader, start..end)? {
+                self.db_uncertain = true;
+            }
+            self.reader.reposition(end, self.len, None)?;
+        }
+        let key = key.or(key_found);
+        Ok(Item { span: start..end, step: Step::Damage(Damage { error, key, value_offset, resumed }) })
+    }
+
+    /// The checksum as the reader has it, or, where the reader went back and forth, of all bytes anew.
+    fn checksum(&mut self, told: Checksum) -> Result<Checksum, Error> {
+        let expected = match told {
+            Checksum::Mismatch { expected, .. } if self.is_damaged => expected,
+            // Zero or none, or right by a chance of one in 2^64.
+            _ => return Ok(told),
+        };
+        let end = self.reader.offset();
+        let found = self.checksum_until(end - 8)?;
+        self.reader.reposition(end, self.len, None)?;
+        Ok(if expected == found { Checksum::Ok } else { Checksum::Mismatch { expected, found } })
+    }
+
+    fn checksum_until(&mut self, end: u64) -> Result<u64, Error> {
+        let mut crc = crate::codec::crc64::Crc64::new();
+        self.for_each_piece(0..end, |piece| {
+            crc.update(piece);
+            Ok(())
+        })?;
+        Ok(crc.value())
+    }
+
+    /// Gives the bytes of a span in pieces. The reader stands anywhere afterwards.
+    pub(super) fn for_each_piece(
+        &mut self,
+        span: Range<u64>,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let mut at = span.start;
+        while at < span.end {
+            self.reader.reposition(at, self.len, None)?;
+            let ahead = self.reader.ahead()?;
+            let wanted = usize::try_from(span.end - at).unwrap_or(usize::MAX).min(ahead.len());
+            if wanted == 0 {
+                return Err(Error::new(at, "the file", Cause::CutShort));
+            }
+            take(&ahead[..wanted]).map_err(|error| Error::new(at, "the copy", Cause::Io(error)))?;
+            at += wanted as u64; // a buffer's length fits
+        }
+        Ok(())
+    }
+}
