@@ -13,11 +13,12 @@ mod opened;
 mod output;
 mod part;
 mod passes;
-#[allow(dead_code)] // the verbs that use all of it come next
+
 mod selection;
 mod servers;
-#[allow(dead_code)] // the same
+
 mod slots;
+mod split;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use ironkeep::cli::exit::{self, Exit};
@@ -45,6 +46,7 @@ enum Verb {
     Check(check::Arguments),
     Dump(dump::Arguments),
     Filter(filter::Arguments),
+    Split(split::Arguments),
     Memory(memory::Arguments),
     Convert(convert::Arguments),
     Explain(explain::Arguments),
@@ -85,6 +87,7 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Dump(arguments) => dump::run(&arguments),
         Verb::Filter(arguments) => filter::run(&arguments),
+        Verb::Split(arguments) => split::run(&arguments),
         Verb::Memory(arguments) => memory::run(&arguments),
         Verb::Convert(arguments) => convert::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),

@@ -85,22 +85,6 @@ fn admits<T>(only: &[T], not: &[T], is_it: impl Fn(&T) -> bool) -> bool {
 }
 
 impl Selection {
-    /// Whether nothing is left out.
-    pub fn is_all(&self) -> bool {
-        self.limit.is_none() && !self.needs_size() && !self.looks_at_headers()
-    }
-
-    fn looks_at_headers(&self) -> bool {
-        let lists = [
-            self.db.len() + self.not_db.len(),
-            self.key.len() + self.not_key.len() + self.key_regex.len() + self.not_key_regex.len(),
-            self.types.len() + self.not_type.len() + self.slot.len(),
-        ];
-        let expiry = self.expires || self.no_expiry || self.expired || self.not_expired;
-        let times = self.expires_before.is_some() || self.expires_after.is_some();
-        expiry || times || lists.iter().any(|len| *len > 0)
-    }
-
     /// Whether [`Selection::wants_size`] has a say.
     pub fn needs_size(&self) -> bool {
         self.min_size.is_some() || self.max_size.is_some()
@@ -199,7 +183,6 @@ mod tests {
             ("--slot 10000-16383 --slot 0-9999", "abcde"),
         ] {
             assert_eq!(taken(words), want, "{words}");
-            assert_eq!(selection(words).is_all(), words.is_empty(), "{words}");
         }
         assert_eq!(taken(&format!("--slot {}", slot_of(b"user:1"))), "ad", "the tag decides");
     }
@@ -207,7 +190,7 @@ mod tests {
     #[test]
     fn sizes_have_the_units_of_redis_conf() {
         let selection = selection("--min-size 1kb --max-size 2k");
-        assert!(selection.needs_size() && !selection.is_all());
+        assert!(selection.needs_size());
         let sizes = [1_023, 1_024, 2_000, 2_001];
         assert_eq!(sizes.map(|bytes| selection.wants_size(bytes)), [false, true, true, false]);
         for words in ["--min-size 1x", "--slot 16384", "--type blob", "--key-regex (", "--expires-after soon"] {
