@@ -31,6 +31,9 @@ mod durability {
 /// What we write, read by real Redis and Valkey.
 mod interop;
 
+/// What `rdbtool convert` writes, read by real Redis and Valkey.
+mod conversions;
+
 /// The tools as their users meet them: the binaries, run on files.
 mod tools {
     mod aoftool;
@@ -40,6 +43,7 @@ mod tools {
     mod fetch;
     /// Some of the keys of a file.
     mod filter;
+    mod convert;
     /// Where the bytes of rdbtool may come from.
     mod inputs;
     /// Completions and man pages.

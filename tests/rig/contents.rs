@@ -50,6 +50,15 @@ pub struct Group {
     pub entries_read: Option<Option<i64>>,
     /// Name to pending entries: id, time of delivery, count.
     pub consumers: BTreeMap<Vec<u8>, Vec<(String, i64, i64)>>,
+    /// Name to times. A replay of a log sets them anew, so that [`differences`] leaves them out.
+    pub times: BTreeMap<Vec<u8>, Times>,
+}
+
+/// When a consumer was last seen, and last got an entry; `None` where the server does not tell.
+#[derive(Debug, PartialEq)]
+pub struct Times {
+    pub seen_ms: Option<i64>,
+    pub active_ms: Option<i64>,
 }
 
 /// Reads all databases.
@@ -152,10 +161,17 @@ fn read_stream(facts: &Value, entries: Value) -> Stream {
             });
             (text(&consumer, "name").unwrap().into_bytes(), pending.collect())
         });
+        let times = group.field("consumers").unwrap().clone().array().into_iter().map(|consumer| {
+            let time = |name: &str| consumer.field(name).map(Value::int);
+            let times = Times { seen_ms: time("seen-time"), active_ms: time("active-time") };
+            (text(&consumer, "name").unwrap().into_bytes(), times)
+        });
+        let times = times.collect();
         let entries_read =
             group.field("entries-read").map(|read| if let Value::Int(read) = read { Some(*read) } else { None });
         let last_id = text(group, "last-delivered-id").unwrap();
-        (group.field("name").unwrap().clone().bytes(), Group { last_id, entries_read, consumers: consumers.collect() })
+        let group_facts = Group { last_id, entries_read, consumers: consumers.collect(), times };
+        (group.field("name").unwrap().clone().bytes(), group_facts)
     };
     let entries = entries.array().into_iter().map(|entry| {
         let mut entry = entry.array();

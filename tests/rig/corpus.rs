@@ -3,6 +3,7 @@
 use super::contents::{Contents, Data, Group, Key, Stream};
 use ironkeep::cli::json::bytes_of;
 use serde_json::Value as Json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub fn corpus_root() -> PathBuf {
@@ -96,7 +97,8 @@ fn group(value: &Json, is_recent: bool) -> (Vec<u8>, Group) {
         (bytes(&consumer["name"]), pending.collect())
     });
     let entries_read = is_recent.then(|| value["entries_read"].as_i64());
-    let group = Group { last_id: text_of(&value["last_id"]), entries_read, consumers: consumers.collect() };
+    let last_id = text_of(&value["last_id"]);
+    let group = Group { last_id, entries_read, consumers: consumers.collect(), times: BTreeMap::new() };
     (bytes(&value["name"]), group)
 }
 

@@ -8,8 +8,8 @@ mod folder;
 mod server;
 
 pub use client::{Client, Value};
-pub use contents::{Contents, differences, read_contents};
-pub use corpus::{flushed_logs, logs, rdb_files, truth_of};
+pub use contents::{Contents, Data, differences, read_contents};
+pub use corpus::{corpus_root, flushed_logs, logs, rdb_files, truth_of};
 pub use folder::{copy_folder, files_below};
 pub use server::{Program, Server};
 

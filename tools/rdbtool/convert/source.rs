@@ -10,6 +10,7 @@ use ironkeep::disk::Disk;
 use ironkeep::engine::Engine;
 use ironkeep::engine::clock::Clock;
 use ironkeep::engine::params::Config;
+use ironkeep::persist::PersistError;
 use ironkeep::persist::load::replay_log;
 use ironkeep::persist::save::Image;
 use ironkeep::rdb::{Options, Version, WriteOptions};
@@ -150,7 +151,7 @@ fn replay(disk: &Arc<dyn Disk>, log: &Log, databases: usize) -> anyhow::Result<S
     let mut config = Config::default();
     config.databases = databases;
     let mut engine = Engine::new(config, Clock::system(), fastrand::Rng::new());
-    let loaded = replay_log(&mut engine, disk, log)?;
+    let loaded = replay_log(&mut engine, disk, log).map_err(|error| advise(error, databases))?;
     for warning in &loaded.warnings {
         writeln!(io::stderr(), "{warning}")?;
     }
@@ -160,4 +161,15 @@ fn replay(disk: &Arc<dyn Disk>, log: &Log, databases: usize) -> anyhow::Result<S
     let mut out = spool();
     image.write_as(Version::Rdb15, options, &mut out, Path::new(SPOOL_NAME))?;
     Ok(Source { name, bytes: spooled(out).context(SPOOL_NAME)?, is_log: true })
+}
+
+/// Adds what to do where the log uses a database that the engine was not given.
+fn advise(error: PersistError, databases: usize) -> anyhow::Error {
+    let text = error.to_string();
+    let is_about_databases = text.contains("DB index") || text.contains("set `databases`");
+    let error = anyhow::Error::from(error);
+    if is_about_databases {
+        return error.context(format!("there are {databases} databases here, --databases gives more"));
+    }
+    error
 }
