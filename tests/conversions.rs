@@ -138,6 +138,7 @@ fn a_log_made_of_an_rdb_is_loaded_by_every_server() {
         (Some(Program::ours()), "12"),
         (Program::redis_7(), "10"),
         (Program::redis_8(), "12"),
+        (Program::valkey_9(), "11"),
         (Program::valkey_9(), "valkey-80"),
     ];
     let sample = corpus_root().join("redis-8.0.6/types.rdb");
@@ -146,7 +147,8 @@ fn a_log_made_of_an_rdb_is_loaded_by_every_server() {
         let dir = tempfile::tempdir().unwrap();
         let folder: PathBuf = dir.path().join("appendonlydir");
         let lost = convert(&sample, &["--to", version, "--to-log", folder.to_str().unwrap()]);
-        if program != Program::ours() {
+        // valkey-check-aof 9.1.2 does not know Valkey's own magic, also in what its server wrote.
+        if program != Program::ours() && version != "valkey-80" {
             passes(&program, "check-aof", &folder.join("appendonly.aof.manifest"));
         }
         let server = Server::start(&program, dir.path(), &[("appendonly", "yes"), ("aof-load-truncated", "no")]);

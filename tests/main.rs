@@ -37,13 +37,13 @@ mod conversions;
 /// The tools as their users meet them: the binaries, run on files.
 mod tools {
     mod aoftool;
+    mod convert;
     /// The bytes of a file beside their meaning.
     mod explain;
     /// Data of running servers.
     mod fetch;
     /// Some of the keys of a file.
     mod filter;
-    mod convert;
     /// Where the bytes of rdbtool may come from.
     mod inputs;
     /// Completions and man pages.

@@ -130,7 +130,8 @@ fn write_key<W: Write>(
         Access::Clock(now) => (Some(u64::from(now.wrapping_sub(entry.access) & 0x00FF_FFFF)), None),
         Access::Frequency => (None, Some((entry.access & 0xFF) as u8)), // the counter has eight bits
     };
-    let meta = KeyMeta { key: entry.key, expire_at_ms: entry.expire_at_ms, idle_seconds, frequency };
+    let meta =
+        KeyMeta { key: entry.key, expire_at_ms: entry.expire_at_ms, idle_seconds, frequency, ..KeyMeta::default() };
     match entry.value {
         View::Object(object) => writer.key(&meta, ObjectRef::Object(object)),
         other => match other.string() {

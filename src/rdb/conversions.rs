@@ -84,12 +84,7 @@ fn convert(bytes: &[u8], version: Version, compress: bool, lossy: bool) -> Resul
             Event::SelectDb(db) => writer.select_db(db, 1, 0)?,
             Event::Key(header) => {
                 let object = reader.object(&Limits::default()).unwrap().unwrap();
-                let meta = KeyMeta {
-                    key: &header.key,
-                    expire_at_ms: header.expire_at_ms,
-                    idle_seconds: header.idle_seconds,
-                    frequency: header.frequency,
-                };
+                let meta = KeyMeta::of(&header);
                 let before = writer.losses().clone();
                 writer.key(&meta, ObjectRef::Object(&object))?;
                 let count = |losses: &Losses, feature| losses.of(feature).map_or(0, |loss| loss.count);

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::error::Error;
-use super::event::KeyHeader;
+use super::event::{KeyHeader, KeyMetadata};
 use super::kind::{Header, Kind, Opcode};
 use super::object;
 use super::output::Output;
@@ -15,6 +15,7 @@ const EOF: u8 = Opcode::Eof.number();
 const EXPIRE_MS: u8 = Opcode::ExpireMs.number();
 const FREQUENCY: u8 = Opcode::Frequency.number();
 const FUNCTION: u8 = Opcode::Function.number();
+const KEY_META: u8 = Opcode::KeyMeta.number();
 const IDLE: u8 = Opcode::Idle.number();
 const MODULE_AUX: u8 = Opcode::ModuleAux.number();
 const RESIZE_DB: u8 = Opcode::ResizeDb.number();
@@ -47,6 +48,8 @@ pub struct KeyMeta<'a> {
     pub idle_seconds: Option<u64>,
     /// The logarithmic access counter, for eviction by LFU.
     pub frequency: Option<u8>,
+    /// What modules attached to the key.
+    pub metadata: &'a [KeyMetadata],
 }
 
 impl<'a> KeyMeta<'a> {
@@ -57,6 +60,7 @@ impl<'a> KeyMeta<'a> {
             expire_at_ms: header.expire_at_ms,
             idle_seconds: header.idle_seconds,
             frequency: header.frequency,
+            metadata: &header.metadata,
         }
     }
 }
@@ -231,6 +235,7 @@ impl<W: Write> Writer<W> {
 
     /// Writes what stands before a value.
     fn begin_key(&mut self, meta: &KeyMeta<'_>, kind: Kind) -> Result<(), WriteError> {
+        let has_metadata = !meta.metadata.is_empty() && self.admits(Feature::KeyMetadata, Some(meta.key))?;
         if let Some(ms) = meta.expire_at_ms {
             self.output.raw(&[EXPIRE_MS]);
             self.output.raw(&ms.to_le_bytes());
@@ -243,6 +248,14 @@ impl<W: Write> Writer<W> {
             }
             if let Some(counter) = meta.frequency {
                 self.output.raw(&[FREQUENCY, counter]);
+            }
+        }
+        if has_metadata {
+            self.output.raw(&[KEY_META]);
+            self.output.count(meta.metadata.len());
+            for metadata in meta.metadata {
+                self.output.raw(&metadata.class);
+                self.output.bytes(&metadata.raw)?;
             }
         }
         self.output.raw(&[kind.number()]);
