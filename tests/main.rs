@@ -38,6 +38,8 @@ mod conversions;
 mod tools {
     mod aoftool;
     mod convert;
+    /// The formats of `rdbtool dump`, and how much memory they take.
+    mod dump;
     /// The bytes of a file beside their meaning.
     mod explain;
     /// Data of running servers.

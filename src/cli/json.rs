@@ -48,12 +48,28 @@ pub fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 pub fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     out.extend_from_slice(BASE64_PREFIX);
+    write_base64_piece(out, bytes);
+    out.push(b'"');
+}
+
+/// Whether [`write_bytes`] writes `bytes` as text, and not as base64.
+pub fn is_text(bytes: &[u8]) -> bool {
+    !bytes.starts_with(BASE64_PREFIX) && std::str::from_utf8(bytes).is_ok()
+}
+
+/// Appends a piece of text with JSON's escapes, without quotes: for a string too long to be made at once. Pieces may
+/// be cut anywhere, between the bytes of a character too.
+pub fn write_text_piece(out: &mut Vec<u8>, piece: &[u8]) {
+    write_escapes(out, piece, 0);
+}
+
+/// Appends a piece of base64, without quotes and prefix; all pieces but the last are a multiple of three bytes.
+pub fn write_base64_piece(out: &mut Vec<u8>, piece: &[u8]) {
     let start = out.len();
     // Four characters for every three bytes begun: exactly what padded base64 takes.
-    out.resize(start + bytes.len().div_ceil(3) * 4, b'=');
-    let written = STANDARD.encode_slice(bytes, &mut out[start..]).expect("the space is the encoded length");
+    out.resize(start + piece.len().div_ceil(3) * 4, b'=');
+    let written = STANDARD.encode_slice(piece, &mut out[start..]).expect("the space is the encoded length");
     out.truncate(start + written);
-    out.push(b'"');
 }
 
 /// Appends `text` as a JSON string, for names and messages of our own.
@@ -224,6 +240,12 @@ fn not_plain(word: u64) -> u64 {
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8], clean: usize) {
     out.reserve(bytes.len() + 8);
     out.push(b'"');
+    write_escapes(out, bytes, clean);
+    out.push(b'"');
+}
+
+/// Appends text with JSON's escapes; the first `clean` bytes are known to need none.
+fn write_escapes(out: &mut Vec<u8>, bytes: &[u8], clean: usize) {
     let mut copied = 0;
     let mut at = clean;
     while at < bytes.len() {
@@ -239,7 +261,6 @@ fn write_escaped(out: &mut Vec<u8>, bytes: &[u8], clean: usize) {
         at += plain_len(&bytes[at..]);
     }
     out.extend_from_slice(&bytes[copied..]);
-    out.push(b'"');
 }
 
 /// Appends the escape of a control character, quote or backslash.

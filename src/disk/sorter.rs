@@ -17,6 +17,11 @@ use std::os::unix::fs::FileExt;
 
 /// How much of a run is read at once while merging, in bytes.
 const READ_AHEAD: usize = 32 * 1024;
+/// Room for what is left of a record when more is read, in bytes.
+const LEFT_OVER: usize = 4 * 1024;
+/// From this many records on they get the room that the budget allows at once: a buffer that grows leaves as much behind
+/// as it takes.
+const MANY: usize = 1024;
 /// What the index adds to a record, in bytes.
 const PER_RECORD: usize = size_of::<Span>();
 
@@ -62,6 +67,14 @@ impl Held {
         &self.bytes[span.start..][..span.len as usize] // u32 fits
     }
 
+    /// Takes what more of these records may need within the budget; none of it is touched before it is used.
+    fn make_room(&mut self, budget: usize) {
+        let average = self.bytes.len() / self.spans.len() + 1;
+        let most = budget.min(64 << 20) / (average + PER_RECORD) + 1;
+        self.bytes.reserve_exact((most * average).saturating_sub(self.bytes.len()));
+        self.spans.reserve_exact(most.saturating_sub(self.spans.len()));
+    }
+
     fn sort(&mut self) {
         let mut spans = std::mem::take(&mut self.spans);
         spans.sort_unstable_by(|left, right| self.record(*left).cmp(self.record(*right)));
@@ -86,6 +99,9 @@ impl Sorter {
         write(&mut self.held.bytes);
         let len = u32::try_from(self.held.bytes.len() - start).map_err(|_| io::ErrorKind::FileTooLarge)?;
         self.held.spans.push(Span { start, len });
+        if self.held.spans.len() == MANY {
+            self.held.make_room(self.budget);
+        }
         if self.held.bytes.len() + self.held.spans.len() * PER_RECORD > self.budget {
             self.write_run()?;
         }
@@ -128,7 +144,7 @@ impl Sorter {
         let mut sorted =
             Sorted { held: Held::default(), next: 0, file: Some(file), runs: Vec::new(), order: BinaryHeap::new() };
         for (index, unread) in self.runs.into_iter().enumerate() {
-            sorted.runs.push(Run { unread, buffer: Vec::new(), at: 0 });
+            sorted.runs.push(Run { unread, buffer: Vec::with_capacity(READ_AHEAD + LEFT_OVER), at: 0 });
             sorted.advance(index, Vec::new())?;
         }
         Ok(sorted)

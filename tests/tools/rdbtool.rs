@@ -178,8 +178,6 @@ fn group_difference(group: &Value, truth: &Value) -> Option<String> {
     if consumers != expected {
         return Some(format!("consumers {consumers:?} and not {expected:?}"));
     }
-    let all: usize = consumers.iter().map(|(_, pending)| pending.len()).sum();
-    assert_eq!(group["pending"].as_array().unwrap().len(), all, "each pending entry is some consumer's");
     None
 }
 

@@ -1,20 +1,24 @@
 //! The JSON records, shared by the formats that differ only in what stands between them.
 //!
-//! A key is `{"db", "key", "type", "encoding", "expire_at_ms"?, "idle_seconds"? | "frequency"?, "value",
-//! "field_expire_at_ms"?}`; members with a question mark are absent where the file has nothing to say. By type, the
+//! A key is `{"db", "key", "type", "encoding", "expire_at_ms"?, "idle_seconds"? | "frequency"?,
+//! "metadata"?, "value", "field_expire_at_ms"?}`; members with a question mark are absent where the file has nothing to say. By type, the
 //! value is a string; an array (list, set, in the file's order); an object (hash); an array of [member, score] in the
-//! order of the set; an object for a stream and for a module's value. What is no key is `{"aux": {name: value}}`,
-//! `{"module_aux": {"module", "raw"}}` or `{"function": {"engine", "name", "code"}}`. Byte strings and numbers follow
-//! `ironkeep::cli::json`.
+//! order of the set; an object for a stream (`stream`), for an array (`{"insert_index", "items": [[index, form, value],
+//! ...]}`) and for a module's value. What modules attached to a key is `[{"class", "raw"}, ...]`. What is no key is
+//! `{"aux": {name: value}}`, `{"module_aux": {"module", "version", "raw"}}`, `{"function": {"engine", "name", "code"}}`,
+//! `{"slot_import": {"job", "ranges"}}` or `{"foreign": {"name", "value"}}`. Byte strings and numbers follow
+//! `ironkeep::cli::json`. `rdbtool build` reads all of it back.
 
-use super::members::Members;
+use super::Format;
 use super::sink::Sink;
-use super::{Format, stream};
+use super::stream::Streams;
+use super::value::{Values, write_module};
 use crate::library::Library;
+use crate::opened::FileReader;
 use ironkeep::cli::json::{self, Object};
-use ironkeep::rdb::{KeyHeader, StreamCounters, Visitor};
+use ironkeep::rdb::{self, KeyHeader, KeyMetadata, Visitor};
 use ironkeep::value::stream::StreamId;
-use ironkeep::value::{Element, Module};
+use ironkeep::value::{ArrayItem, Element, Module};
 use std::io;
 use std::marker::PhantomData;
 
@@ -35,33 +39,9 @@ pub struct Records<F> {
     sink: Sink,
     framing: PhantomData<F>,
     first_record: bool,
-    first_element: bool,
-    shape: Shape,
-    members: Members,
-    gathered: stream::Gathered,
-    /// The inside of `field_expire_at_ms`, which is only known when the hash is over.
-    field_expiries: Vec<u8>,
-}
-
-/// The brackets of a value.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    /// String, stream, module: one piece.
-    Whole,
-    Array,
-    Object,
-    Scored,
-}
-
-impl Shape {
-    fn of(type_name: &str) -> Shape {
-        match type_name {
-            "list" | "set" => Shape::Array,
-            "hash" => Shape::Object,
-            "zset" => Shape::Scored,
-            _ => Shape::Whole,
-        }
-    }
+    values: Values,
+    streams: Streams,
+    in_stream: bool,
 }
 
 impl<F: Framing> Records<F> {
@@ -70,11 +50,9 @@ impl<F: Framing> Records<F> {
             sink,
             framing: PhantomData,
             first_record: true,
-            first_element: true,
-            shape: Shape::Whole,
-            members: Members::default(),
-            gathered: stream::Gathered::default(),
-            field_expiries: Vec::new(),
+            values: Values::default(),
+            streams: Streams::default(),
+            in_stream: false,
         }
     }
 
@@ -89,37 +67,6 @@ impl<F: Framing> Records<F> {
     fn end_record(&mut self) {
         self.sink.buffer().extend_from_slice(F::END);
         self.sink.spill();
-    }
-
-    /// The buffer, with a comma where this is not the first element of the value.
-    #[inline]
-    fn next_element(&mut self) -> &mut Vec<u8> {
-        let buffer = self.sink.buffer();
-        if !self.first_element {
-            buffer.push(b',');
-        }
-        self.first_element = false;
-        buffer
-    }
-
-    #[inline]
-    fn array_item(&mut self, item: Element<'_>) {
-        write_element(self.next_element(), item);
-        self.sink.spill();
-    }
-
-    fn write_members(&mut self) {
-        self.members.sort();
-        for (index, (member, score)) in self.members.iter().enumerate() {
-            let buffer = self.sink.buffer();
-            buffer.extend_from_slice(if index > 0 { b",[" } else { b"[" });
-            json::write_bytes(buffer, member);
-            buffer.push(b',');
-            json::write_f64(buffer, score);
-            buffer.push(b']');
-            self.sink.spill();
-        }
-        self.members.clear();
     }
 }
 
@@ -137,12 +84,9 @@ impl<F: Framing> Format for Records<F> {
         self.end_record();
     }
 
-    fn module_aux(&mut self, module: &str, raw: &[u8]) {
+    fn module_aux(&mut self, id: u64, raw: &[u8]) {
         let mut record = Object::open(self.begin_record());
-        let mut aux = Object::open(record.member(b"module_aux"));
-        aux.str("module", module);
-        json::write_base64(aux.member(b"raw"), raw);
-        aux.close();
+        write_module(record.member(b"module_aux"), &Module { id, raw: Default::default() }, raw);
         record.close();
         self.end_record();
     }
@@ -163,11 +107,28 @@ impl<F: Framing> Format for Records<F> {
         self.end_record();
     }
 
+    fn slot_import(&mut self, job: &[u8], ranges: &[(u64, u64)]) {
+        let mut record = Object::open(self.begin_record());
+        let mut import = Object::open(record.member(b"slot_import"));
+        import.bytes("job", job).array("ranges", ranges, |out, (from, to)| {
+            json::write_array(out, [*from, *to], json::write_u64);
+        });
+        import.close();
+        record.close();
+        self.end_record();
+    }
+
+    fn foreign(&mut self, name: &str, value: u64) {
+        let mut record = Object::open(self.begin_record());
+        let mut foreign = Object::open(record.member(b"foreign"));
+        foreign.str("name", name).u64("value", value);
+        foreign.close();
+        record.close();
+        self.end_record();
+    }
+
     fn begin_key(&mut self, key: &KeyHeader) {
         let type_name = key.kind.type_name();
-        self.shape = Shape::of(type_name);
-        self.first_element = true;
-        let shape = self.shape;
         let buffer = self.begin_record();
         buffer.extend_from_slice(b"{\"db\":");
         json::write_u64(buffer, key.db);
@@ -190,35 +151,33 @@ impl<F: Framing> Format for Records<F> {
             buffer.extend_from_slice(b",\"frequency\":");
             json::write_u64(buffer, u64::from(frequency));
         }
-        buffer.extend_from_slice(b",\"value\":");
-        match shape {
-            Shape::Whole => {}
-            Shape::Array | Shape::Scored => buffer.push(b'['),
-            Shape::Object => buffer.push(b'{'),
+        if !key.metadata.is_empty() {
+            write_metadata(buffer, &key.metadata);
         }
+        buffer.extend_from_slice(b",\"value\":");
+        self.in_stream = type_name == "stream";
+        self.values.begin(&mut self.sink, key);
     }
 
-    fn end_key(&mut self) {
-        match self.shape {
-            Shape::Whole => {}
-            Shape::Array => self.sink.buffer().push(b']'),
-            Shape::Object => self.sink.buffer().push(b'}'),
-            Shape::Scored => {
-                self.write_members();
-                self.sink.buffer().push(b']');
-            }
+    fn take(&mut self, reader: &mut FileReader) -> Result<(), rdb::Error> {
+        reader.value(self)
+    }
+
+    fn end_key(&mut self, _end_offset: u64) {
+        if std::mem::take(&mut self.in_stream) {
+            self.streams.end(&mut self.sink);
         }
-        if !self.field_expiries.is_empty() {
-            let buffer = self.sink.buffer();
-            buffer.extend_from_slice(b",\"field_expire_at_ms\":{");
-            buffer.append(&mut self.field_expiries);
-            buffer.push(b'}');
+        self.values.end(&mut self.sink);
+        if self.values.has_field_expiries() {
+            self.sink.buffer().extend_from_slice(b",\"field_expire_at_ms\":");
+            self.values.write_field_expiries(&mut self.sink);
         }
         self.sink.buffer().push(b'}');
         self.end_record();
     }
 
     fn abandon(&mut self) -> io::Result<()> {
+        self.values.abandon();
         self.sink.abandon();
         self.sink.finish()
     }
@@ -233,64 +192,48 @@ impl<F: Framing> Format for Records<F> {
     }
 }
 
+fn write_metadata(out: &mut Vec<u8>, metadata: &[KeyMetadata]) {
+    out.extend_from_slice(b",\"metadata\":");
+    json::write_array(out, metadata, |out, metadata| {
+        let mut object = Object::open(out);
+        json::write_base64(object.member(b"class"), &metadata.class);
+        json::write_base64(object.member(b"raw"), &metadata.raw);
+        object.close();
+    });
+}
+
 impl<F: Framing> Visitor for Records<F> {
     fn string(&mut self, value: Element<'_>) {
-        write_element(self.sink.buffer(), value);
+        self.values.string(&mut self.sink, value);
     }
 
     fn list_item(&mut self, item: Element<'_>) {
-        self.array_item(item);
+        self.values.item(&mut self.sink, item);
     }
 
     fn set_member(&mut self, member: Element<'_>) {
-        self.array_item(member);
+        self.values.item(&mut self.sink, member);
     }
 
     fn zset_member(&mut self, member: Element<'_>, score: f64) {
-        self.members.push(score, |bytes| member.write_to(bytes));
+        self.values.member(&mut self.sink, member, score);
     }
 
     fn hash_field(&mut self, field: Element<'_>, value: Element<'_>, expire_at_ms: Option<i64>) {
-        if let Some(at_ms) = expire_at_ms {
-            if !self.field_expiries.is_empty() {
-                self.field_expiries.push(b',');
-            }
-            write_element(&mut self.field_expiries, field);
-            self.field_expiries.push(b':');
-            json::write_i64(&mut self.field_expiries, at_ms);
-        }
-        let buffer = self.next_element();
-        write_element(buffer, field);
-        buffer.push(b':');
-        write_element(buffer, value);
-        self.sink.spill();
+        self.values.field(&mut self.sink, field, value, expire_at_ms);
     }
 
-    stream::gather_stream!();
+    super::stream::stream_as_json!(sink);
 
-    fn end(&mut self) {
-        if let Some(value) = self.gathered.take() {
-            stream::write(&mut self.sink, &value);
-        }
+    fn array(&mut self, insert_index: Option<u64>) {
+        self.values.array(&mut self.sink, insert_index);
+    }
+
+    fn array_item(&mut self, index: u64, item: ArrayItem<'_>) {
+        self.values.array_item(&mut self.sink, index, item);
     }
 
     fn module(&mut self, value: &Module) {
-        let mut object = Object::open(self.sink.buffer());
-        object.str("module", &value.name());
-        json::write_base64(object.member(b"raw"), &value.raw);
-        object.close();
-    }
-}
-
-/// Integers are text too, but text that needs no escape.
-#[inline]
-fn write_element(out: &mut Vec<u8>, element: Element<'_>) {
-    match element {
-        Element::Bytes(bytes) => json::write_bytes(out, bytes),
-        Element::Int(value) => {
-            out.push(b'"');
-            json::write_i64(out, value);
-            out.push(b'"');
-        }
+        self.values.module(&mut self.sink, value);
     }
 }

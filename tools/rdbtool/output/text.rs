@@ -1,14 +1,15 @@
 //! Without a flag: a listing for people, one line per key with the beginning of its value, safe for a terminal.
 
+use super::Format;
 use super::members::Members;
 use super::sink::Sink;
-use super::{Format, stream};
 use crate::library::Library;
+use crate::opened::FileReader;
 use ironkeep::cli::escape::{Escaped, Preview, Quoted};
 use ironkeep::cli::utc::Utc;
-use ironkeep::rdb::{KeyHeader, StreamCounters, Visitor};
+use ironkeep::rdb::{self, KeyHeader, StreamCounters, Visitor};
 use ironkeep::value::stream::StreamId;
-use ironkeep::value::{Element, Module};
+use ironkeep::value::{ArrayItem, Element, Module};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
@@ -28,7 +29,8 @@ pub struct Listing {
     noun: &'static str,
     elements: u64,
     members: Members,
-    gathered: stream::Gathered,
+    /// Of a stream.
+    groups: Option<u64>,
 }
 
 impl Listing {
@@ -41,7 +43,7 @@ impl Listing {
             noun: "",
             elements: 0,
             members: Members::default(),
-            gathered: stream::Gathered::default(),
+            groups: None,
         }
     }
 
@@ -70,13 +72,16 @@ impl Listing {
     }
 
     fn show_members(&mut self) {
-        self.members.sort();
-        for (member, score) in self.members.iter().take(SHOWN as usize) {
-            let comma = if self.preview.is_empty() { "" } else { ", " };
-            let _ = write!(self.preview, "{comma}{}: {score}", Preview { bytes: member, limit: WIDTH });
-        }
-        self.elements = self.members.len() as u64;
-        self.members.clear();
+        self.elements = self.members.len();
+        let (preview, mut shown) = (&mut self.preview, 0);
+        let drained = self.members.drain(|member, score| {
+            if shown < SHOWN {
+                let comma = if preview.is_empty() { "" } else { ", " };
+                let _ = write!(preview, "{comma}{}: {score}", Preview { bytes: member, limit: WIDTH });
+            }
+            shown += 1;
+        });
+        self.sink.note(drained);
     }
 }
 
@@ -87,8 +92,9 @@ impl Format for Listing {
         self.line(format_args!("# {}: {}", Escaped(name), Escaped(value)));
     }
 
-    fn module_aux(&mut self, module: &str, raw: &[u8]) {
-        self.line(format_args!("# of module {}: {} bytes", Escaped(module.as_bytes()), raw.len()));
+    fn module_aux(&mut self, id: u64, raw: &[u8]) {
+        let module = Module { id, raw: Default::default() };
+        self.line(format_args!("# of module {}: {} bytes", Escaped(module.name().as_bytes()), raw.len()));
     }
 
     fn function(&mut self, code: &[u8]) {
@@ -101,7 +107,7 @@ impl Format for Listing {
     fn begin_key(&mut self, key: &KeyHeader) {
         let (type_name, encoding) = (key.kind.type_name(), key.kind.encoding());
         self.noun = match type_name {
-            "list" => "items",
+            "list" | "array" => "items",
             "set" | "zset" => "members",
             "hash" => "fields",
             _ => "",
@@ -124,9 +130,16 @@ impl Format for Listing {
         }
     }
 
-    fn end_key(&mut self) {
+    fn take(&mut self, reader: &mut FileReader) -> Result<(), rdb::Error> {
+        reader.value(self)
+    }
+
+    fn end_key(&mut self, _end_offset: u64) {
         if self.members.len() > 0 {
             self.show_members();
+        }
+        if let Some(groups) = self.groups.take() {
+            let _ = write!(self.preview, ", {groups} groups");
         }
         let more = if self.elements > SHOWN { ", ..." } else { "" };
         let count = match self.noun {
@@ -168,7 +181,8 @@ impl Visitor for Listing {
     }
 
     fn zset_member(&mut self, member: Element<'_>, score: f64) {
-        self.members.push(score, |bytes| member.write_to(bytes));
+        let taken = self.members.push(member, score);
+        self.sink.note(taken);
     }
 
     fn hash_field(&mut self, field: Element<'_>, value: Element<'_>, expire_at_ms: Option<i64>) {
@@ -182,11 +196,24 @@ impl Visitor for Listing {
         }
     }
 
-    stream::gather_stream!();
+    fn stream_counters(&mut self, counters: &StreamCounters) {
+        let _ = write!(self.preview, "{} entries, last id {}", counters.len, counters.last_id);
+        self.groups = Some(0);
+    }
 
-    fn end(&mut self) {
-        if let Some(value) = self.gathered.take() {
-            let _ = write!(self.preview, "{}", stream::Summary(&value));
+    fn stream_group(&mut self, _name: &[u8], _last_id: StreamId, _entries_read: Option<u64>) {
+        self.groups = self.groups.map(|groups| groups + 1);
+    }
+
+    fn array_item(&mut self, index: u64, item: ArrayItem<'_>) {
+        if !self.counted() {
+            return;
+        }
+        let _ = write!(self.preview, "{index}: ");
+        match item {
+            ArrayItem::String(text) | ArrayItem::SmallString(text) => self.show(text),
+            ArrayItem::Int(number) => drop(write!(self.preview, "{number}")),
+            ArrayItem::Double(number) => drop(write!(self.preview, "{number}")),
         }
     }
 

@@ -1,0 +1,73 @@
+//! `--keys`: the names alone, one per line, or each ended by a NUL.
+//!
+//! On a terminal they are escaped; a program gets the bytes as they are, where a newline in a key looks like the end of
+//! it, and `--null` does not.
+
+use super::Format;
+use super::sink::Sink;
+use crate::opened::FileReader;
+use ironkeep::cli::escape::Escaped;
+use ironkeep::rdb::{self, KeyHeader, Visitor};
+use std::io::{self, Write};
+
+/// The list of names.
+pub struct Keys {
+    sink: Sink,
+    end: u8,
+    escaped: bool,
+}
+
+impl Keys {
+    /// `null`: a NUL behind each name; `on_terminal`: names are escaped.
+    pub fn new(sink: Sink, null: bool, on_terminal: bool) -> Keys {
+        Keys { sink, end: if null { 0 } else { b'\n' }, escaped: on_terminal }
+    }
+}
+
+/// Appends a key, escaped for a terminal where it goes to one.
+pub fn write_key(out: &mut Vec<u8>, key: &[u8], escaped: bool) {
+    if escaped {
+        let _ = write!(out, "{}", Escaped(key)); // a Vec takes everything
+    } else {
+        out.extend_from_slice(key);
+    }
+}
+
+impl Format for Keys {
+    fn open(&mut self) {}
+
+    fn aux(&mut self, _name: &[u8], _value: &[u8]) {}
+
+    fn module_aux(&mut self, _id: u64, _raw: &[u8]) {}
+
+    fn function(&mut self, _code: &[u8]) {}
+
+    fn begin_key(&mut self, key: &KeyHeader) {
+        self.sink.begin_record();
+        write_key(self.sink.buffer(), &key.key, self.escaped);
+        self.sink.buffer().push(self.end);
+    }
+
+    fn take(&mut self, reader: &mut FileReader) -> Result<(), rdb::Error> {
+        reader.skip()
+    }
+
+    fn end_key(&mut self, _end_offset: u64) {
+        self.sink.spill();
+    }
+
+    fn abandon(&mut self) -> io::Result<()> {
+        self.sink.abandon();
+        self.sink.finish()
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        self.sink.finish()
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        self.sink.check()
+    }
+}
+
+impl Visitor for Keys {}
