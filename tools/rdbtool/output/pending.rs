@@ -5,10 +5,12 @@
 //!
 //! ```text
 //! listed = id 16 bytes, delivery time u64 BE, count u64 BE
-//! given  = id 16 bytes, consumer u32 BE
+//! given  = id 16 bytes, consumer u32 BE, place u64 BE
 //! joined = consumer u32 BE, 0, seen i64, active flag and i64, name
-//!        | consumer u32 BE, 1, id, delivery time, count
+//!        | consumer u32 BE, 1, place u64 BE, id, delivery time, count
 //! ```
+//!
+//! The place is that among the entries of nobody, which are handed out again in the order of the file; else it is 0.
 
 use ironkeep::disk::{Sorted, Sorter};
 use ironkeep::value::stream::StreamId;
@@ -50,12 +52,13 @@ pub struct Pending {
     given: Sorter,
     joined: Sorter,
     consumers: u32,
+    given_back: u64,
 }
 
 impl Default for Pending {
     fn default() -> Self {
         let [listed, given, joined] = [(); 3].map(|()| Sorter::new(IN_MEMORY));
-        Pending { listed, given, joined, consumers: 0 }
+        Pending { listed, given, joined, consumers: 0, given_back: 0 }
     }
 }
 
@@ -84,18 +87,20 @@ impl Pending {
 
     /// An entry that the last consumer has.
     pub fn give(&mut self, id: StreamId) -> io::Result<()> {
-        self.give_to(id, self.consumers.checked_sub(1).unwrap_or(NOBODY))
+        self.give_to(id, self.consumers.checked_sub(1).unwrap_or(NOBODY), 0)
     }
 
     /// An entry that is pending for nobody.
     pub fn give_back(&mut self, id: StreamId) -> io::Result<()> {
-        self.give_to(id, NOBODY)
+        self.given_back += 1;
+        self.give_to(id, NOBODY, self.given_back)
     }
 
-    fn give_to(&mut self, id: StreamId, consumer: u32) -> io::Result<()> {
+    fn give_to(&mut self, id: StreamId, consumer: u32, place: u64) -> io::Result<()> {
         self.given.push_with(|record| {
             record.extend_from_slice(&id.to_bytes());
             record.extend_from_slice(&consumer.to_be_bytes());
+            record.extend_from_slice(&place.to_be_bytes());
         })
     }
 
@@ -122,8 +127,10 @@ fn join(mut listed: Sorted, mut given: Sorted, joined: &mut Sorter) -> io::Resul
             return Err(broken("what is pending in it and what its consumers have are not the same"));
         }
         joined.push_with(|record| {
-            record.extend_from_slice(&given[16..]);
+            let (consumer, place) = given[16..].split_at(4);
+            record.extend_from_slice(consumer);
             record.push(1);
+            record.extend_from_slice(place);
             record.extend_from_slice(listed);
         })?;
     }
@@ -149,7 +156,7 @@ impl<'a> Joined<'a> {
             let active_ms = (*is_active == 1).then_some(i64::from_be_bytes(*active));
             return Some(Joined::Consumer(Consumer { name, seen_ms: i64::from_be_bytes(*seen), active_ms }));
         }
-        let (id, rest) = rest.split_first_chunk()?;
+        let (id, rest) = rest.get(8..)?.split_first_chunk()?;
         let (ms, rest) = rest.split_first_chunk()?;
         let count = u64::from_be_bytes(*rest.first_chunk()?);
         let delivery = Delivery { id: StreamId::from_bytes(*id), ms: i64::from_be_bytes(*ms), count };
@@ -170,7 +177,7 @@ mod tests {
     fn each_consumer_comes_with_its_own() {
         let mut pending = Pending::default();
         for _ in 0..2 {
-            for number in [1, 2, 3, 4] {
+            for number in [1, 2, 3, 4, 5] {
                 pending.list(delivery(number)).unwrap();
             }
             for (name, active_ms, ids) in [(b"zoe", None, [2, 4]), (b"ann", Some(0), [1, 1])] {
@@ -178,6 +185,7 @@ mod tests {
                 let ids = if ids[0] == ids[1] { &ids[..1] } else { &ids[..] };
                 ids.iter().for_each(|&id| pending.give(delivery(id).id).unwrap());
             }
+            pending.give_back(delivery(5).id).unwrap();
             pending.give_back(delivery(3).id).unwrap();
             let mut seen = Vec::new();
             pending.drain(|joined| seen.push(format!("{joined:?}"))).unwrap();
@@ -187,6 +195,7 @@ mod tests {
                 Joined::Delivery(delivery(4)),
                 Joined::Consumer(Consumer { name: b"ann", seen_ms: 7, active_ms: Some(0) }),
                 Joined::Delivery(delivery(1)),
+                Joined::GivenBack(delivery(5)),
                 Joined::GivenBack(delivery(3)),
             ];
             assert_eq!(seen, wanted.map(|joined| format!("{joined:?}")));
