@@ -40,6 +40,8 @@ mod tools {
     mod convert;
     /// The formats of `rdbtool dump`, and how much memory they take.
     mod dump;
+    /// What two files do not agree on.
+    mod diff;
     /// The bytes of a file beside their meaning.
     mod explain;
     /// Data of running servers.

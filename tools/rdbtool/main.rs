@@ -2,6 +2,7 @@
 
 mod check;
 mod convert;
+mod diff;
 mod dump;
 mod explain;
 mod fetch;
@@ -48,6 +49,7 @@ enum Verb {
     Filter(filter::Arguments),
     Split(split::Arguments),
     Memory(memory::Arguments),
+    Diff(diff::Arguments),
     Convert(convert::Arguments),
     Explain(explain::Arguments),
     Fetch(fetch::Arguments),
@@ -89,6 +91,7 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Filter(arguments) => filter::run(&arguments),
         Verb::Split(arguments) => split::run(&arguments),
         Verb::Memory(arguments) => memory::run(&arguments),
+        Verb::Diff(arguments) => diff::run(&arguments),
         Verb::Convert(arguments) => convert::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Fetch(arguments) => fetch::run(&arguments),
