@@ -50,6 +50,8 @@ mod tools {
     mod filter;
     /// Where the bytes of rdbtool may come from.
     mod inputs;
+    /// Files into running servers.
+    mod load;
     /// Completions and man pages.
     mod manual;
     /// The estimate of memory, beside real servers.

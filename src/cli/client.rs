@@ -17,6 +17,8 @@ use crate::resp::encode_request;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const CHUNK: usize = 64 * 1024;
+/// Room for requests that is kept.
+const KEEP: usize = 1 << 20;
 
 /// A connection.
 pub struct Client {
@@ -59,6 +61,11 @@ impl Client {
         encode_request(&mut self.output, arguments);
     }
 
+    /// Adds a request that is encoded already.
+    pub fn queue_encoded(&mut self, request: &[u8]) {
+        self.output.extend_from_slice(request);
+    }
+
     /// Bytes that wait for [`Client::flush`].
     pub fn queued_bytes(&self) -> usize {
         self.output.len()
@@ -68,6 +75,7 @@ impl Client {
     pub fn flush(&mut self) -> io::Result<()> {
         let sent = self.stream.write_all(&self.output);
         self.output.clear();
+        self.output.shrink_to(KEEP);
         sent.map_err(in_words)
     }
 

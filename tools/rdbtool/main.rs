@@ -9,6 +9,7 @@ mod fetch;
 mod filter;
 mod info;
 mod library;
+mod load;
 mod memory;
 mod opened;
 mod output;
@@ -53,6 +54,7 @@ enum Verb {
     Convert(convert::Arguments),
     Explain(explain::Arguments),
     Fetch(fetch::Arguments),
+    Load(load::Arguments),
     Completions(manual::CompletionsArguments),
     Man(manual::ManArguments),
 }
@@ -95,6 +97,7 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Convert(arguments) => convert::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Fetch(arguments) => fetch::run(&arguments),
+        Verb::Load(arguments) => load::run(&arguments),
         Verb::Completions(arguments) => manual::write_completions(&arguments, CommandLine::command()),
         Verb::Man(arguments) => manual::write_pages(&arguments, CommandLine::command()),
     }

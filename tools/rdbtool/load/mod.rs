@@ -1,0 +1,558 @@
+//! `rdbtool load`: the keys of a file into a running server.
+//!
+//! A key goes by RESTORE, its value as it stands in the file; anew where the server does not know its encoding; and by
+//! commands where the server refuses the payload, where it is too large for one request, or where it is asked for.
+//! Either way it appears whole or not at all ([`build`]). Many are under way at once ([`session`]); what is refused stops
+//! the load, and a later one goes on exactly there ([`state`]).
+
+mod build;
+mod pace;
+mod report;
+mod server;
+mod session;
+mod state;
+
+use crate::Place as InputPlace;
+use crate::library::Library;
+use crate::opened::{self, FileReader};
+use crate::selection::Selection;
+use anyhow::Context;
+use build::{Builder, reader_of};
+use ironkeep::cli::client::{self, Client};
+use ironkeep::cli::escape::Quoted;
+use ironkeep::cli::exit::{Exit, Failure};
+use ironkeep::cli::locate::show;
+use ironkeep::cli::url::{Address, ServerUrl};
+use ironkeep::cli::utc::Utc;
+use ironkeep::codec::crc64::crc64;
+use ironkeep::engine::params::kind::parse_memory;
+use ironkeep::rdb::{CopyError, Error, Event, KeyHeader, Kind, dump};
+use ironkeep::value::Limits;
+use pace::{Pace, Rate};
+use report::Report;
+use server::Server;
+use session::{Entry, Existing, Retry, Rules, Session, Stop, Work};
+use state::{Place, State};
+use std::cell::RefCell;
+use std::io::{self, Read, Seek, Write};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Write the keys and function libraries of a file into a running server
+///
+/// Everything goes that has not expired, into the database where the file has it. A load that is interrupted says how to
+/// go on.
+#[derive(clap::Args)]
+#[command(allow_missing_positional = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    place: InputPlace,
+    /// The server: redis://[user[:password]@]host[:port][/db]; the password also by REDISCLI_AUTH. With a database,
+    /// everything goes into that one.
+    server: String,
+    /// By RESTORE, or by commands such as HSET and XADD
+    #[arg(long, value_enum, default_value = "restore")]
+    mode: Mode,
+    /// What to do with keys and libraries that are there already
+    #[arg(long, value_enum, default_value = "fail", conflicts_with = "replace")]
+    existing: Existing,
+    /// The same as --existing replace
+    #[arg(long)]
+    replace: bool,
+    /// Put the keys of one database into another; may be given several times
+    #[arg(long, value_name = "FROM:TO", value_parser = parse_map)]
+    db_map: Vec<(u64, u64)>,
+    /// How many keys may be under way at once
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pipeline: u64,
+    /// Not faster than this: 500 (keys per second), 20mb (bytes per second)
+    #[arg(long, value_parser = Rate::parse)]
+    rate: Option<Rate>,
+    /// Keep in this file how far it came, and go on from there if the file is there
+    #[arg(long, value_name = "FILE", conflicts_with = "skip")]
+    resume: Option<PathBuf>,
+    /// Pass over the first so many keys and libraries of the input
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    skip: u64,
+    /// Go on behind a key that the server refuses; the exit code is then 1
+    #[arg(long = "continue")]
+    goes_on: bool,
+    /// A larger value goes by commands
+    #[arg(long, value_name = "SIZE", default_value = "64mb", value_parser = parse_size)]
+    max_restore: u64,
+    /// Send nothing but the question which keys are there already
+    #[arg(long)]
+    dry_run: bool,
+    /// How long to wait for an answer
+    #[arg(long, value_name = "SECONDS", default_value_t = client::PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
+    /// The report as one JSON object (schema rdbtool.load/1)
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    selection: Selection,
+}
+
+/// How a key is sent first.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Mode {
+    /// As it stands in the file
+    Restore,
+    /// Element by element
+    Commands,
+}
+
+fn parse_map(text: &str) -> Result<(u64, u64), String> {
+    let parts = text.split_once(':').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    parts.ok_or_else(|| "two database numbers with a colon between them: 3:0".to_owned())
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    parse_memory(text.as_bytes()).ok_or_else(|| "a size is a number and a unit: b, k, kb, m, mb, g, gb".to_owned())
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let Some(url) = ServerUrl::of(&arguments.server) else {
+        let message = "load writes to a server, written redis://[user[:password]@]host[:port][/db]";
+        return Err(Failure::error(Exit::Usage, message));
+    };
+    let address = url.address()?;
+    let input = opened::open(&arguments.place)?;
+    let name = input.name.clone();
+    let state = arguments.resume.as_deref().map(State::open).transpose()?;
+    let mut client = Client::connect(&address, Duration::from_secs(arguments.timeout))?;
+    let server = Server::of(&mut client, &address)?;
+    let mut reader =
+        opened::reader(input, arguments.place.options()).map_err(|error| opened::failure(&name, &error))?;
+    let start = Instant::now();
+    let mut load = Load::new(arguments, &address, client, server, state);
+    let walked = load.walk(&mut reader).and_then(|outcome| {
+        load.settle()?;
+        Ok(outcome)
+    });
+    drop(reader);
+    let damage = walked.with_context(|| name.clone())?;
+    let seconds = start.elapsed().as_secs_f64();
+    load.end(&name, &address, damage, seconds)
+}
+
+/// A load under way.
+struct Load<'a> {
+    arguments: &'a Arguments,
+    to_db: Option<u64>,
+    session: Rc<RefCell<Session>>,
+    builder: Builder,
+    server: Server,
+    state: Option<State>,
+    existing: Existing,
+    pace: Pace,
+    now: Utc,
+    /// The next thing's.
+    next: Place,
+    selected: u64,
+}
+
+impl<'a> Load<'a> {
+    fn new(arguments: &'a Arguments, address: &Address, client: Client, server: Server, state: Option<State>) -> Self {
+        let existing = if arguments.replace { Existing::Replace } else { arguments.existing };
+        let pipeline = usize::try_from(arguments.pipeline).unwrap_or(usize::MAX);
+        let rules = Rules { existing, pipeline, goes_on: arguments.goes_on };
+        let session = Rc::new(RefCell::new(Session::new(client, rules)));
+        Load {
+            arguments,
+            to_db: address.db,
+            builder: Builder::new(&session, existing, server.version()),
+            session,
+            server,
+            state,
+            existing,
+            pace: Pace::new(arguments.rate),
+            now: Utc::now(),
+            next: Place::default(),
+            selected: 0,
+        }
+    }
+
+    /// Walks the input up to its end, its damage, or what stops the load. The inner error is the input's.
+    fn walk(&mut self, reader: &mut FileReader) -> anyhow::Result<Option<Error>> {
+        loop {
+            let event = match reader.next() {
+                Ok(event) => event,
+                Err(damage) => return Ok(Some(damage)),
+            };
+            let loaded = match event {
+                Event::Function { code } => {
+                    let name = Library::of(&code).name.unwrap_or_default().to_vec();
+                    let place = Place { count: self.next.count, offset: reader.offset(), key: name };
+                    self.function(place, &code)?;
+                    Ok(())
+                }
+                Event::Key(header) => {
+                    let place = Place { count: self.next.count, offset: header.offset, key: header.key.clone() };
+                    self.key(place, header, reader)?
+                }
+                Event::ModuleAux { .. } => {
+                    self.session.borrow_mut().counts.module_aux += 1;
+                    continue;
+                }
+                Event::End { .. } => return Ok(None),
+                _ => continue,
+            };
+            if let Err(damage) = loaded {
+                return Ok(Some(damage));
+            }
+            self.next.count += 1;
+            if self.session.borrow().stop.is_some() {
+                return Ok(None);
+            }
+            self.retry()?;
+        }
+    }
+
+    /// Whether the thing lies behind the point to go on from; there the input must be the one of before.
+    fn is_reached(&self, place: &Place) -> anyhow::Result<bool> {
+        let Some(state) = &self.state else { return Ok(place.count >= self.arguments.skip) };
+        if place.count == state.done.count && state.sent > 0 && *place != state.done {
+            let message = format!(
+                "the state in --resume is of another input: there {} stands at offset {}, here {} at {}",
+                Quoted(&state.done.key),
+                state.done.offset,
+                Quoted(&place.key),
+                place.offset
+            );
+            return Err(Failure::error(Exit::Refused, message));
+        }
+        Ok(place.count >= state.done.count)
+    }
+
+    /// Waits as the rate asks, and notes in the state what may be sent from here on.
+    fn before_sending(&mut self, place: &Place, bytes: usize) -> anyhow::Result<()> {
+        self.next = place.clone();
+        if let Some(wait) = self.pace.wait_for(bytes) {
+            self.session.borrow_mut().drain();
+            std::thread::sleep(wait);
+        }
+        if let Some(state) = &mut self.state
+            && !self.arguments.dry_run
+        {
+            state.before_sending(place.count, &self.session.borrow().done(place))?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, place: Place, db: u64, work: Work) -> Entry {
+        let may_be_there = self.state.as_ref().is_some_and(|state| state.may_be_there(place.count));
+        let mut entry = Entry::new(place, db, work);
+        entry.may_be_there = may_be_there;
+        entry
+    }
+
+    fn function(&mut self, place: Place, code: &[u8]) -> anyhow::Result<()> {
+        if !self.is_reached(&place)? || self.arguments.dry_run {
+            return Ok(());
+        }
+        self.before_sending(&place, code.len())?;
+        let entry = self.entry(place, 0, Work::Function);
+        let mut session = self.session.borrow_mut();
+        session.begin(entry);
+        if self.existing == Existing::Replace {
+            session.request(&[b"FUNCTION", b"LOAD", b"REPLACE", code]);
+        } else {
+            session.request(&[b"FUNCTION", b"LOAD", code]);
+        }
+        session.end();
+        Ok(())
+    }
+
+    /// Loads a key, or says why not. The inner error is the input's.
+    fn key(&mut self, place: Place, header: KeyHeader, reader: &mut FileReader) -> anyhow::Result<Result<(), Error>> {
+        let is_reached = self.is_reached(&place)?;
+        let selection = &self.arguments.selection;
+        let is_within = selection.limit.is_none_or(|limit| self.selected < limit);
+        let is_wanted = is_within && selection.wants(&header, self.now);
+        let has_expired = header.expire_at_ms.is_some_and(|at_ms| at_ms <= self.now.0);
+        if !is_wanted || (has_expired && !selection.needs_size()) || !is_reached {
+            return Ok(self.pass(is_reached, is_wanted, &header, reader));
+        }
+        let db = self.target_db(header.db);
+        if self.arguments.dry_run {
+            return self.probe(place, db, &header, reader);
+        }
+        let is_direct = self.arguments.mode == Mode::Commands && !selection.needs_size();
+        if is_direct {
+            self.selected += 1;
+            self.before_sending(&place, 0)?;
+            let entry = self.entry(place, db, Work::Commands);
+            return self.build(entry, &header, reader);
+        }
+        self.copied(place, db, header, reader)
+    }
+
+    /// Passes over a key and counts why.
+    fn pass(
+        &mut self,
+        is_reached: bool,
+        is_wanted: bool,
+        header: &KeyHeader,
+        reader: &mut FileReader,
+    ) -> Result<(), Error> {
+        reader.skip()?;
+        let is_wanted = is_wanted && self.arguments.selection.wants_size(reader.offset() - header.offset);
+        self.selected += u64::from(is_wanted);
+        if is_reached {
+            let counts = &mut self.session.borrow_mut().counts;
+            *(if is_wanted { &mut counts.expired } else { &mut counts.not_selected }) += 1;
+        }
+        Ok(())
+    }
+
+    fn probe(
+        &mut self,
+        place: Place,
+        db: u64,
+        header: &KeyHeader,
+        reader: &mut FileReader,
+    ) -> anyhow::Result<Result<(), Error>> {
+        if let Err(damage) = reader.skip() {
+            return Ok(Err(damage));
+        }
+        if !self.wants_size(header, reader) {
+            return Ok(Ok(()));
+        }
+        self.before_sending(&place, 0)?;
+        let mut session = self.session.borrow_mut();
+        session.counts.would_load += 1;
+        if session.begin(Entry::new(place, db, Work::Probe)) {
+            session.request(&[b"EXISTS", &header.key]);
+            session.end();
+        }
+        Ok(Ok(()))
+    }
+
+    /// Counts a key whose value has been read as selected, or not.
+    fn wants_size(&mut self, header: &KeyHeader, reader: &FileReader) -> bool {
+        let is_wanted = self.arguments.selection.wants_size(reader.offset() - header.offset);
+        self.selected += u64::from(is_wanted);
+        let has_expired = header.expire_at_ms.is_some_and(|at_ms| at_ms <= self.now.0);
+        let counts = &mut self.session.borrow_mut().counts;
+        counts.not_selected += u64::from(!is_wanted);
+        counts.expired += u64::from(is_wanted && has_expired);
+        is_wanted && !has_expired
+    }
+
+    /// Takes the value out of the input first, then decides how it goes.
+    fn copied(
+        &mut self,
+        place: Place,
+        db: u64,
+        mut header: KeyHeader,
+        reader: &mut FileReader,
+    ) -> anyhow::Result<Result<(), Error>> {
+        let restores = self.arguments.mode == Mode::Restore;
+        let is_template = matches!(header.kind, Kind::HashTemplateListpackRef | Kind::HashTemplateArrayRef);
+        let (value, version, file) = match self.server.takes(header.kind) {
+            None if restores || is_template => {
+                let object = match reader.object(&Limits::default()) {
+                    Ok(object) => object,
+                    Err(damage) => return Ok(Err(damage)),
+                };
+                if !self.wants_size(&header, reader) {
+                    return Ok(Ok(()));
+                }
+                let Some(object) = object else {
+                    self.session.borrow_mut().counts.empty += 1;
+                    return Ok(Ok(()));
+                };
+                match dump::encode(&object, self.server.version()) {
+                    Ok(payload) => {
+                        let version = self.server.version();
+                        header.kind = Kind::of(payload[0], version.header().lineage).unwrap_or(header.kind);
+                        let value = payload[1..payload.len().saturating_sub(10)].to_vec();
+                        (value, version.number(), version.header())
+                    }
+                    Err(error) => {
+                        self.before_sending(&place, 0)?;
+                        let entry = self.entry(place, db, Work::Commands);
+                        self.session.borrow_mut().refuse_as(&entry, &error.to_string(), false);
+                        return Ok(Ok(()));
+                    }
+                }
+            }
+            version => {
+                let mut spool = tempfile::SpooledTempFile::new(1 << 20);
+                match reader.copy_value(&mut spool) {
+                    Ok(()) => {}
+                    Err(CopyError::Read(damage)) => return Ok(Err(damage)),
+                    Err(CopyError::Write(error)) => return Err(error.into()),
+                }
+                if !self.wants_size(&header, reader) {
+                    return Ok(Ok(()));
+                }
+                let len = spool.stream_position()?;
+                spool.rewind()?;
+                let (Some(version), true) = (version, restores && len <= self.arguments.max_restore) else {
+                    self.before_sending(&place, usize::try_from(len).unwrap_or(usize::MAX))?;
+                    let entry = self.entry(place, db, Work::Commands);
+                    let mut value = reader_of(reader.header(), &header, Box::new(spool))?;
+                    return self.build(entry, &header, &mut value);
+                };
+                let mut value = Vec::new();
+                spool.read_to_end(&mut value)?;
+                (value, version, reader.header())
+            }
+        };
+        self.before_sending(&place, value.len())?;
+        self.restore(place, db, Retry { header, file, value }, version);
+        Ok(Ok(()))
+    }
+
+    fn restore(&mut self, place: Place, db: u64, retry: Retry, version: u16) {
+        let mut payload = Vec::with_capacity(retry.value.len() + 11);
+        payload.push(retry.header.kind.number());
+        payload.extend_from_slice(&retry.value);
+        payload.extend_from_slice(&version.to_le_bytes());
+        payload.extend_from_slice(&crc64(&payload).to_le_bytes());
+        let header = &retry.header;
+        let at_ms = header.expire_at_ms.unwrap_or(0);
+        let ttl = if self.server.has_options || at_ms == 0 { at_ms } else { (at_ms - Utc::now().0).max(1) };
+        let (ttl, idle, frequency) = (
+            ttl.to_string(),
+            header.idle_seconds.map(|idle| idle.to_string()),
+            header.frequency.map(|count| count.to_string()),
+        );
+        let mut request: Vec<&[u8]> = vec![b"RESTORE", &place.key, ttl.as_bytes(), &payload];
+        if self.existing == Existing::Replace {
+            request.push(b"REPLACE");
+        }
+        if self.server.has_options {
+            request.push(b"ABSTTL");
+            match (&idle, &frequency) {
+                (Some(idle), _) => request.extend([&b"IDLETIME"[..], idle.as_bytes()]),
+                (None, Some(count)) => request.extend([&b"FREQ"[..], count.as_bytes()]),
+                (None, None) => {}
+            }
+        }
+        let request: Vec<Vec<u8>> = request.into_iter().map(<[u8]>::to_vec).collect();
+        let entry = self.entry(place, db, Work::Restore(Box::new(retry)));
+        let mut session = self.session.borrow_mut();
+        if session.begin(entry) {
+            session.request(&request.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            session.end();
+        }
+    }
+
+    fn build(
+        &mut self,
+        entry: Entry,
+        header: &KeyHeader,
+        reader: &mut FileReader,
+    ) -> anyhow::Result<Result<(), Error>> {
+        let again = Entry::new(entry.place.clone(), entry.db, Work::Commands);
+        match self.builder.build(entry, header, reader) {
+            Ok(taken) => Ok(taken),
+            Err(error) => {
+                self.session.borrow_mut().refuse_as(&again, &format!("{error:#}"), false);
+                Ok(Ok(()))
+            }
+        }
+    }
+
+    /// Builds by commands what the server did not take as it was.
+    fn retry(&mut self) -> anyhow::Result<()> {
+        let retries = std::mem::take(&mut self.session.borrow_mut().retries);
+        for (entry, retry) in retries {
+            let mut reader = reader_of(retry.file, &retry.header, Box::new(io::Cursor::new(retry.value)))?;
+            if let Err(damage) = self.build(entry, &retry.header, &mut reader)? {
+                return Err(damage.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for all that is under way.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        self.session.borrow_mut().drain();
+        while !self.session.borrow().retries.is_empty() && self.session.borrow().stop.is_none() {
+            self.retry()?;
+            self.session.borrow_mut().drain();
+        }
+        Ok(())
+    }
+
+    fn target_db(&self, db: u64) -> u64 {
+        let mapped = self.arguments.db_map.iter().find(|(from, _)| *from == db).map(|(_, to)| *to);
+        self.to_db.or(mapped).unwrap_or(db)
+    }
+
+    /// Writes the report, or the state to go on from and the error.
+    fn end(&mut self, name: &str, address: &Address, damage: Option<Error>, seconds: f64) -> anyhow::Result<Exit> {
+        let stop = self.session.borrow_mut().stop.take();
+        let session = self.session.borrow();
+        let report = Report {
+            input: name,
+            server: &address.to_string(),
+            server_name: &self.server.name,
+            dry_run: self.arguments.dry_run,
+            seconds,
+            counts: &session.counts,
+        };
+        let mut out = Vec::new();
+        if self.arguments.json {
+            report.write_json(&mut out)
+        } else {
+            report.write_text(&mut out)?
+        }
+        io::stdout().write_all(&out).and_then(|()| io::stdout().flush()).context("standard output")?;
+        if stop.is_none() && damage.is_none() {
+            if let Some(state) = &self.state
+                && !self.arguments.dry_run
+            {
+                state.finish()?;
+            }
+            return Ok(if session.counts.refused > 0 { Exit::Findings } else { Exit::Fine });
+        }
+        let done = session.done(&self.next);
+        let how = self.how_to_go_on(&done)?;
+        let (exit, context, what) = match (stop, damage) {
+            (Some(Stop::Exists(what)), _) => (Exit::Refused, address.to_string(), what),
+            (Some(Stop::Refused(what)), _) => (Exit::Unreadable, address.to_string(), what),
+            (Some(Stop::Broken(error)), _) => (Exit::Unreadable, address.to_string(), error.to_string()),
+            (None, Some(error)) => (opened::exit_of(&error), name.to_owned(), error.to_string()),
+            (None, None) => return Ok(Exit::Fine),
+        };
+        Err(Failure::error(exit, format!("{what}; {how}")).context(context))
+    }
+
+    fn how_to_go_on(&self, done: &Place) -> anyhow::Result<String> {
+        let count = done.count;
+        if self.arguments.dry_run {
+            return Ok("nothing was sent".to_owned());
+        }
+        match (&self.state, &self.arguments.resume) {
+            (Some(state), Some(path)) => {
+                state.stop(done, self.next.count.max(count) + 1)?;
+                Ok(format!(
+                    "{count} keys and libraries are done, go on with the same command (--resume {})",
+                    show(path)
+                ))
+            }
+            _ => Ok(format!(
+                "{count} keys and libraries are done, go on with --skip {count} --existing skip (or, from the start, \
+                 with --resume FILE, which keeps track)"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_and_sizes_are_read() {
+        assert_eq!(parse_map("3:0"), Ok((3, 0)));
+        assert!(parse_map("3").is_err() && parse_map("a:0").is_err());
+        assert_eq!(parse_size("64mb"), Ok(64 << 20));
+    }
+}
