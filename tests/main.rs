@@ -56,6 +56,10 @@ mod tools {
     mod manual;
     /// The estimate of memory, beside real servers.
     mod memory;
+    /// Several files made one.
+    mod merge;
     mod rdbtool;
+    /// One file shared out to several.
+    mod split;
     mod strip;
 }

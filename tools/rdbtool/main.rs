@@ -11,6 +11,7 @@ mod info;
 mod library;
 mod load;
 mod memory;
+mod merge;
 mod opened;
 mod output;
 mod part;
@@ -49,6 +50,7 @@ enum Verb {
     Dump(dump::Arguments),
     Filter(filter::Arguments),
     Split(split::Arguments),
+    Merge(merge::Arguments),
     Memory(memory::Arguments),
     Diff(diff::Arguments),
     Convert(convert::Arguments),
@@ -92,6 +94,7 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Dump(arguments) => dump::run(&arguments),
         Verb::Filter(arguments) => filter::run(&arguments),
         Verb::Split(arguments) => split::run(&arguments),
+        Verb::Merge(arguments) => merge::run(&arguments),
         Verb::Memory(arguments) => memory::run(&arguments),
         Verb::Diff(arguments) => diff::run(&arguments),
         Verb::Convert(arguments) => convert::run(&arguments),

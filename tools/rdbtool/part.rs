@@ -23,9 +23,22 @@ pub struct Counts(BTreeMap<u64, (u64, u64)>);
 
 impl Counts {
     pub fn add(&mut self, key: &KeyHeader) {
-        let (keys, expires) = self.0.entry(key.db).or_default();
-        *keys += 1;
-        *expires += u64::from(key.expire_at_ms.is_some());
+        self.put(key.db, key.expire_at_ms.is_some());
+    }
+
+    /// Counts one key more.
+    pub fn put(&mut self, db: u64, expires: bool) {
+        let counted = self.0.entry(db).or_default();
+        counted.0 += 1;
+        counted.1 += u64::from(expires);
+    }
+
+    /// Counts one key less, which was counted.
+    pub fn take(&mut self, db: u64, expires: bool) {
+        if let Some((keys, expiring)) = self.0.get_mut(&db) {
+            *keys -= 1;
+            *expiring -= u64::from(expires);
+        }
     }
 
     pub fn keys(&self) -> u64 {
@@ -33,7 +46,7 @@ impl Counts {
     }
 
     pub fn databases(&self) -> usize {
-        self.0.len()
+        self.0.values().filter(|(keys, _)| *keys > 0).count()
     }
 }
 
@@ -45,6 +58,11 @@ pub struct Marks {
 }
 
 impl Marks {
+    /// So many keys, none of them marked.
+    pub fn of_len(len: usize) -> Marks {
+        Marks { words: vec![0; len.div_ceil(64)], len }
+    }
+
     pub fn push(&mut self, mark: bool) {
         if self.len.is_multiple_of(64) {
             self.words.push(0);
