@@ -38,10 +38,10 @@ mod conversions;
 mod tools {
     mod aoftool;
     mod convert;
-    /// The formats of `rdbtool dump`, and how much memory they take.
-    mod dump;
     /// What two files do not agree on.
     mod diff;
+    /// The formats of `rdbtool dump`, and how much memory they take.
+    mod dump;
     /// The bytes of a file beside their meaning.
     mod explain;
     /// Data of running servers.
@@ -59,6 +59,7 @@ mod tools {
     /// Several files made one.
     mod merge;
     mod rdbtool;
+    mod repair;
     /// One file shared out to several.
     mod split;
     mod strip;

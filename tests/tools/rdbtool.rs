@@ -241,7 +241,7 @@ fn every_rdb_of_the_corpus_is_healthy_and_counted_right() {
 }
 
 /// A file of version 3, which has no checksum: string keys in database 0.
-fn made(keys: &[(&[u8], &[u8])]) -> Vec<u8> {
+pub fn made(keys: &[(&[u8], &[u8])]) -> Vec<u8> {
     let mut file = b"REDIS0003\xfe\x00".to_vec();
     for (key, value) in keys {
         file.push(0);
@@ -254,7 +254,7 @@ fn made(keys: &[(&[u8], &[u8])]) -> Vec<u8> {
     file
 }
 
-fn saved(content: &[u8]) -> (tempfile::TempDir, PathBuf) {
+pub fn saved(content: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dump.rdb");
     std::fs::write(&path, content).unwrap();

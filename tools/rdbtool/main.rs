@@ -16,6 +16,7 @@ mod opened;
 mod output;
 mod part;
 mod passes;
+mod repair;
 
 mod selection;
 mod servers;
@@ -47,6 +48,7 @@ struct CommandLine {
 enum Verb {
     Info(info::Arguments),
     Check(check::Arguments),
+    Repair(repair::Arguments),
     Dump(dump::Arguments),
     Filter(filter::Arguments),
     Split(split::Arguments),
@@ -91,6 +93,7 @@ fn run() -> anyhow::Result<Exit> {
     match CommandLine::parse().verb {
         Verb::Info(arguments) => info::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
+        Verb::Repair(arguments) => repair::run(&arguments),
         Verb::Dump(arguments) => dump::run(&arguments),
         Verb::Filter(arguments) => filter::run(&arguments),
         Verb::Split(arguments) => split::run(&arguments),

@@ -8,7 +8,7 @@ use ironkeep::cli::progress::Progress;
 use ironkeep::disk::{Disk, Mode, RealDisk};
 use ironkeep::rdb::{Cause, Checksum, Error, Options, Reader, check};
 use std::io::{self, IsTerminal, Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The reader of all verbs.
 pub type FileReader = Reader<Progress<Box<dyn Read>>>;
@@ -47,6 +47,12 @@ pub fn seekable(place: &Place) -> anyhow::Result<(String, Progress<Box<dyn Seeka
         false => Progress::new(file, Some(len), &opened.name),
     };
     Ok((opened.name, counted))
+}
+
+/// The file that `place` means, if it is one, and whether it was found rather than named.
+pub fn source_of(place: &Place) -> anyhow::Result<(Option<PathBuf>, bool)> {
+    let (source, found) = input::find_rdb(&RealDisk, place.file.as_deref(), place.dir.as_deref())?;
+    Ok((if let Source::File(path) = source { Some(path) } else { None }, found))
 }
 
 fn find(place: &Place) -> anyhow::Result<(Source, Input)> {

@@ -249,7 +249,7 @@ fn note<R: Read + Seek>(
     walk: &mut Walk<R>,
     keys: &mut Repeats,
     function: &mut dyn FnMut(&[u8]) -> Result<(), String>,
-    Item { span, step }: Item,
+    Item { span, step, .. }: Item,
 ) -> Result<(), Error> {
     let uncertain = walk.is_db_uncertain();
     match step {
@@ -350,7 +350,7 @@ fn find_duplicates<R: Read + Seek>(
     let mut walk = walk.again()?;
     // The first place of each, and the first that has not expired.
     let mut places: HashMap<u128, (u64, Option<u64>)> = HashMap::new();
-    while let Some(Item { span, step }) = walk.next()? {
+    while let Some(Item { span, step, .. }) = walk.next()? {
         let Step::Key(key, value) = step else { continue };
         let fingerprint = walk.fingerprint(&key);
         if value == Value::Empty || repeated.binary_search(&fingerprint).is_err() {

@@ -3,10 +3,13 @@
 mod elements;
 mod judge;
 mod proof;
+mod repair;
 mod repeats;
 mod resync;
+mod salvage;
 mod walk;
 
 pub use judge::{Concern, Finding, Refusal, Report, Rules, Trailing, judge};
 pub use proof::prove;
-pub use walk::{Damage, Item, Resumed, Step, Value, Walk};
+pub use repair::{Keep, Lost, Mended, Wishes, repair};
+pub use walk::{Damage, Item, Place, Resumed, Step, Value, Walk};

@@ -3,14 +3,15 @@
 //! Where a server would stop, the walk says what is broken and goes on at the next item that can be made out; how that
 //! is found is in [`resync`](super::resync). Every value is read in full, one element at a time.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
 use super::elements::{Elements, Finder, Judgement};
 use super::resync::{Prior, Resync, Resynced};
+use crate::codec::fingerprint::Fingerprints;
 use crate::rdb::error::{Cause, Error};
-use crate::rdb::event::{Checksum, Event, KeyHeader};
-use crate::rdb::kind::Header;
+use crate::rdb::event::{Checksum, Event, KeyHeader, Visitor};
+use crate::rdb::kind::{Header, Kind};
 use crate::rdb::reader::{Options, Reader};
 
 /// Something that stands in the file.
@@ -18,8 +19,19 @@ use crate::rdb::reader::{Options, Reader};
 pub struct Item {
     /// Its bytes, what is said of a key before its type included.
     pub span: Range<u64>,
+    /// Of a key that could be read: where its type byte and where its value stand.
+    pub place: Option<Place>,
     /// What it is.
     pub step: Step,
+}
+
+/// Where the parts of a key stand.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Offset of the type byte; the key follows it.
+    pub type_offset: u64,
+    /// Offset of the value.
+    pub value_offset: u64,
 }
 
 /// What an [`Item`] is.
@@ -53,8 +65,6 @@ pub struct Damage {
     pub error: Error,
     /// The key whose value is broken, if that much could be read.
     pub key: Option<KeyHeader>,
-    /// Where the value begins.
-    pub value_offset: Option<u64>,
     /// How the place was found where reading goes on.
     pub resumed: Resumed,
 }
@@ -151,6 +161,10 @@ impl<R: Read + Seek> Walk<R> {
         self.reader.into_inner().0
     }
 
+    pub(super) fn fingerprints(&self) -> &Fingerprints {
+        self.elements.fingerprints()
+    }
+
     /// The same walk from the start, with the same fingerprints.
     pub(super) fn again(self) -> Result<Self, Error> {
         let elements = self.elements;
@@ -176,14 +190,15 @@ impl<R: Read + Seek> Walk<R> {
             }
             Err(error) => return self.damage(start, None, None, error).map(Some),
         };
-        Ok(Some(Item { span: start..self.reader.offset(), step }))
+        Ok(Some(Item { span: start..self.reader.offset(), place: None, step }))
     }
 
     fn key(&mut self, start: u64, header: KeyHeader) -> Result<Item, Error> {
         let value_offset = self.reader.offset();
+        let place = Place { type_offset: self.reader.type_offset(), value_offset };
         self.elements.reset();
         if let Err(error) = self.reader.value(&mut self.elements) {
-            return self.damage(start, Some(header), Some(value_offset), error);
+            return self.damage(start, Some(header), Some(place), error);
         }
         let end = self.reader.offset();
         let judgement = self.elements.finish().map_err(|error| Error::new(start, "the value", Cause::Io(error)))?;
@@ -205,12 +220,11 @@ impl<R: Read + Seek> Walk<R> {
             }
         };
         self.prior.learn(&header);
-        Ok(Item { span: start..end, step: Step::Key(header, value) })
+        Ok(Item { span: start..end, place: Some(place), step: Step::Key(header, value) })
     }
 
     /// The value that a server refuses, at the offset that it names.
     fn refused(&self, header: &KeyHeader, value_offset: u64, what: String) -> Value {
-        use crate::rdb::kind::Kind;
         let behind_smallest = if header.kind == Kind::HashListpackEx { 8 } else { 0 };
         Value::Refused { offset: value_offset + behind_smallest, what }
     }
@@ -220,15 +234,16 @@ impl<R: Read + Seek> Walk<R> {
         &mut self,
         start: u64,
         key: Option<KeyHeader>,
-        value_offset: Option<u64>,
+        place: Option<Place>,
         error: Error,
     ) -> Result<Item, Error> {
         if matches!(error.cause(), Cause::Io(_)) {
             return Err(error);
         }
         self.is_damaged = true;
-        let place = Resynced { start, len: self.len, key: key.as_ref(), value_offset, error: &error };
-        let (end, resumed, key_found) = self.resync.find(&mut self.reader, &self.prior, place)?;
+        let value_offset = place.map(|place| place.value_offset);
+        let known = Resynced { start, len: self.len, key: key.as_ref(), value_offset, error: &error };
+        let (end, resumed, key_found) = self.resync.find(&mut self.reader, &self.prior, known)?;
         if resumed == Resumed::Nowhere {
             self.is_over = true;
         } else {
@@ -238,7 +253,7 @@ impl<R: Read + Seek> Walk<R> {
             self.reader.reposition(end, self.len, None)?;
         }
         let key = key.or(key_found);
-        Ok(Item { span: start..end, step: Step::Damage(Damage { error, key, value_offset, resumed }) })
+        Ok(Item { span: start..end, place, step: Step::Damage(Damage { error, key, resumed }) })
     }
 
     /// The checksum as the reader has it, or, where the reader went back and forth, of all bytes anew.
@@ -261,6 +276,25 @@ impl<R: Read + Seek> Walk<R> {
             Ok(())
         })?;
         Ok(crc.value())
+    }
+
+    /// Hands on the bytes of a span, and goes on where it was.
+    pub(super) fn copy(&mut self, span: Range<u64>, sink: &mut dyn Write) -> Result<(), Error> {
+        let back = self.reader.offset();
+        self.is_damaged = true; // the checksum is lost by going back
+        self.for_each_piece(span, |piece| sink.write_all(piece))?;
+        self.reader.reposition(back, self.len, None)
+    }
+
+    /// Tells a visitor the elements of a value up to its damage, and goes on where the walk was.
+    pub(super) fn visit_again(&mut self, kind: Kind, offset: u64, visitor: &mut dyn Visitor) -> Result<(), Error> {
+        let back = self.reader.offset();
+        self.is_damaged = true; // the checksum is lost by going back
+        self.reader.reposition(offset, self.len, Some(kind))?;
+        match self.reader.value(visitor) {
+            Err(error) if matches!(error.cause(), Cause::Io(_)) => Err(error),
+            _ => self.reader.reposition(back, self.len, None),
+        }
     }
 
     /// Gives the bytes of a span in pieces. The reader stands anywhere afterwards.

@@ -1,0 +1,247 @@
+//! `rdbtool repair`: from a damaged file every key that can be kept, in a file that is healthy.
+//!
+//! `IRONKEEP_MUTATIONS` is the number of damages per file of the corpus (10 by default), `IRONKEEP_SEED` chooses them.
+
+use super::rdbtool::{made, rdbtool, run, samples, saved, stderr_of};
+use crate::rig::length;
+use ironkeep::rdb::check::{Rules, Wishes, judge, repair};
+use ironkeep::rdb::{Event, KeyHeader, Options, Reader};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::path::Path;
+
+/// A key and the bytes of its value, by database and name.
+type Keys = BTreeMap<(u64, Vec<u8>), Vec<u8>>;
+
+/// Every key of a file with all its bytes, from its expiry to the end of its value.
+fn keys_of(file: &[u8]) -> Keys {
+    let mut reader = Reader::new(file, Options { verify: false }).unwrap();
+    let mut keys = Keys::new();
+    loop {
+        match reader.next().unwrap() {
+            Event::Key(KeyHeader { db, key, offset, .. }) => {
+                reader.skip().unwrap();
+                let span = usize::try_from(offset).unwrap()..usize::try_from(reader.offset()).unwrap();
+                keys.insert((db, key), file[span].to_vec());
+            }
+            Event::End { .. } => return keys,
+            _ => {}
+        }
+    }
+}
+
+fn repaired(file: &[u8]) -> (Vec<u8>, ironkeep::rdb::check::Mended) {
+    let mut out = Vec::new();
+    let mended = repair(&mut Cursor::new(file), Wishes::default(), &mut |_| Ok(()), Some(&mut out)).unwrap();
+    let report = judge(&mut Cursor::new(&out), &Rules::default(), &mut |_| Ok(())).unwrap();
+    assert!(report.is_healthy() && report.refusal().is_none(), "{:?}", report.findings);
+    assert_eq!(report.count(ironkeep::rdb::check::Concern::Hint), 0, "{:?}", report.findings);
+    (out, mended)
+}
+
+fn repair_to(file: &Path, more: &[&str]) -> (std::process::Output, std::path::PathBuf) {
+    let out = file.with_file_name("repaired.rdb");
+    let output = rdbtool().arg("repair").arg(file).arg("--output").arg(&out).args(more).output().unwrap();
+    (output, out)
+}
+
+#[test]
+fn a_healthy_file_comes_out_with_every_key_byte_for_byte() {
+    for sample in samples() {
+        let whole = std::fs::read(&sample).unwrap();
+        let (out, mended) = repaired(&whole);
+        assert!(mended.was_healthy(), "{}: {mended:?}", sample.display());
+        assert_eq!(keys_of(&out), keys_of(&whole), "{}", sample.display());
+        assert_eq!(mended.keys, keys_of(&whole).len() as u64);
+    }
+}
+
+/// What became of the other keys when one was damaged.
+#[derive(Default)]
+struct Rate {
+    damages: usize,
+    /// The damage is no damage to the format: the file reads as before, with other bytes in a value or key.
+    unseen: usize,
+    all_survive: usize,
+    missed: Vec<String>,
+}
+
+/// Damages one byte or a few inside one key, and counts what survives of the others.
+fn damage_one(whole: &[u8], name: &str, random: &mut fastrand::Rng, rate: &mut Rate) {
+    let keys: Vec<_> = keys_of(whole).into_iter().collect();
+    let (victim, bytes) = &keys[random.usize(..keys.len())];
+    let start = whole.windows(bytes.len()).position(|window| window == bytes).unwrap();
+    let at = start + random.usize(..bytes.len());
+    let mut broken = whole.to_vec();
+    match random.u8(..3) {
+        0 => broken[at] ^= 1 << random.u8(..8),
+        1 => broken[at] ^= random.u8(1..),
+        _ => broken[at..].iter_mut().take(8.min(start + bytes.len() - at)).for_each(|byte| *byte = random.u8(..)),
+    }
+    let (out, mended) = repaired(&broken);
+    let kept = keys_of(&out);
+    let missing: Vec<_> = keys
+        .iter()
+        .filter(|(name, bytes)| name != victim && kept.get(name) != Some(bytes))
+        .map(|((db, key), _)| format!("{db}/{}", key.escape_ascii()))
+        .collect();
+    rate.damages += 1;
+    rate.unseen += usize::from(mended.lost.is_empty());
+    if missing.is_empty() {
+        rate.all_survive += 1;
+    } else {
+        let lost: Vec<_> = mended.lost.iter().map(|lost| (lost.span.clone(), &lost.what, lost.resumed)).collect();
+        rate.missed.push(format!(
+            "{name}: byte {at} of \"{}\" ({start}..{}), missing {missing:?}, lost {lost:?}",
+            victim.1.escape_ascii(),
+            start + bytes.len()
+        ));
+    }
+}
+
+/// "One damaged byte, and the whole backup is gone": the others must survive. Where the damage makes one key swallow
+/// others without contradicting the format (a list of three items that says it has five), they cannot.
+#[test]
+fn one_damaged_key_leaves_the_others_alone() {
+    let (count, seed) = (length("IRONKEEP_MUTATIONS", 10), length("IRONKEEP_SEED", 1));
+    let mut rate = Rate::default();
+    for (number, sample) in samples().iter().enumerate() {
+        let whole = std::fs::read(sample).unwrap();
+        let mut random = fastrand::Rng::with_seed((seed * 1000 + number) as u64); // any number will do
+        (0..count).for_each(|_| damage_one(&whole, &sample.display().to_string(), &mut random, &mut rate));
+    }
+    let Rate { damages, unseen, all_survive, missed } = rate;
+    println!("{all_survive} of {damages} damages left all other keys alone ({unseen} of them unseen by the format)");
+    println!("{}", missed.join("\n"));
+    assert!(all_survive * 100 >= damages * 93, "{} of {damages} missed", missed.len());
+}
+
+#[test]
+fn what_is_lost_is_named_and_the_new_file_is_healthy() {
+    let mut broken = made(&[(b"one", b"1"), (b"two", b"2"), (b"three", b"3"), (b"four", b"4"), (b"five", b"5")]);
+    let at = broken.windows(3).position(|window| window == b"two").unwrap();
+    broken[at + 3] = 0xc8; // a form of a string that does not exist
+    let (_folder, path) = saved(&broken);
+    let (output, out) = repair_to(&path, &["--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr_of(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["schema"], &report["keys"]), (&"rdbtool.repair/1".into(), &4.into()), "{report}");
+    let lost = &report["lost"][0];
+    assert_eq!((&lost["key"], &lost["db"], &lost["offset"]), (&"two".into(), &0.into(), &(at - 2).into()));
+    assert_eq!(run("check", &out, &[]).status.code(), Some(0));
+    assert_eq!(keys_of(&std::fs::read(out).unwrap()).len(), 4);
+}
+
+#[test]
+fn a_cut_file_keeps_what_is_whole_and_gets_its_end() {
+    let whole = std::fs::read(samples().iter().find(|path| path.ends_with("redis-7.2.6/types.rdb")).unwrap()).unwrap();
+    let all = keys_of(&whole);
+    let mut random = fastrand::Rng::with_seed(3);
+    for _ in 0..20 {
+        let at = random.usize(10..whole.len());
+        let (out, mended) = repaired(&whole[..at]);
+        let kept = keys_of(&out);
+        let end_of = |bytes: &Vec<u8>| whole.windows(bytes.len()).position(|it| it == bytes).unwrap() + bytes.len();
+        for (name, bytes) in all.iter().filter(|(_, bytes)| end_of(bytes) <= at) {
+            assert_eq!(kept.get(name), Some(bytes), "cut at {at}");
+        }
+        assert!(!mended.was_healthy());
+    }
+}
+
+#[test]
+fn of_a_key_that_comes_twice_the_wanted_value_stays() {
+    let twice = made(&[(b"k", b"first"), (b"l", b"1"), (b"k", b"second"), (b"k", b"third")]);
+    let (_folder, path) = saved(&twice);
+    for (more, kept) in [(&[][..], b"first".as_slice()), (&["--duplicates", "last"], b"third")] {
+        let (output, out) = repair_to(&path, &[more, &["--force"]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(text.matches("another value of this key is kept").count(), 2, "{text}");
+        let keys = keys_of(&std::fs::read(out).unwrap());
+        assert!(keys.len() == 2 && keys[&(0, b"k".to_vec())].ends_with(kept));
+    }
+}
+
+#[test]
+fn salvage_keeps_the_whole_elements_of_a_damaged_value() {
+    for (broken, elements) in [
+        // A set whose third member has a length that does not exist, a hash with a field twice, a list cut short.
+        (b"REDIS0003\xfe\x00\x02\x01s\x03\x01a\x01b\x82xx\xff".as_slice(), 2),
+        (b"REDIS0011\xfe\x00\x04\x01h\x03\x01a\x01x\x01a\x01y\x01b\x01z\xff\0\0\0\0\0\0\0\0", 2),
+        (b"REDIS0003\xfe\x00\x01\x01l\x03\x01a\x01b", 2),
+        (b"REDIS0006\xfe\x00\x03\x01z\x03\x01a\x031.5\x01b\xfe\x01c\xfd\xff\0\0\0\0\0\0\0\0", 2),
+    ] {
+        let (_folder, path) = saved(broken);
+        let (output, _) = repair_to(&path, &["--json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&report["keys"], &report["lost_count"]), (&0.into(), &1.into()), "{report}");
+        let (output, out) = repair_to(&path, &["--json", "--salvage", "--force"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!((&report["keys"], &report["lost"][0]["elements_kept"]), (&1.into(), &elements.into()), "{report}");
+        assert_eq!(run("check", &out, &[]).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn field_expiry_survives_a_salvage_in_either_lineage() {
+    let ms = 4_000_000_000_000i64.to_le_bytes();
+    let redis = [b"REDIS0012\xfe\x00\x18\x01h".as_slice(), &ms, b"\x03\x01\x01a\x01x\x00\x01b\x01y\x00\x01a\x01z\xff"];
+    let redis = [&redis.concat()[..], &[0; 8]].concat();
+    let none = (-1i64).to_le_bytes();
+    let valkey: [&[u8]; 7] =
+        [b"VALKEY080\xfe\x00\x16\x01h\x03\x01a\x01x", &ms, b"\x01b\x01y", &none, b"\x01a\x01z", &none, b"\xff"];
+    let valkey = [&valkey.concat()[..], &[0; 8]].concat();
+    for broken in [redis, valkey] {
+        let (_folder, path) = saved(&broken);
+        let (output, out) = repair_to(&path, &["--salvage"]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr_of(&output));
+        let dumped = run("dump", &out, &["--ndjson"]);
+        let text = String::from_utf8_lossy(&dumped.stdout);
+        let record: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(record["value"]["a"], "x", "{record}");
+        assert_eq!(record["field_expire_at_ms"]["a"].as_i64(), Some(4_000_000_000_000), "{record}");
+    }
+}
+
+#[test]
+fn the_input_is_never_written_over() {
+    let (folder, path) = saved(&made(&[(b"k", b"v")]));
+    let before = std::fs::read(&path).unwrap();
+    let link = folder.path().join("link.rdb");
+    std::fs::hard_link(&path, &link).unwrap();
+    for output in [&path, &link] {
+        let arguments = [path.as_os_str(), "--force".as_ref(), "--output".as_ref(), output.as_os_str()];
+        let output = rdbtool().arg("repair").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "{}", stderr_of(&output));
+        assert!(stderr_of(&output).contains("input"), "{}", stderr_of(&output));
+    }
+    let there = folder.path().join("repaired.rdb");
+    std::fs::write(&there, "precious").unwrap();
+    assert_eq!(repair_to(&path, &[]).0.status.code(), Some(5));
+    assert_eq!(std::fs::read(there).unwrap(), b"precious");
+    assert_eq!(run("repair", &path, &[]).status.code(), Some(2), "without --output");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_says_the_same() {
+    let (folder, path) = saved(&made(&[(b"k", b"v"), (b"k", b"w")]));
+    let output = run("repair", &path, &["--dry-run"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("1 keys would be kept, 1 lost") && text.contains("nothing was written"), "{text}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_log_behind_the_end_is_kept_and_garbage_is_not() {
+    let preamble = [&made(&[(b"k", b"v")])[..], b"*1\r\n$4\r\nPING\r\n"].concat();
+    let (out, mended) = repaired(&preamble);
+    assert!(mended.was_healthy() && out == preamble, "{mended:?}");
+    let garbage = [&made(&[(b"k", b"v")])[..], b"\0\0\0\0"].concat();
+    let (out, mended) = repaired(&garbage);
+    assert!(!mended.was_healthy() && out == made(&[(b"k", b"v")]), "{mended:?}");
+}
