@@ -85,9 +85,13 @@ impl Engine {
     pub fn rdb_version(&self, needed: rdb::Version) -> rdb::Version {
         match self.config.rdb_version {
             RdbVersion::Auto => needed,
+            RdbVersion::Rdb9 => rdb::Version::Rdb9,
             RdbVersion::Rdb10 => rdb::Version::Rdb10,
             RdbVersion::Rdb11 => rdb::Version::Rdb11,
             RdbVersion::Rdb12 => rdb::Version::Rdb12,
+            RdbVersion::Rdb13 => rdb::Version::Rdb13,
+            RdbVersion::Rdb14 => rdb::Version::Rdb14,
+            RdbVersion::Rdb15 => rdb::Version::Rdb15,
             RdbVersion::Valkey80 => rdb::Version::Valkey80,
         }
     }

@@ -1,6 +1,7 @@
 //! What is written in any version, read back: equal, but for what the writer says that it lost.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -8,9 +9,10 @@ use super::corpus::{describe_object, files};
 use super::kind::Kind;
 use super::{
     Event, Feature, KeyMeta, Losses, ObjectRef, Options, Reader, Version, Weight, WriteError, WriteOptions, Writer,
+    dump,
 };
-use crate::value::stream::StreamId;
-use crate::value::{Limits, Object, Stream};
+use crate::value::stream::{Group, Idempotence, IdempotenceCounts, Nacked, Pending, Producer, StreamId};
+use crate::value::{Array, ArrayItem, Limits, Module, Object, Stream};
 
 type Place = (u64, Vec<u8>);
 type Lost = BTreeMap<Place, BTreeSet<Feature>>;
@@ -317,4 +319,94 @@ fn what_a_version_cannot_hold_is_an_error_by_name_after_which_the_file_goes_on()
     writer.key(&meta, ObjectRef::String(b"12".into())).unwrap();
     assert_eq!(writer.losses().of(Feature::Remark).unwrap().count, 1, "remarks are hints");
     assert!(writer.finish().unwrap().starts_with(b"REDIS0006\0\x01s\xc0\x0c\xff"));
+}
+
+/// A stream as Redis 8.8 may have it: a producer is known, and an entry was given back by its consumer.
+fn newest_stream() -> Object {
+    let limits = Limits::default();
+    let mut stream = Stream::new();
+    for seq in 1..=3 {
+        stream.append(StreamId { ms: 5, seq }, &[(b"f", b"v")], &limits).unwrap();
+    }
+    let mut group = Group::new(StreamId { ms: 5, seq: 2 }, Some(2));
+    group.create_consumer(b"c", 7);
+    group.set_active(b"c", Some(7));
+    group.deliver(Pending { id: StreamId { ms: 5, seq: 1 }, consumer: b"c", delivery_ms: 7, count: 1 });
+    group.push_nacked(Nacked { id: StreamId { ms: 5, seq: 2 }, delivery_ms: 6, count: 4 });
+    assert!(stream.create_group(b"g", group));
+    let entries = vec![(b"message 1".to_vec(), StreamId { ms: 5, seq: 1 })];
+    stream.set_idempotence(Some(Idempotence {
+        producers: vec![Producer { name: b"p".to_vec(), entries }],
+        counts: IdempotenceCounts { added: 1, duplicates: 2 },
+        ..Idempotence::default()
+    }));
+    Object::Stream(stream)
+}
+
+/// What of the stream came back: whether producers, how many entries given back, how many pending.
+fn came_back(object: &Object) -> (bool, usize, usize) {
+    let Object::Stream(stream) = object else { panic!() };
+    let group = stream.group(b"g").unwrap();
+    let producers = stream.idempotence().map_or(0, |idempotence| idempotence.producers.len());
+    (producers == 1, group.nacked().len(), group.pending_len())
+}
+
+#[test]
+fn what_only_the_newest_servers_have_is_kept_from_their_version_on_and_reported_below() {
+    let mut array = Array::new(Some(8));
+    assert!(array.push(7, ArrayItem::Double(0.5)));
+    let module = Module { id: 0x1234_5678_9abc_def0, raw: Arc::new(vec![2, 5, 0]) };
+    let values = [newest_stream(), Object::Array(array), Object::Module(module)];
+    for version in Version::ALL {
+        let mut writer = Writer::new(Vec::new(), version, WriteOptions::default()).unwrap().lossy(true);
+        let class = super::KeyMetadata { class: *b"meta", raw: vec![1, 3, 0] };
+        for (name, value) in [b"s", b"a", b"m"].into_iter().zip(&values) {
+            let metadata = std::slice::from_ref(&class);
+            writer.key(&KeyMeta { key: name, metadata, ..KeyMeta::default() }, value.into()).unwrap();
+        }
+        let metadata = std::slice::from_ref(&class);
+        let text = ObjectRef::String(b"any version has this".into());
+        writer.key(&KeyMeta { key: b"t", metadata, ..KeyMeta::default() }, text).unwrap();
+        writer.slot_import(b"job", &[(1, 5)]).unwrap();
+        writer.module_aux(7, &[2, 2, 0]).unwrap();
+        let lost = writer.losses().iter().map(|(feature, _)| feature);
+        let lost: Vec<Feature> = lost.filter(|feature| feature.row().weight != Weight::Hint).collect();
+        use Feature::*;
+        let holds_most = [Stream, Module, Array, KeyMetadata, StreamProducers, StreamUnowned, ModuleAux, SlotImport];
+        let missing: Vec<Feature> = holds_most.into_iter().filter(|feature| !version.holds(*feature)).collect();
+        // What goes with the whole key is not counted besides.
+        let expected = missing
+            .iter()
+            .copied()
+            .filter(|feature| version.holds(Stream) || !matches!(feature, StreamProducers | StreamUnowned));
+        assert_eq!(lost, expected.collect::<Vec<_>>(), "version {version}");
+        let bytes = writer.finish().unwrap();
+        let has_metadata = bytes.windows(6).any(|at| at == b"\xf3\x01meta");
+        assert_eq!(has_metadata, version.holds(KeyMetadata), "version {version}");
+    }
+}
+
+#[test]
+fn streams_arrays_and_modules_come_back_from_each_version_but_for_what_it_lacks() {
+    let stream = newest_stream();
+    for version in Version::ALL.into_iter().filter(|version| version.holds(Feature::Stream)) {
+        let mut writer = Writer::new(Vec::new(), version, WriteOptions::default()).unwrap().lossy(true);
+        writer.key(&KeyMeta { key: b"s", ..KeyMeta::default() }, (&stream).into()).unwrap();
+        let bytes = writer.finish().unwrap();
+        let mut reader = Reader::new(&bytes[..], Options::default()).unwrap();
+        assert!(matches!(reader.next().unwrap(), Event::Key(_)));
+        let again = reader.object(&Limits::default()).unwrap().unwrap();
+        let unowned = usize::from(version.holds(Feature::StreamUnowned));
+        assert_eq!(came_back(&again), (version.holds(Feature::StreamProducers), unowned, 1), "version {version}");
+        let strict = dump::encode(&stream, version);
+        let holds_all = version.holds(Feature::StreamProducers) && version.holds(Feature::StreamUnowned);
+        assert_eq!(strict.is_ok(), holds_all, "version {version}");
+    }
+    let mut array = Array::new(None);
+    assert!(array.push(u64::MAX, ArrayItem::Int(-1)));
+    for version in [Version::Rdb14, Version::Rdb15] {
+        let payload = dump::encode(&Object::Array(array.clone()), version).unwrap();
+        let Some(Object::Array(again)) = dump::decode(&payload, &Limits::default()).unwrap() else { panic!() };
+        assert!(again.iter().eq(array.iter()));
+    }
 }

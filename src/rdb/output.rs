@@ -19,6 +19,8 @@ pub(super) struct Output<W> {
     handed: u64,
     crc: Option<Crc64>,
     compressor: Option<Compressor>,
+    /// No string may be longer.
+    longest: u64,
 }
 
 impl<W: Write> Output<W> {
@@ -29,7 +31,13 @@ impl<W: Write> Output<W> {
             handed: 0,
             crc: checksum.then(Crc64::new),
             compressor: compress.then(Compressor::new),
+            longest: u64::MAX,
         }
+    }
+
+    /// Refuses strings of more bytes.
+    pub(super) fn limited_to(self, longest: u64) -> Self {
+        Output { longest, ..self }
     }
 
     /// Bytes written so far, those in the buffer included.
@@ -74,6 +82,9 @@ impl<W: Write> Output<W> {
 
     /// A string that is not worth a look for an integer.
     pub(super) fn blob(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() as u64 > self.longest {
+            return Err(too_long(bytes.len(), self.longest));
+        }
         if bytes.len() >= BLOCK && self.compressor.is_none() {
             put_count(&mut self.buffer, bytes.len());
             return self.bytes(bytes);
@@ -125,5 +136,28 @@ impl<W: Write> Output<W> {
         }
         self.inner.flush()?;
         Ok(self.inner)
+    }
+}
+
+#[cold]
+fn too_long(bytes: usize, longest: u64) -> io::Error {
+    let text =
+        format!("a string of {bytes} bytes is longer than the {longest} that this RDB version holds: it takes 8");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_beyond_what_the_version_holds_is_an_error_and_not_a_length_that_old_servers_misread() {
+        let long = vec![b'x'; BLOCK + 1];
+        for compress in [true, false] {
+            let mut output = Output::new(Vec::new(), true, compress).limited_to(BLOCK as u64);
+            output.element(Element::Bytes(&long[..BLOCK])).unwrap();
+            let error = output.element(Element::Bytes(&long)).unwrap_err();
+            assert!(error.to_string().contains("a string of 65537 bytes"), "{error}");
+        }
     }
 }

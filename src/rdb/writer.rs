@@ -22,6 +22,9 @@ const RESIZE_DB: u8 = Opcode::ResizeDb.number();
 const SELECT_DB: u8 = Opcode::SelectDb.number();
 const SLOT_IMPORT: u8 = Opcode::SlotImport.number();
 
+/// Lengths had 32 bits before version 8.
+const LONGEST_BEFORE_8: u64 = u32::MAX as u64; // widening
+
 /// How to write.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteOptions {
@@ -136,6 +139,9 @@ impl<W: Write> Writer<W> {
     /// Begins a file with its header. `out` gets large blocks; it need not be buffered.
     pub fn new(out: W, version: Version, options: WriteOptions) -> Result<Self, WriteError> {
         let mut output = Output::new(out, options.checksum, options.compress);
+        if version < Version::Rdb8 {
+            output = output.limited_to(LONGEST_BEFORE_8);
+        }
         output.raw(version.header().to_string().as_bytes());
         Ok(Writer { output, version, is_lossy: false, losses: Losses::default() })
     }

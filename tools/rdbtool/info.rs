@@ -1,6 +1,7 @@
 //! `rdbtool info`: what the file is, what is in it by count and size, and which servers load it.
 
 use crate::Place;
+use crate::fits::Fits;
 use crate::library::Library;
 use crate::opened::{self, FileReader};
 use crate::servers;
@@ -9,7 +10,7 @@ use ironkeep::cli::escape::{Escaped, Quoted};
 use ironkeep::cli::exit::Exit;
 use ironkeep::cli::json::{self, Object};
 use ironkeep::cli::utc::Utc;
-use ironkeep::rdb::{Checksum, Error, Event, Header, KeyHeader, Kind, Lineage, Options};
+use ironkeep::rdb::{Checksum, Error, Event, Feature, Header, KeyHeader, Kind, Lineage, Options};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
@@ -58,6 +59,7 @@ struct Report {
     functions: Vec<Vec<u8>>,
     modules: BTreeSet<String>,
     slot_imports: u64,
+    fits: Fits,
     /// By database, then by the number of the kind, which stands for type and encoding.
     counts: BTreeMap<(u64, u8), (Kind, Count)>,
     largest: Option<Largest>,
@@ -92,6 +94,7 @@ impl Report {
             functions: Vec::new(),
             modules: BTreeSet::new(),
             slot_imports: 0,
+            fits: Fits::default(),
             counts: BTreeMap::new(),
             largest: None,
             checksum: None,
@@ -103,15 +106,22 @@ impl Report {
         loop {
             match reader.next()? {
                 Event::Key(key) => {
-                    reader.skip()?;
+                    self.fits.key(reader, &key)?;
                     self.count(key, reader.offset(), now);
                 }
                 Event::Aux { name, value } => self.aux.push((name, value)),
-                Event::Function { code } => self.functions.push(code),
+                Event::Function { code } => {
+                    self.fits.add(Feature::Function);
+                    self.functions.push(code);
+                }
                 Event::ModuleAux { module, .. } => {
+                    self.fits.add(Feature::ModuleAux);
                     self.modules.insert(module);
                 }
-                Event::SlotImport { .. } => self.slot_imports += 1,
+                Event::SlotImport { .. } => {
+                    self.fits.add(Feature::SlotImport);
+                    self.slot_imports += 1;
+                }
                 Event::End { checksum } => {
                     self.checksum = Some(checksum);
                     return Ok(());
@@ -206,6 +216,7 @@ impl Report {
             key.close();
         }
         report.array("loaded_by", servers::that_load(self.header), json::write_str);
+        report.array("fits_versions", self.fits.versions(), |out, version| json::write_str(out, &version.to_string()));
         report.close();
         out.push(b'\n');
     }
@@ -238,7 +249,12 @@ impl Report {
             writeln!(out, "largest key: db {} {key} ({type_name}), {} bytes", largest.db, largest.bytes)?;
         }
         let servers: Vec<&str> = servers::that_load(self.header).collect();
-        writeln!(out, "loaded by: {}", if servers.is_empty() { "none we know".to_owned() } else { servers.join(", ") })
+        writeln!(
+            out,
+            "loaded by: {}",
+            if servers.is_empty() { "none we know".to_owned() } else { servers.join(", ") }
+        )?;
+        writeln!(out, "all of it fits RDB versions: {}", self.fits.sentence())
     }
 }
 

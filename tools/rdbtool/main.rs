@@ -7,6 +7,7 @@ mod dump;
 mod explain;
 mod fetch;
 mod filter;
+mod fits;
 mod info;
 mod library;
 mod load;

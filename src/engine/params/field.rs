@@ -98,12 +98,18 @@ words! {
 words! {
     /// The version that saved RDB files carry.
     RdbVersion, RDB_VERSIONS {
-        /// 11, or 12 where hash fields expire.
+        /// 11, or the lowest above that holds the data: 12 where hash fields expire.
         Auto = "auto",
+        /// What Redis 5.0 to 6.2 still read. Function libraries are beyond it: a save that has any fails.
+        Rdb9 = "9",
         /// What Redis 7.0 still reads.
         Rdb10 = "10",
         Rdb11 = "11",
         Rdb12 = "12",
+        /// What Redis 8.6, 8.8 and 8.10 read; nothing here needs the last.
+        Rdb13 = "13",
+        Rdb14 = "14",
+        Rdb15 = "15",
         /// What Valkey 9 reads with hash field expiry.
         Valkey80 = "valkey-80",
     }

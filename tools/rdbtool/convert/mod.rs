@@ -244,7 +244,9 @@ impl Conversion<'_> {
                 self.report.foreign += 1;
                 Ok(())
             }
-            _ => Ok(()),
+            // Said anew in front of the keys, or hints; no wildcard, so that what is new is decided on.
+            Event::SelectDb(_) | Event::ResizeDb { .. } | Event::SlotInfo { .. } => Ok(()),
+            Event::Key(_) | Event::End { .. } => Ok(()),
         }
     }
 

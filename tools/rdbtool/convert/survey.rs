@@ -88,7 +88,8 @@ impl Survey {
                 Event::ModuleAux { .. } => survey.beside(Feature::ModuleAux),
                 Event::SlotImport { .. } => survey.beside(Feature::SlotImport),
                 Event::End { .. } => return Ok(survey),
-                _ => {}
+                // Every version holds these, or they are hints.
+                Event::Aux { .. } | Event::ResizeDb { .. } | Event::SlotInfo { .. } | Event::Foreign { .. } => {}
             }
         }
     }
@@ -101,31 +102,37 @@ impl Survey {
         if self.databases.is_empty() {
             self.databases.push(Database { db: key.db, ..Database::default() });
         }
-        let database = self.databases.last_mut();
-        let count = |feature: Option<Feature>| {
-            let Some(database) = database else { return };
-            database.all.add(key);
-            if let Some(feature) = feature {
-                database.by_feature.entry(feature).or_default().add(key);
-            }
-        };
+        if !key.metadata.is_empty() {
+            self.feature(Feature::KeyMetadata, key);
+        }
         // A type that version 6 knows has nothing that any version lacks; of the others, those of old features do not.
         if !may_have_features(key.kind) {
-            count(None);
+            self.count(None, key);
             return reader.skip();
         }
         let Some(object) = reader.object(&Limits::default())? else {
-            count(None);
+            self.count(None, key);
             return Ok(());
         };
         let all: Vec<Feature> = features(&object).collect();
-        count(all.iter().copied().find(|feature| feature.row().weight == Weight::Key));
-        for feature in all {
-            let found = self.found.entry(feature).or_default();
-            found.count += 1;
-            found.first.get_or_insert_with(|| Place { db: key.db, key: key.key.clone(), offset: key.offset });
-        }
+        self.count(all.iter().copied().find(|feature| feature.row().weight == Weight::Key), key);
+        all.into_iter().for_each(|feature| self.feature(feature, key));
         Ok(())
+    }
+
+    /// Counts a key of the current database, which goes with `feature`, if with any.
+    fn count(&mut self, feature: Option<Feature>, key: &KeyHeader) {
+        let Some(database) = self.databases.last_mut() else { return };
+        database.all.add(key);
+        if let Some(feature) = feature {
+            database.by_feature.entry(feature).or_default().add(key);
+        }
+    }
+
+    fn feature(&mut self, feature: Feature, key: &KeyHeader) {
+        let found = self.found.entry(feature).or_default();
+        found.count += 1;
+        found.first.get_or_insert_with(|| Place { db: key.db, key: key.key.clone(), offset: key.offset });
     }
 }
 
