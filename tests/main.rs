@@ -62,5 +62,7 @@ mod tools {
     mod repair;
     /// One file shared out to several.
     mod split;
+    /// The page about memory, in a browser too.
+    mod report;
     mod strip;
 }

@@ -19,6 +19,7 @@ mod part;
 mod passes;
 mod repair;
 
+mod report;
 mod selection;
 mod servers;
 
@@ -55,6 +56,7 @@ enum Verb {
     Split(split::Arguments),
     Merge(merge::Arguments),
     Memory(memory::Arguments),
+    Report(report::Arguments),
     Diff(diff::Arguments),
     Convert(convert::Arguments),
     Explain(explain::Arguments),
@@ -100,6 +102,7 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Split(arguments) => split::run(&arguments),
         Verb::Merge(arguments) => merge::run(&arguments),
         Verb::Memory(arguments) => memory::run(&arguments),
+        Verb::Report(arguments) => report::run(&arguments),
         Verb::Diff(arguments) => diff::run(&arguments),
         Verb::Convert(arguments) => convert::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),

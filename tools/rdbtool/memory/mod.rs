@@ -14,7 +14,8 @@ mod stream;
 mod survey;
 mod text;
 
-use survey::{Settings, Survey};
+pub use prefix::Node;
+pub use survey::{EXPIRY_CLASSES, Histogram, Large, Settings, Survey, Tally};
 
 use crate::Place;
 use crate::opened;

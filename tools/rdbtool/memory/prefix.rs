@@ -92,6 +92,16 @@ impl Prefixes {
         }
     }
 
+    /// How long the longest prefix of `key` is that it is counted under.
+    pub fn prefix_len(&self, key: &[u8]) -> usize {
+        let mut len = 0;
+        for _ in 0..self.depth {
+            let Some(end) = find(&key[len..], &self.separator) else { break };
+            len += end;
+        }
+        len
+    }
+
     /// Folds the small leaves of the tree until at most half of what is allowed is left.
     fn fold(&mut self) {
         self.folded = true;
