@@ -60,9 +60,9 @@ mod tools {
     mod merge;
     mod rdbtool;
     mod repair;
-    /// One file shared out to several.
-    mod split;
     /// The page about memory, in a browser too.
     mod report;
+    /// One file shared out to several.
+    mod split;
     mod strip;
 }
