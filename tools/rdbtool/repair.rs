@@ -197,7 +197,7 @@ fn write_line(out: &mut Vec<u8>, lost: &Lost) -> io::Result<()> {
     }
     write!(out, ", offset {}, {} bytes: {}", span.start, span.end - span.start, Escaped(what.as_bytes()))?;
     match resumed {
-        Some(Resumed::ByScan) => writeln!(out, " (other keys may have stood in these bytes)"),
+        Some(Resumed::ByScan | Resumed::Inside) => writeln!(out, " (other keys may have stood in these bytes)"),
         Some(Resumed::Nowhere) => writeln!(out, " (nothing behind it can be read)"),
         _ => writeln!(out),
     }

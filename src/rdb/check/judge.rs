@@ -249,9 +249,8 @@ fn note<R: Read + Seek>(
     walk: &mut Walk<R>,
     keys: &mut Repeats,
     function: &mut dyn FnMut(&[u8]) -> Result<(), String>,
-    Item { span, step, .. }: Item,
+    Item { span, step, db_uncertain: uncertain, .. }: Item,
 ) -> Result<(), Error> {
-    let uncertain = walk.is_db_uncertain();
     match step {
         Step::Event(Event::Function { code }) => {
             report.functions += 1;
@@ -297,7 +296,8 @@ fn note<R: Read + Seek>(
 }
 
 fn note_damage(report: &mut Report, span: Range<u64>, damage: Damage, uncertain: bool) {
-    let Damage { error, key, resumed, .. } = damage;
+    let what = damage.what();
+    let Damage { error, key, resumed } = damage;
     report.refuse(span.start, error.offset(), error.to_string());
     report.add(Finding {
         concern: Concern::Damage,
@@ -305,7 +305,7 @@ fn note_damage(report: &mut Report, span: Range<u64>, damage: Damage, uncertain:
         db: key.as_ref().map(|key| key.db),
         db_uncertain: uncertain,
         key: key.map(|key| key.key),
-        what: error.to_string(),
+        what,
         resumed: Some(resumed),
     });
     let keys = report.keys;
@@ -350,7 +350,7 @@ fn find_duplicates<R: Read + Seek>(
     let mut walk = walk.again()?;
     // The first place of each, and the first that has not expired.
     let mut places: HashMap<u128, (u64, Option<u64>)> = HashMap::new();
-    while let Some(Item { span, step, .. }) = walk.next()? {
+    while let Some(Item { span, step, db_uncertain, .. }) = walk.next()? {
         let Step::Key(key, value) = step else { continue };
         let fingerprint = walk.fingerprint(&key);
         if value == Value::Empty || repeated.binary_search(&fingerprint).is_err() {
@@ -366,7 +366,7 @@ fn find_duplicates<R: Read + Seek>(
         if is_live && live.replace(span.start).is_some() {
             report.refuse(span.start, span.start, format!("the key \"{}\" {what}", key.key.escape_ascii()));
         }
-        report.add_key(Concern::Duplicate, &span, &key, walk.is_db_uncertain(), what);
+        report.add_key(Concern::Duplicate, &span, &key, db_uncertain, what);
     }
     report.findings.sort_by_key(|finding| finding.span.start);
     Ok(())

@@ -227,10 +227,11 @@ impl Plan {
                 Step::End(checksum) => end = Some(*checksum),
                 _ => {}
             }
+            let db_uncertain = item.db_uncertain;
             let (fate, key) = self.decide(&mut walk, item)?;
             if let (Fate::Copy | Fate::Salvage(..), Some(key)) = (fate, key) {
                 self.mended.keys += 1;
-                self.mended.keys_db_uncertain += u64::from(walk.is_db_uncertain());
+                self.mended.keys_db_uncertain += u64::from(db_uncertain);
                 let slot = self.slots.last_mut().filter(|_| is_slot_open);
                 self.sections.last_mut().into_iter().chain(slot).for_each(|counts| counts.add(&key));
             }
@@ -242,11 +243,11 @@ impl Plan {
 
     /// What becomes of an item, and the key that it is.
     fn decide<R: Read + Seek>(&mut self, walk: &mut Walk<R>, item: Item) -> Result<(Fate, Option<KeyHeader>), Error> {
-        let Item { span, step, place } = item;
+        let Item { span, step, place, db_uncertain } = item;
         let mut lost = Lost {
             span: span.clone(),
             db: None,
-            db_uncertain: walk.is_db_uncertain(),
+            db_uncertain,
             key: None,
             what: String::new(),
             resumed: None,
@@ -267,7 +268,10 @@ impl Plan {
             Step::Key(key, Value::Refused { what, .. }) => (Some(key), what),
             Step::Damage(damage) => {
                 lost.resumed = Some(damage.resumed);
-                (damage.key, damage.error.to_string())
+                {
+                    let what = damage.what();
+                    (damage.key, what)
+                }
             }
         };
         lost.what = what;

@@ -12,6 +12,9 @@
 //!    nothing. Between a start and a later one inside its first item, the one that looks more like the keys before the
 //!    damage wins, since runs that begin at different bytes soon meet.
 //!
+//! A key whose length was damaged may take in others, and only what stands behind its false end is no item. So where
+//! only a scan would help, the keys before the fault are looked into first, for items that lead over it.
+//!
 //! The cost is bounded: a start that failed is remembered, so that no run goes through it again; a candidate may look
 //! ahead [`FAR`] bytes, and [`NEAR`] once the candidates together have read several times what was scanned.
 
@@ -171,6 +174,32 @@ impl Resync {
             Some(found) => Ok((found, Resumed::ByScan, None)),
             None => Ok((place.len, Resumed::Nowhere, None)),
         }
+    }
+
+    /// Where inside a span, whose end is a fault, items begin that lead over the fault.
+    pub(super) fn inside<R: Read + Seek>(
+        &mut self,
+        reader: &mut Reader<R>,
+        prior: &Prior,
+        span: Range<u64>,
+        len: u64,
+    ) -> Result<Option<u64>, Error> {
+        let (db, starts) = (reader.db(), Starts::of(reader));
+        let mut at = span.start + 1;
+        let mut result = None;
+        while self.spent <= READ_FACTOR * self.scanned.max(len) + FREE
+            && let Some(found) = starts.next_in(reader, at, span.end)?
+        {
+            at = found + 1;
+            let run = self.run(reader, prior, found, (found + FAR).min(len))?;
+            self.spent += run.read_to.saturating_sub(found);
+            if run.is_believed() && run.first_likeness >= 4 && leads_over(reader, found, span.end, len)? {
+                result = Some(found);
+                break;
+            }
+        }
+        reader.assume_db(db); // what was tried may have changed it
+        Ok(result)
     }
 
     /// Whether a change of the database may have been in a span.
@@ -418,6 +447,20 @@ fn whole(result: Result<(), Error>) -> Result<bool, Error> {
 /// Only what the disk says is an error.
 fn disk(error: Error) -> Result<(), Error> {
     if matches!(error.cause(), Cause::Io(_)) { Err(error) } else { Ok(()) }
+}
+
+/// Whether items from `at` on come to the other side of `fault` without one that ends there.
+fn leads_over<R: Read + Seek>(reader: &mut Reader<R>, at: u64, fault: u64, len: u64) -> Result<bool, Error> {
+    reader.reposition(at, len, None)?;
+    while reader.offset() < fault {
+        match reader.next() {
+            Ok(Event::End { .. }) => break,
+            Ok(Event::Key(_)) if !whole(reader.skip())? => return Ok(false),
+            Ok(_) => {}
+            Err(error) => return disk(error).map(|()| false),
+        }
+    }
+    Ok(reader.offset() > fault)
 }
 
 /// Where the type byte of the damaged item stands, if its key may follow it.

@@ -3,6 +3,7 @@
 //! Where a server would stop, the walk says what is broken and goes on at the next item that can be made out; how that
 //! is found is in [`resync`](super::resync). Every value is read in full, one element at a time.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
@@ -19,6 +20,8 @@ use crate::rdb::reader::{Options, Reader};
 pub struct Item {
     /// Its bytes, what is said of a key before its type included.
     pub span: Range<u64>,
+    /// Whether the database of the key is only assumed: a change of it may have been in what was damaged before.
+    pub db_uncertain: bool,
     /// Of a key that could be read: where its type byte and where its value stand.
     pub place: Option<Place>,
     /// What it is.
@@ -78,6 +81,8 @@ pub enum Resumed {
     ByType,
     /// The next bytes from which items follow one another.
     ByScan,
+    /// As by a scan, inside what was read as a key before the fault: its length was damaged so that it took in others.
+    Inside,
     /// No further item was found.
     Nowhere,
 }
@@ -89,6 +94,7 @@ impl Resumed {
             Resumed::ByLength => "length",
             Resumed::ByType => "type",
             Resumed::ByScan => "scan",
+            Resumed::Inside => "inside",
             Resumed::Nowhere => "nowhere",
         }
     }
@@ -106,6 +112,36 @@ pub struct Walk<R> {
     db_uncertain: bool,
     is_damaged: bool,
     is_over: bool,
+    /// Items that were read and not given out, since a fault behind them may show that they were none.
+    held: VecDeque<Item>,
+}
+
+/// How many items are held back.
+const HELD: usize = 4;
+/// A key of more bytes than this is not looked into for others.
+const MOST_LOOKED_INTO: u64 = 4 << 20;
+
+/// What damage comes to.
+struct Broken {
+    span: Range<u64>,
+    key: Option<KeyHeader>,
+    place: Option<Place>,
+    resumed: Resumed,
+}
+
+/// Whether nothing in a value says that its length is right; packed values do.
+fn is_loose(kind: Kind) -> bool {
+    matches!(kind.encoding(), "string" | "linkedlist" | "hashtable" | "skiplist" | "module")
+}
+
+impl Damage {
+    /// One sentence.
+    pub fn what(&self) -> String {
+        match self.resumed {
+            Resumed::Inside => format!("its length takes in keys that follow it, so that {}", self.error),
+            _ => self.error.to_string(),
+        }
+    }
 }
 
 impl<R: Read + Seek> Walk<R> {
@@ -123,6 +159,7 @@ impl<R: Read + Seek> Walk<R> {
             db_uncertain: false,
             is_damaged: false,
             is_over: false,
+            held: VecDeque::with_capacity(HELD + 1),
         })
     }
 
@@ -139,16 +176,6 @@ impl<R: Read + Seek> Walk<R> {
     /// Whether the input has no byte; it never has, since there is a header.
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// Where the next item begins.
-    pub fn offset(&self) -> u64 {
-        self.reader.offset()
-    }
-
-    /// Whether the database of the keys that come is only assumed: a change of it may have been in what was damaged.
-    pub fn is_db_uncertain(&self) -> bool {
-        self.db_uncertain
     }
 
     /// The fingerprint of a key in its database.
@@ -174,12 +201,18 @@ impl<R: Read + Seek> Walk<R> {
     /// The next item; `None` behind the last. An error is one of the disk.
     #[allow(clippy::should_implement_trait)] // next to `Reader::next`, which it stands for
     pub fn next(&mut self) -> Result<Option<Item>, Error> {
-        if self.is_over {
-            return Ok(None);
+        while !self.is_over && self.held.len() <= HELD {
+            let mut item = self.read()?;
+            item.db_uncertain = self.db_uncertain;
+            self.held.push_back(item);
         }
+        Ok(self.held.pop_front())
+    }
+
+    fn read(&mut self) -> Result<Item, Error> {
         let start = self.reader.offset();
         let step = match self.reader.next() {
-            Ok(Event::Key(header)) => return self.key(start, header).map(Some),
+            Ok(Event::Key(header)) => return self.key(start, header),
             Ok(Event::End { checksum }) => {
                 self.is_over = true;
                 Step::End(self.checksum(checksum)?)
@@ -188,9 +221,9 @@ impl<R: Read + Seek> Walk<R> {
                 self.db_uncertain &= !matches!(event, Event::SelectDb(_));
                 Step::Event(event)
             }
-            Err(error) => return self.damage(start, None, None, error).map(Some),
+            Err(error) => return self.damage(start, None, None, error),
         };
-        Ok(Some(Item { span: start..self.reader.offset(), place: None, step }))
+        Ok(Item { span: start..self.reader.offset(), db_uncertain: false, place: None, step })
     }
 
     fn key(&mut self, start: u64, header: KeyHeader) -> Result<Item, Error> {
@@ -220,7 +253,7 @@ impl<R: Read + Seek> Walk<R> {
             }
         };
         self.prior.learn(&header);
-        Ok(Item { span: start..end, place: Some(place), step: Step::Key(header, value) })
+        Ok(Item { span: start..end, db_uncertain: false, place: Some(place), step: Step::Key(header, value) })
     }
 
     /// The value that a server refuses, at the offset that it names.
@@ -244,16 +277,44 @@ impl<R: Read + Seek> Walk<R> {
         let value_offset = place.map(|place| place.value_offset);
         let known = Resynced { start, len: self.len, key: key.as_ref(), value_offset, error: &error };
         let (end, resumed, key_found) = self.resync.find(&mut self.reader, &self.prior, known)?;
+        let mut broken = Broken { span: start..end, key: key.or(key_found), place, resumed };
+        if matches!(resumed, Resumed::ByScan | Resumed::Nowhere)
+            && let Some(inside) = self.look_inside(start)?
+        {
+            broken = inside;
+        }
+        let Broken { span, key, place, resumed } = broken;
         if resumed == Resumed::Nowhere {
             self.is_over = true;
         } else {
-            if resumed == Resumed::ByScan && self.resync.may_hold_select(&mut self.reader, start..end)? {
+            if matches!(resumed, Resumed::ByScan | Resumed::Inside)
+                && self.resync.may_hold_select(&mut self.reader, span.clone())?
+            {
                 self.db_uncertain = true;
             }
-            self.reader.reposition(end, self.len, None)?;
+            self.reader.reposition(span.end, self.len, None)?;
         }
-        let key = key.or(key_found);
-        Ok(Item { span: start..end, place, step: Step::Damage(Damage { error, key, resumed }) })
+        Ok(Item { span, db_uncertain: false, place, step: Step::Damage(Damage { error, key, resumed }) })
+    }
+
+    /// Looks into the last keys for items that lead over the fault: a key whose length was damaged takes in those
+    /// behind it, and the fault shows only where it ends.
+    fn look_inside(&mut self, fault: u64) -> Result<Option<Broken>, Error> {
+        for index in (0..self.held.len()).rev() {
+            let item = &self.held[index];
+            let Step::Key(key, _) = &item.step else { continue };
+            let (key, span) = (key.clone(), item.span.start..fault);
+            if !is_loose(key.kind) || span.end - span.start > MOST_LOOKED_INTO {
+                continue;
+            }
+            if let Some(end) = self.resync.inside(&mut self.reader, &self.prior, span.clone(), self.len)? {
+                self.held.truncate(index);
+                self.reader.assume_db(key.db);
+                let span = span.start..end;
+                return Ok(Some(Broken { span, key: Some(key), place: None, resumed: Resumed::Inside }));
+            }
+        }
+        Ok(None)
     }
 
     /// The checksum as the reader has it, or, where the reader went back and forth, of all bytes anew.
