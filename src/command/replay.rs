@@ -22,6 +22,20 @@ pub enum ReplayError {
 /// Replays one record. Commands of a MULTI are held back until its EXEC, and are dropped with the session if it never
 /// comes.
 pub fn replay(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]]) -> Result<(), ReplayError> {
+    replay_as(engine, session, arguments, false)
+}
+
+/// As [`replay`], for records that no server has executed before: one that fails is an error.
+pub fn replay_strictly(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]]) -> Result<(), ReplayError> {
+    replay_as(engine, session, arguments, true)
+}
+
+fn replay_as(
+    engine: &mut Engine,
+    session: &mut Session,
+    arguments: &[&[u8]],
+    is_strict: bool,
+) -> Result<(), ReplayError> {
     let Ok(command) = execute::find(arguments) else {
         return Err(unknown(arguments));
     };
@@ -31,12 +45,12 @@ pub fn replay(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]]) -
             for record in session.transaction.take().unwrap_or_default().queue {
                 let record: crate::resp::request::Arguments<'_> = record.iter().map(Vec::as_slice).collect();
                 let command = execute::find(&record).map_err(|_| unknown(&record))?;
-                replay_one(engine, session, command, &record)?;
+                replay_one(engine, session, command, &record, is_strict)?;
             }
         }
         _ => match &mut session.transaction {
             Some(transaction) => transaction.queue.push(arguments.iter().map(|a| a.to_vec()).collect()),
-            None => replay_one(engine, session, command, arguments)?,
+            None => replay_one(engine, session, command, arguments, is_strict)?,
         },
     }
     Ok(())
@@ -47,6 +61,7 @@ fn replay_one(
     session: &mut Session,
     command: &'static Command,
     arguments: &[&[u8]],
+    is_strict: bool,
 ) -> Result<(), ReplayError> {
     let name = || command.name.to_owned();
     if !command.is(WRITE) && command.name != "select" {
@@ -58,8 +73,8 @@ fn replay_one(
     // A write that failed for its argument's or its key's sake failed in the same way when it was logged, and changed
     // nothing then; real servers write such records in transactions, and skip over their errors.
     match (command.run)(&mut context) {
-        Err(super::CommandError::DbOutOfRange) => {
-            Err(ReplayError::Failed { command: name(), reply: super::CommandError::DbOutOfRange.to_string() })
+        Err(error) if is_strict || matches!(error, super::CommandError::DbOutOfRange) => {
+            Err(ReplayError::Failed { command: name(), reply: error.to_string() })
         }
         _ => Ok(()),
     }

@@ -1,5 +1,6 @@
 //! `rdbtool`: look into RDB files. One file per verb; the formats of `dump` are in `output`.
 
+mod build;
 mod check;
 mod convert;
 mod diff;
@@ -52,6 +53,7 @@ enum Verb {
     Check(check::Arguments),
     Repair(repair::Arguments),
     Dump(dump::Arguments),
+    Build(build::Arguments),
     Filter(filter::Arguments),
     Split(split::Arguments),
     Merge(merge::Arguments),
@@ -98,6 +100,7 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Repair(arguments) => repair::run(&arguments),
         Verb::Dump(arguments) => dump::run(&arguments),
+        Verb::Build(arguments) => build::run(&arguments),
         Verb::Filter(arguments) => filter::run(&arguments),
         Verb::Split(arguments) => split::run(&arguments),
         Verb::Merge(arguments) => merge::run(&arguments),
