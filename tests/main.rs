@@ -37,6 +37,8 @@ mod conversions;
 /// The tools as their users meet them: the binaries, run on files.
 mod tools {
     mod aoftool;
+    /// `rdbtool build`: there and back again, and bad input.
+    mod build;
     mod convert;
     /// What two files do not agree on.
     mod diff;

@@ -192,7 +192,9 @@ fn check_start(reader: &mut dyn Read, head: &mut Vec<u8>, from: From) -> anyhow:
     match head.last() {
         Some(&first) if first == wanted || first.is_ascii_whitespace() => Ok(()),
         None if from == From::Ndjson => Ok(()),
-        _ => Err(Failure::error(Exit::Unreadable, format!("line 1: expected {what}: leave --from away to have it told"))),
+        _ => {
+            Err(Failure::error(Exit::Unreadable, format!("line 1: expected {what}: leave --from away to have it told")))
+        }
     }
 }
 

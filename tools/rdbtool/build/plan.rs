@@ -39,6 +39,8 @@ struct Survey {
     writer: Writer<Sink>,
     /// Whether the version may still rise.
     is_open: bool,
+    /// Whether a remark says that a Valkey wrote the data.
+    of_valkey: bool,
     lossy: bool,
     fingerprints: Fingerprints,
     /// Fingerprint of each key, and its number.
@@ -63,9 +65,11 @@ fn nowhere(version: Version, lossy: bool) -> Result<Writer<Sink>, WriteError> {
     Ok(Writer::new(io::sink(), version, options)?.lossy(lossy))
 }
 
-/// The lowest version above that holds the feature too; none where Redis and Valkey each would have to read a part.
-fn next_version(version: Version, feature: Feature) -> Option<Version> {
-    Version::ALL.into_iter().filter(|next| *next > version).find(|next| {
+/// The lowest version above that holds the feature too; none where Redis and Valkey each would have to read a part. What
+/// comes from Valkey (`of_valkey`) becomes Valkey's own version, since no Valkey loads Redis' 12.
+fn next_version(version: Version, feature: Feature, of_valkey: bool) -> Option<Version> {
+    let own = (of_valkey && version == Version::Rdb11).then_some(Version::Valkey80);
+    own.into_iter().chain(Version::ALL).filter(|next| *next > version).find(|next| {
         let reads_on = next.header().lineage == version.header().lineage || version == Version::Rdb11;
         reads_on && next.holds(feature)
     })
@@ -75,12 +79,12 @@ impl Plan {
     /// Reads everything once. `to` is the version that was asked for.
     pub fn of(records: &mut Records, to: Option<Version>, lossy: bool) -> anyhow::Result<Plan> {
         let version = to.unwrap_or(Version::Rdb11);
-        let plan =
-            Plan { version, databases: BTreeMap::new(), empty: 0, foreign: 0, losses: Losses::default() };
+        let plan = Plan { version, databases: BTreeMap::new(), empty: 0, foreign: 0, losses: Losses::default() };
         let mut survey = Survey {
             plan,
             writer: nowhere(version, lossy)?,
             is_open: to.is_none(),
+            of_valkey: false,
             lossy,
             fingerprints: Fingerprints::new(),
             seen: Sorter::new(IN_MEMORY),
@@ -157,7 +161,10 @@ impl Survey {
                 count.keys += 1;
                 count.expires += u64::from(header.expire_at_ms.is_some());
             }
-            _ => self.hold(record)?,
+            _ => {
+                self.of_valkey |= matches!(record, Record::Aux { name: b"valkey-ver", .. });
+                self.hold(record)?;
+            }
         }
         Ok(())
     }
@@ -171,7 +178,7 @@ impl Survey {
             };
             let next = match &error {
                 WriteError::Lacks { feature, .. } | WriteError::LacksBeside { feature, .. } if self.is_open => {
-                    next_version(self.plan.version, *feature)
+                    next_version(self.plan.version, *feature, self.of_valkey)
                 }
                 _ => None,
             };

@@ -4,8 +4,8 @@
 //! the record, as are the expiries of fields that come before their hash. What no record of ours has is a fault: a name
 //! that is misspelt must not lose what it names.
 
-use super::{Each, Record};
 use super::json::{Fault, Parser, shown};
+use super::{Each, Record};
 use super::{array, stream};
 use ironkeep::rdb::{KeyMetadata, Version, dump};
 use ironkeep::value::{Hash, Insert, Limits, List, Module, Object, Set, StringValue, Zset};
@@ -36,11 +36,7 @@ struct Key {
 }
 
 /// Reads the record at which the parser stands; everything that it holds goes to `each`.
-pub fn read<R: Read>(
-    parser: &mut Parser<R>,
-    limits: &Limits,
-    each: Each<'_>,
-) -> Result<anyhow::Result<()>, Fault> {
+pub fn read<R: Read>(parser: &mut Parser<R>, limits: &Limits, each: Each<'_>) -> Result<anyhow::Result<()>, Fault> {
     parser.begin_object("a record, which is an object")?;
     let (mut key, mut name, mut first) = (Key::default(), Vec::new(), true);
     let mut outcome = Ok(());
@@ -300,7 +296,9 @@ fn read_module<R: Read>(parser: &mut Parser<R>) -> Result<Module, Fault> {
                 let digits = digits.ok_or_else(|| parser.refused(NAME, shown(&text)).inside("module"))?;
                 id = Some(digits.iter().fold(0_u64, |id, &digit| id << 6 | digit as u64)); // below 64
             }
-            b"version" => version = Some(parser.whole::<u64>("a version below 1024")?).filter(|version| *version < 1024),
+            b"version" => {
+                version = Some(parser.whole::<u64>("a version below 1024")?).filter(|version| *version < 1024)
+            }
             b"raw" => {
                 let mut bytes = Vec::new();
                 parser.bytes(&mut bytes, "the bytes of the module, a string").map_err(|fault| fault.inside("raw"))?;
@@ -378,10 +376,7 @@ fn read_slot_import<R: Read>(parser: &mut Parser<R>) -> Result<SlotImport, Fault
 /// A job and its ranges.
 type SlotImport = (Vec<u8>, Vec<(u64, u64)>);
 
-fn read_aux<R: Read>(
-    parser: &mut Parser<R>,
-    each: Each<'_>,
-) -> Result<anyhow::Result<()>, Fault> {
+fn read_aux<R: Read>(parser: &mut Parser<R>, each: Each<'_>) -> Result<anyhow::Result<()>, Fault> {
     parser.begin_object("an object of name and value")?;
     let (mut name, mut value, mut first) = (Vec::new(), Vec::new(), true);
     let mut outcome = Ok(());

@@ -34,9 +34,9 @@ pub fn read<R: Read>(parser: &mut Parser<R>, limits: &Limits) -> Result<Stream, 
             b"first_id" => read_id(parser).map(drop),
             b"length" => parser.whole("a count").map(|count| said.length = Some(count)),
             b"entries_added" => parser.whole("a count").map(|count| said.entries_added = Some(count)),
-            b"groups" => items(parser, "the groups, an array", |parser| {
-                read_group(parser).map(|group| said.groups.push(group))
-            }),
+            b"groups" => {
+                items(parser, "the groups, an array", |parser| read_group(parser).map(|group| said.groups.push(group)))
+            }
             b"idempotence" => read_idempotence(parser).map(|read| said.idempotence = Some(read)),
             _ => Err(parser.refused(STREAM, shown(&name))),
         };
