@@ -281,14 +281,11 @@ fn what_the_newest_servers_added_comes_back_in_the_lowest_version_that_holds_it(
     let array = json!({"insert_index": 8, "items": [[0, "int", -5], [3, "small", "ab"], [7, "double", -0.0],
         [9, "string", "a longer string"]]});
     let key = |kind: &str, value: &Value| json!({"db": 0, "key": "k", "type": kind, "value": value});
-    let mut annotated = key("string", &json!("v"));
-    annotated["metadata"] = json!([{"class": "base64:AAAAAQ==", "raw": "base64:AgUA"}]);
     let cases = [
         (key("module", &module), "REDIS0011"),
         (key("stream", &stream), "REDIS0011"),
         (json!({"module_aux": module}), "REDIS0011"),
         (json!({"slot_import": {"job": "0123456789", "ranges": [[0, 5], [7, 7]]}}), "VALKEY080"),
-        (annotated, "REDIS0013"),
         (key("stream", &newer), "REDIS0013"),
         (key("stream", &newest), "REDIS0014"),
         (key("array", &array), "REDIS0014"),
