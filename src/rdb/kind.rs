@@ -210,6 +210,12 @@ impl Kind {
         row.lineage.is_none_or(|lineage| lineage == header.lineage) && row.since <= header.version
     }
 
+    /// Whether the bytes of a value mean the same in any file. Those that name a template by its number take the
+    /// template from their own file, so that they are copied by decoding them.
+    pub fn stands_alone(self) -> bool {
+        !matches!(self, Kind::HashTemplateListpackRef | Kind::HashTemplateArrayRef)
+    }
+
     /// The type byte.
     pub fn number(self) -> u8 {
         self.row().number

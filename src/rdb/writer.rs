@@ -96,7 +96,7 @@ pub enum WriteError {
     #[error("the file {}, which RDB version {version} cannot hold: it takes {}", feature.row().phrase, feature.holders())]
     LacksBeside { feature: Feature, version: Version },
     /// A value was to be copied as it stands into a version that does not know its type.
-    #[error("key \"{}\" is a {kind}, a type that {header} does not know: it cannot be copied there as it stands", key.escape_ascii())]
+    #[error("key \"{}\" is a {kind}, a type that {header} does not know or that refers to other parts of its file: it cannot be copied there as it stands", key.escape_ascii())]
     UnknownType { key: Vec<u8>, kind: &'static str, header: Header },
 }
 
@@ -269,8 +269,8 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes a key whose value follows as it stood in a file: all of [`Reader::copy_value`](super::Reader::copy_value)
-    /// is to go into what this gives, and nothing else. A `kind` that the version does not know is refused, nothing of
-    /// the key being written then.
+    /// is to go into what this gives, and nothing else. A `kind` that the version does not know, or that does not stand
+    /// alone, is refused, nothing of the key being written then.
     ///
     /// ```
     /// use ironkeep::rdb::{Event, KeyMeta, Options, Reader, Version, WriteOptions, Writer};
@@ -294,7 +294,7 @@ impl<W: Write> Writer<W> {
     /// ```
     pub fn raw_key(&mut self, meta: &KeyMeta<'_>, kind: Kind) -> Result<RawValue<'_, W>, WriteError> {
         let header = self.version.header();
-        if !kind.is_known_to(header) {
+        if !(kind.is_known_to(header) && kind.stands_alone()) {
             return Err(WriteError::UnknownType { key: meta.key.to_vec(), kind: kind.name(), header });
         }
         self.begin_key(meta, kind)?;

@@ -166,3 +166,35 @@ fn damage_is_an_error_with_its_place_and_leaves_no_output() {
     assert_eq!(names.len(), 2, "{names:?}");
     assert_eq!(std::fs::read(&output).unwrap(), b"precious");
 }
+
+#[test]
+fn no_damage_makes_a_copying_verb_panic_or_leave_something_behind() {
+    let sample = std::fs::read(corpus().join("redis-8.0.6/types.rdb")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in.rdb"), folder.path().join("out.rdb"));
+    let mut random = fastrand::Rng::with_seed(3);
+    for round in 0..60 {
+        let mut bytes = sample.clone();
+        if round % 2 == 0 {
+            bytes.truncate(random.usize(..bytes.len()));
+        } else {
+            (0..3).for_each(|_| bytes[random.usize(..sample.len())] = random.u8(..));
+        }
+        std::fs::write(&input, bytes).unwrap();
+        let verb = ["filter", "split", "merge"][round % 3];
+        let mut command = rdbtool();
+        command.arg(verb).arg(&input).arg("--no-verify");
+        match verb {
+            "split" => command.args(["--by", "size", "--size", "1gb", "--output"]).arg(folder.path().join("{}")),
+            _ => command.arg("--output").arg(&output),
+        };
+        let done = command.output().unwrap();
+        let code = done.status.code().unwrap();
+        assert!([0, 1, 3, 4].contains(&code), "round {round} {verb}: {code} {}", stderr_of(&done));
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        for path in names.filter(|path| *path != input) {
+            assert!(code <= 1, "round {round} {verb}: {} is left", path.display());
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+}

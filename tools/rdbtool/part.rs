@@ -1,6 +1,7 @@
 //! An RDB that is put together from keys of others, copied as they stand.
 //!
-//! A value whose type the version knows is copied byte for byte; any other is decoded and written anew. Databases are
+//! A value whose type the version knows is copied byte for byte; any other, and one that refers to a template, is decoded
+//! and written anew. Databases are
 //! announced with the counts that were taken in a pass before, the first time they come; what a writer said of the
 //! number of keys in a slot is left out, since it would not be true any more.
 
@@ -126,7 +127,7 @@ impl Part {
     /// Copies the key that is next in `reader`.
     pub fn copy(&mut self, reader: &mut FileReader, header: &KeyHeader) -> Result<(), CopyError> {
         self.select(header.db)?;
-        if self.writer.version().knows(header.kind) {
+        if self.writer.version().knows(header.kind) && header.kind.stands_alone() {
             return reader.copy_value(&mut self.writer.raw_key(&KeyMeta::of(header), header.kind)?);
         }
         if let Some(object) = reader.object(&Limits::default())? {

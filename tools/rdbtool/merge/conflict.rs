@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 
 /// So much is sorted in memory.
-const BUDGET: usize = 64 << 20;
+const BUDGET: usize = 32 << 20;
 
 /// What names a key: its database and its bytes, hashed.
 pub type Fingerprint = [u8; 16];

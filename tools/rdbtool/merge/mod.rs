@@ -197,7 +197,11 @@ fn write(
     }
     let united = pool.empty(|header, value| part.write(header, value).map_err(|error| write_error(&part, error)))?;
     if !united.is_empty() {
-        return Err(refusal(&united, united.len() as u64, "differ and are of a type that has no union")); // usize fits
+        return Err(refusal(
+            &united,
+            united.len() as u64,
+            "are in several inputs, and differ in a type that has no union",
+        )); // usize fits
     }
     for event in beside.behind() {
         part.beside(event).map_err(|error| write_error(&part, error))?;
@@ -212,7 +216,7 @@ fn undecided(inputs: &[Passes], verdict: &Verdict, beside: &Beside) -> anyhow::R
         name_keys(input, marks, &mut names)?;
     }
     let count = verdict.undecided_count + beside.undecided.len() as u64; // usize fits
-    Ok(refusal(&names, count, "are in several inputs"))
+    Ok(refusal(&names, count, "are in several inputs, and differ in type or must not be there twice"))
 }
 
 fn name_keys(input: &Passes, marks: &Marks, names: &mut Vec<String>) -> anyhow::Result<()> {
