@@ -139,6 +139,65 @@ fn what_is_there_already_stops_is_left_or_is_replaced() {
     }
 }
 
+/// Symptom: with --resume and no state yet, keys that were there before the load passed for keys that it had brought.
+#[test]
+fn a_first_load_with_a_state_file_takes_nothing_for_its_own() {
+    let (folder, server) = started(&Program::ours());
+    let input = sample("redis-7.2.6", "random.rdb");
+    loaded(&input, &url(&server), &[]);
+    let state = folder.path().join("state");
+    let resume = ["--resume", state.to_str().unwrap()];
+    for _ in 0..2 {
+        let output = load(&input, &url(&server), &resume);
+        assert_eq!(output.status.code(), Some(5), "{}", stderr_of(&output));
+    }
+    // One key stands in the way, and those behind it were sent with it.
+    empty(&server);
+    let keys: Vec<_> = truth_of(&input).keys.into_keys().collect();
+    let (db, victim) = &keys[keys.len() / 2];
+    let mut client = server.client();
+    client.line(&format!("SELECT {db}"));
+    client.call(&[b"SET", victim.as_slice(), b"in the way"]);
+    assert_eq!(load(&input, &url(&server), &resume).status.code(), Some(5));
+    assert_eq!(load(&input, &url(&server), &resume).status.code(), Some(5), "it still does");
+    client.call(&[b"DEL", victim.as_slice()]);
+    let told = loaded(&input, &url(&server), &resume);
+    assert!(told["loaded_before_cut"].as_u64().unwrap() > 0, "{told}");
+    assert_eq!(wrongs(&server, &truth_of(&input)), Vec::<String>::new());
+}
+
+/// Symptom: a state that only an orderly end writes is of no use to a load that is killed.
+#[test]
+fn a_load_that_is_killed_goes_on_too() {
+    let (folder, server) = started(&Program::ours());
+    let input = sample("redis-7.2.6", "random.rdb");
+    let state = folder.path().join("state");
+    let mut client = server.client();
+    for round in 1..=4_u64 {
+        let mut child = rdbtool()
+            .arg("load")
+            .arg(&input)
+            .arg(url(&server))
+            .args(["--rate", "200", "--pipeline", "4", "--resume"])
+            .arg(&state)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Until it has brought some more.
+        for _ in 0..600 {
+            if client.line("DBSIZE").int() >= 4 * i64::try_from(round).unwrap() || child.try_wait().unwrap().is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let told = loaded(&input, &url(&server), &["--resume", state.to_str().unwrap()]);
+    assert!(told["loaded_before_cut"].as_u64().unwrap() >= 16, "{told}");
+    assert_eq!(wrongs(&server, &truth_of(&input)), Vec::<String>::new());
+}
+
 /// Passes bytes on in both directions, and cuts the connection after so many from the client.
 struct Cutter {
     url: String,

@@ -64,7 +64,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FROM:TO", value_parser = parse_map)]
     db_map: Vec<(u64, u64)>,
     /// How many keys may be under way at once
-    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pipeline: u64,
     /// Not faster than this: 500 (keys per second), 20mb (bytes per second)
     #[arg(long, value_parser = Rate::parse)]
@@ -213,7 +213,7 @@ impl<'a> Load<'a> {
     /// Whether the thing lies behind the point to go on from; there the input must be the one of before.
     fn is_reached(&self, place: &Place) -> anyhow::Result<bool> {
         let Some(state) = &self.state else { return Ok(place.count >= self.arguments.skip) };
-        if place.count == state.done.count && state.sent > 0 && *place != state.done {
+        if place.count == state.done.count && state.is_continued() && *place != state.done {
             let message = format!(
                 "the state in --resume is of another input: there {} stands at offset {}, here {} at {}",
                 Quoted(&state.done.key),
@@ -222,6 +222,13 @@ impl<'a> Load<'a> {
                 place.offset
             );
             return Err(Failure::error(Exit::Refused, message));
+        }
+        if state.is_there(place.count) {
+            let mut session = self.session.borrow_mut();
+            session.counts.before_cut += 1;
+            // A load that is stopped in its turn passes it on.
+            session.note_over(place);
+            return Ok(false);
         }
         Ok(place.count >= state.done.count)
     }
@@ -531,7 +538,8 @@ impl<'a> Load<'a> {
         }
         match (&self.state, &self.arguments.resume) {
             (Some(state), Some(path)) => {
-                state.stop(done, self.next.count.max(count) + 1)?;
+                let (loaded, unanswered) = self.session.borrow().behind(done);
+                state.stop(done, &loaded, &unanswered)?;
                 Ok(format!(
                     "{count} keys and libraries are done, go on with the same command (--resume {})",
                     show(path)

@@ -8,7 +8,7 @@ use super::state::Place;
 use ironkeep::cli::client::Client;
 use ironkeep::cli::escape::{Escaped, Quoted};
 use ironkeep::resp::Answer;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 
 /// Bytes that are collected before they are sent.
@@ -117,6 +117,8 @@ pub struct Session {
     pub stop: Option<Stop>,
     /// The first thing that was refused; a later load must begin there.
     first_refused: Option<Place>,
+    /// Things that are over, those before the first that is not left out.
+    over: BTreeSet<u64>,
 }
 
 impl Session {
@@ -131,6 +133,7 @@ impl Session {
             retries: Vec::new(),
             stop: None,
             first_refused: None,
+            over: BTreeSet::new(),
         }
     }
 
@@ -236,12 +239,27 @@ impl Session {
         }
     }
 
-    /// Where a later load must begin: at the first thing that is not answered for.
+    /// Where a later load must begin: at the first thing that is not over.
     pub fn done(&self, next: &Place) -> Place {
         let unanswered = self.under_way.iter().map(|entry| &entry.place);
         let untried = self.retries.iter().map(|(entry, _)| &entry.place);
         let first = unanswered.chain(untried).chain(&self.first_refused);
         first.min_by_key(|place| place.count).unwrap_or(next).clone()
+    }
+
+    /// Behind that: the numbers of what is loaded, and of what was sent and not answered.
+    pub fn behind(&self, done: &Place) -> (Vec<u64>, Vec<u64>) {
+        let unanswered = self.under_way.iter().map(|entry| entry.place.count).collect();
+        (self.over.range(done.count..).copied().collect(), unanswered)
+    }
+
+    /// Notes that a thing is over, one way or the other.
+    pub fn note_over(&mut self, place: &Place) {
+        self.over.insert(place.count);
+        if self.over.len() > 4 * self.rules.pipeline {
+            let first = self.done(&Place { count: u64::MAX, ..Place::default() }).count;
+            self.over = self.over.split_off(&first);
+        }
     }
 
     fn send(&mut self) {
@@ -276,6 +294,7 @@ impl Session {
     /// What became of a thing.
     fn judge(&mut self, mut entry: Entry) {
         let answers = std::mem::take(&mut entry.answers);
+        self.note_over(&entry.place);
         match (&entry.work, answers.error) {
             (Work::Abandoned, _) => self.remember(&entry),
             (Work::Probe, None) => self.counts.there += u64::from(answers.last == Some(Answer::Int(1))),
@@ -289,6 +308,7 @@ impl Session {
             (Work::Commands, Some(error)) if contains(&error, "no such key") => self.counts.empty += 1,
             (Work::Restore(_), Some(error)) if is_unknown_payload(&error) => {
                 if let Work::Restore(retry) = std::mem::replace(&mut entry.work, Work::Commands) {
+                    self.over.remove(&entry.place.count);
                     self.retries.push((entry, retry));
                 }
             }
@@ -323,7 +343,9 @@ impl Session {
         }
     }
 
+    /// A thing that a later load is to try again.
     fn remember(&mut self, entry: &Entry) {
+        self.over.remove(&entry.place.count);
         if self.first_refused.as_ref().is_none_or(|first| entry.place.count < first.count) {
             self.first_refused = Some(entry.place.clone());
         }

@@ -1,15 +1,17 @@
 //! How far a load has come, in a file that a later one continues from.
 //!
-//! Things are counted in the order of the input (function libraries and keys, whether selected or not). `done` are
-//! answered for. What was sent behind them may have arrived or not: it is below `sent`, which is made durable before
-//! anything beyond is sent. A key in between that is there already was loaded before the cut, whole, since every key
-//! appears by one RESTORE or one RENAMENX.
+//! Things are counted in the order of the input (function libraries and keys, whether selected or not). The first `done`
+//! are answered for. Behind them, a load that was stopped or cut notes which things are loaded too (`loaded`) and which
+//! were sent without an answer (`unanswered`). One that is killed cannot: all that it may have sent is below `sent`, which
+//! is made durable before anything beyond is sent. A key that was sent without an answer and is there was loaded, and
+//! whole, since every key appears by one RESTORE or one RENAMENX.
 
 use anyhow::Context;
 use ironkeep::cli::exit::{Exit, Failure};
-use ironkeep::cli::json::{Object, bytes_of};
+use ironkeep::cli::json::{self, Object, bytes_of};
 use ironkeep::cli::locate::show;
 use ironkeep::disk::{Disk, RealDisk, publish_bytes};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,20 +30,29 @@ pub struct Place {
     pub key: Vec<u8>,
 }
 
+/// What the file said.
+struct Earlier {
+    sent: u64,
+    loaded: BTreeSet<u64>,
+    unanswered: BTreeSet<u64>,
+}
+
 /// The file.
 pub struct State {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     pub done: Place,
     /// Nothing from here on was ever sent.
-    pub sent: u64,
+    sent: u64,
+    /// What an earlier load told.
+    earlier: Option<Earlier>,
 }
 
 impl State {
     /// Reads the file; where there is none, a load begins at the start.
     pub fn open(path: &Path) -> anyhow::Result<State> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let mut state = State { path: path.to_owned(), disk, done: Place::default(), sent: 0 };
+        let mut state = State { path: path.to_owned(), disk, done: Place::default(), sent: 0, earlier: None };
         if state.disk.exists(path) {
             let content = state.disk.read_small(path, MOST_BYTES).with_context(|| show(path))?;
             let message = "this is no state of rdbtool load: name another file";
@@ -56,13 +67,28 @@ impl State {
         self.done.count = json["done"].as_u64()?;
         self.done.offset = json["offset"].as_u64()?;
         self.done.key = bytes_of(json["key"].as_str()?)?;
-        self.sent = json["sent"].as_u64()?.max(self.done.count);
+        let numbers = |name: &str| -> Option<BTreeSet<u64>> {
+            json[name].as_array()?.iter().map(serde_json::Value::as_u64).collect()
+        };
+        let sent = json["sent"].as_u64()?.max(self.done.count);
+        self.earlier = Some(Earlier { sent, loaded: numbers("loaded")?, unanswered: numbers("unanswered")? });
         Some(())
     }
 
-    /// Whether the thing with this number may have been sent by an earlier load.
+    /// Whether there was an earlier load.
+    pub fn is_continued(&self) -> bool {
+        self.earlier.is_some()
+    }
+
+    /// Whether an earlier load has brought the thing with this number.
+    pub fn is_there(&self, count: u64) -> bool {
+        self.earlier.as_ref().is_some_and(|earlier| earlier.loaded.contains(&count))
+    }
+
+    /// Whether an earlier load may have brought it.
     pub fn may_be_there(&self, count: u64) -> bool {
-        (self.done.count..self.sent).contains(&count)
+        let is_it = |earlier: &Earlier| count < earlier.sent || earlier.unanswered.contains(&count);
+        count >= self.done.count && self.earlier.as_ref().is_some_and(is_it)
     }
 
     /// Makes sure that what is about to be sent is known as sent.
@@ -71,12 +97,12 @@ impl State {
             return Ok(());
         }
         self.sent = count + AHEAD;
-        self.write(done, self.sent)
+        self.write(done, self.sent, &[], &[])
     }
 
     /// The end of a load that has not come to its end.
-    pub fn stop(&self, done: &Place, sent: u64) -> anyhow::Result<()> {
-        self.write(done, sent)
+    pub fn stop(&self, done: &Place, loaded: &[u64], unanswered: &[u64]) -> anyhow::Result<()> {
+        self.write(done, done.count, loaded, unanswered)
     }
 
     /// The end of a load that is complete.
@@ -87,11 +113,13 @@ impl State {
         Ok(())
     }
 
-    fn write(&self, done: &Place, sent: u64) -> anyhow::Result<()> {
+    fn write(&self, done: &Place, sent: u64, loaded: &[u64], unanswered: &[u64]) -> anyhow::Result<()> {
         let mut out = Vec::new();
         let mut object = Object::open(&mut out);
         object.str("schema", SCHEMA).u64("done", done.count).u64("offset", done.offset).bytes("key", &done.key);
         object.u64("sent", sent);
+        object.array("loaded", loaded, |out, count| json::write_u64(out, *count));
+        object.array("unanswered", unanswered, |out, count| json::write_u64(out, *count));
         object.close();
         out.push(b'\n');
         let folder = self.path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
@@ -111,11 +139,17 @@ mod tests {
         let mut state = State::open(&path).unwrap();
         assert!(!state.may_be_there(0));
         state.before_sending(0, &Place::default()).unwrap();
+        assert!(!state.may_be_there(0), "what this load sends is not from before");
         let place = Place { count: 7, offset: 99, key: b"\xff".to_vec() };
-        state.stop(&place, 9).unwrap();
-        let again = State::open(&path).unwrap();
-        assert_eq!((&again.done, again.sent), (&place, 9));
-        assert_eq!([6, 7, 8, 9].map(|count| again.may_be_there(count)), [false, true, true, false]);
+        state.stop(&place, &[8], &[9]).unwrap();
+        let mut again = State::open(&path).unwrap();
+        assert_eq!(again.done, place);
+        assert_eq!([6, 7, 8, 9, 10].map(|count| again.may_be_there(count)), [false, false, false, true, false]);
+        assert!(again.is_there(8) && !again.is_there(9));
+        // A load that is killed tells no more than this.
+        again.before_sending(7, &place).unwrap();
+        let killed = State::open(&path).unwrap();
+        assert_eq!([6, 7, 8, 7 + AHEAD].map(|count| killed.may_be_there(count)), [false, true, true, false]);
         again.finish().unwrap();
         assert!(!path.exists());
         std::fs::write(&path, "{}").unwrap();
