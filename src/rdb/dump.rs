@@ -10,7 +10,7 @@
 
 use super::error::{Cause, Error};
 use super::input::Input;
-use super::kind::{Header, Kind, Lineage};
+use super::kind::{Header, Kind, Lineage, Opcode, OpcodeRow};
 use super::object::{self, Scratch};
 use super::output::Output;
 use super::reader::known;
@@ -38,7 +38,7 @@ pub fn encode(value: &Object, version: Version) -> Result<Vec<u8>, WriteError> {
 /// Decodes a payload. `None` where it is a collection without elements.
 ///
 /// A checksum that does not fit is [`Cause::Checksum`], a version that this library does not know
-/// [`Cause::NewerVersion`]; offsets count from the start of the payload.
+/// [`Cause::NewerVersion`], metadata of modules in front of the value (Redis 8.6) [`Cause::Unsupported`]; offsets count from the start of the payload.
 pub fn decode(payload: &[u8], limits: &Limits) -> Result<Option<Object>, Error> {
     let Some((checked, checksum)) = payload.split_last_chunk() else {
         return Err(Error::new(0, PART, Cause::CutShort));
@@ -62,6 +62,9 @@ fn decode_body(body: &[u8], header: Header, limits: &Limits) -> Result<Option<Ob
     let mut input = Input::new(body, header);
     input.part = PART;
     let number = input.byte()?;
+    if let Some(row @ OpcodeRow { opcode: Opcode::KeyMeta, .. }) = Opcode::of(number, header.lineage) {
+        return Err(Error::new(0, PART, Cause::Unsupported { name: row.name, number, header }));
+    }
     let Some(kind) = Kind::of(number, header.lineage) else {
         return Err(Error::new(0, PART, Cause::UnknownNumber(number)));
     };

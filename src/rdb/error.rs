@@ -116,7 +116,7 @@ impl fmt::Display for Error {
                 )
             }
             Cause::Unsupported { name, number, header } => {
-                write!(f, ": {name} ({number}) in a {header} file is not supported by this version of the program")
+                write!(f, ": {name} ({number}) in a {header} file is not supported{}", next_step(name))
             }
             Cause::UnknownNumber(number) => {
                 write!(f, ": {number} is no type and no opcode, the file is damaged here or before")
@@ -140,5 +140,27 @@ impl std::error::Error for Error {
             Cause::Io(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+/// What to do about a type or opcode that is not read.
+fn next_step(name: &str) -> &'static str {
+    match name {
+        "MODULE_PRE_GA" => {
+            ": only the module knows where it ends; load the file with the Redis 4.0 release candidate that wrote it, \
+             and the module, then save with 4.0 or later"
+        }
+        "GCRA" => ": no released server writes it; delete such keys where the file came from and save again",
+        "PATH_HASH" => {
+            ": it is of a Valkey that is not released; copy such keys into plain hashes there and save again"
+        }
+        "KEY_META" => {
+            ": what modules attached to the key would be lost; dump the key where no module attaches anything"
+        }
+        _ if name.ends_with("of Dragonfly") => {
+            ": have Dragonfly write a plain RDB, with SAVE RDB and --compression_mode=0, and without types of its own"
+        }
+        _ if name.ends_with("of Redis Enterprise") => ": use the export of that product, which writes a plain RDB",
+        _ => " by this version of the program",
     }
 }

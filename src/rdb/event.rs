@@ -1,5 +1,7 @@
 //! What a reader tells its caller: events between keys, and the elements of a value.
 
+use std::sync::Arc;
+
 use super::kind::Kind;
 use crate::value::stream::{IdempotenceCounts, Retention, StreamId};
 use crate::value::{ArrayItem, Element, Module};
@@ -21,12 +23,35 @@ pub enum Event {
     ModuleAux { id: u64, module: String, raw: Vec<u8> },
     /// The source code of a function library.
     Function { code: Vec<u8> },
+    /// A function library as release candidates of Redis 7.0 wrote it; no release loads one.
+    FunctionPreGa { name: Vec<u8>, engine: Vec<u8>, description: Option<Vec<u8>>, code: Vec<u8> },
+    /// The field names of hashes that refer to them by this number (Redis 8.10). The reader resolves the references.
+    HashTemplate { id: u64, fields: Arc<[Vec<u8>]> },
+    /// A command that came in while the file was written (Valkey 9.2, in replication): it acts on the keys before it.
+    Update { arguments: Vec<Vec<u8>> },
     /// A number under an opcode of another product, which has no meaning here.
     Foreign { name: &'static str, value: u64 },
     /// A key. Its value is to be taken with `value`, `object` or `skip`; what is not taken is skipped.
     Key(KeyHeader),
     /// The end marker and the checksum behind it.
     End { checksum: Checksum },
+}
+
+impl Event {
+    /// What no server loads from a file, in words and with what to do next: to leave it out would lose data.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Event::FunctionPreGa { .. } => Some(
+                "a function library in the form of Redis 7.0's release candidates (FUNCTION_PRE_GA), which no release \
+                 loads: save the file again without functions where it came from, and load them anew with FUNCTION LOAD",
+            ),
+            Event::Update { .. } => Some(
+                "a command that came in while the file was written (UPDATE of Valkey 9.2), as only a replica is sent: \
+                 save the data with BGSAVE on that server and use that file",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// A key and all that the file says of it before its value.

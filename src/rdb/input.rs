@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use super::error::{Cause, Error};
 use super::kind::Header;
+use super::template::Templates;
 use crate::codec::crc64::Crc64;
 
 /// Size of the buffer; also the longest string that is given out without a copy.
@@ -37,6 +38,8 @@ pub(super) struct Input<'t, R> {
     pub(super) part: &'static str,
     /// What the file said at its start, for errors and for what depends on the version.
     pub(super) header: Header,
+    /// The hash templates that the file has defined so far.
+    pub(super) templates: Templates,
 }
 
 impl<'t, R: Read> Input<'t, R> {
@@ -55,6 +58,7 @@ impl<'t, R: Read> Input<'t, R> {
             handed: 0,
             part: "the header",
             header,
+            templates: Templates::default(),
         }
     }
 
@@ -116,11 +120,13 @@ impl<'t, R: Read> Input<'t, R> {
             handed: self.at,
             part: self.part,
             header: self.header,
+            templates: std::mem::take(&mut self.templates),
         };
         let result = read(&mut tapped);
         tapped.hand();
         self.buffer = std::mem::take(&mut tapped.buffer);
         self.captured = tapped.captured.take();
+        self.templates = std::mem::take(&mut tapped.templates);
         (self.at, self.end, self.settled) = (tapped.at, tapped.end, tapped.settled);
         (self.base, self.crc, self.part) = (tapped.base, tapped.crc, tapped.part);
         result

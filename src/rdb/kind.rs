@@ -156,10 +156,10 @@ pub const KINDS: [KindRow; 35] = [
     redis(row(Kind::StreamListpacks4, 26, "STREAM_LISTPACKS_4", "stream", "stream", 13)),
     redis(row(Kind::StreamListpacks5, 27, "STREAM_LISTPACKS_5", "stream", "stream", 14)),
     redis(row(Kind::Array, 28, "ARRAY", "array", "array", 14)),
-    redis(known_by_name(row(Kind::HashTemplateListpack, 29, "HASH_TMPL_LP", "hash", "listpack", 15))),
-    redis(known_by_name(row(Kind::HashTemplateListpackRef, 30, "HASH_TMPL_LP_REF", "hash", "listpack", 15))),
-    redis(known_by_name(row(Kind::HashTemplateArray, 31, "HASH_TMPL_ARRAY", "hash", "array", 15))),
-    redis(known_by_name(row(Kind::HashTemplateArrayRef, 32, "HASH_TMPL_ARRAY_REF", "hash", "array", 15))),
+    redis(row(Kind::HashTemplateListpack, 29, "HASH_TMPL_LP", "hash", "listpack", 15)),
+    redis(row(Kind::HashTemplateListpackRef, 30, "HASH_TMPL_LP_REF", "hash", "listpack", 15)),
+    redis(row(Kind::HashTemplateArray, 31, "HASH_TMPL_ARRAY", "hash", "array", 15)),
+    redis(row(Kind::HashTemplateArrayRef, 32, "HASH_TMPL_ARRAY_REF", "hash", "array", 15)),
     redis(known_by_name(row(Kind::Gcra, 33, "GCRA", "gcra", "gcra", 15))),
 ];
 
@@ -214,6 +214,19 @@ impl Kind {
     /// template from their own file, so that they are copied by decoding them.
     pub fn stands_alone(self) -> bool {
         !matches!(self, Kind::HashTemplateListpackRef | Kind::HashTemplateArrayRef)
+    }
+
+    /// The name of a type that only Dragonfly writes, in files that are Redis' otherwise. From 30 on they collide with
+    /// Redis 8.10's.
+    pub fn of_dragonfly(number: u8) -> Option<&'static str> {
+        Some(match number {
+            30 => "JSON of Dragonfly",
+            31 => "HASH_WITH_EXPIRY of Dragonfly",
+            32 => "SET_WITH_EXPIRY of Dragonfly",
+            33 => "SBF of Dragonfly",
+            34..=37 => "a type of Dragonfly",
+            _ => return None,
+        })
     }
 
     /// The type byte.
@@ -296,7 +309,7 @@ const REDIS: Option<Lineage> = Some(Lineage::Redis);
 const VALKEY: Option<Lineage> = Some(Lineage::Valkey);
 
 /// Every opcode. The most frequent stand first.
-pub const OPCODES: [OpcodeRow; 21] = [
+pub const OPCODES: [OpcodeRow; 28] = [
     op(Opcode::ExpireMs, 252, None, "EXPIRETIME_MS", 3),
     op(Opcode::Frequency, 249, None, "FREQ", 9),
     op(Opcode::Idle, 248, None, "IDLE", 9),
@@ -309,14 +322,21 @@ pub const OPCODES: [OpcodeRow; 21] = [
     op(Opcode::ModuleAux, 247, None, "MODULE_AUX", 9),
     op(Opcode::Function, 245, None, "FUNCTION2", 10),
     op(Opcode::SlotInfo, 244, VALKEY, "SLOT_INFO", 80),
-    op_by_name(op(Opcode::FunctionPreGa, 246, None, "FUNCTION_PRE_GA", 10)),
+    op(Opcode::FunctionPreGa, 246, None, "FUNCTION_PRE_GA", 10),
     op(Opcode::SlotImport, 243, VALKEY, "SLOT_IMPORT", 80),
-    op_by_name(op(Opcode::KeyMeta, 243, REDIS, "KEY_META", 13)),
-    op_by_name(op(Opcode::HashTemplate, 242, REDIS, "HASH_TEMPLATE", 15)),
-    op_by_name(op(Opcode::ValkeyUpdate, 242, VALKEY, "UPDATE", 81)),
+    op(Opcode::KeyMeta, 243, REDIS, "KEY_META", 13),
+    op(Opcode::HashTemplate, 242, REDIS, "HASH_TEMPLATE", 15),
+    op(Opcode::ValkeyUpdate, 242, VALKEY, "UPDATE", 81),
     op(Opcode::EnterpriseRamLru, 107, REDIS, "RAM_LRU of Redis Enterprise", 9),
     op(Opcode::EnterpriseSlotNum, 121, REDIS, "SLOT_NUM of Redis Enterprise", 9),
     op_by_name(op_range(op(Opcode::Enterprise, 101, REDIS, "an opcode of Redis Enterprise", 9), 102)),
+    op_by_name(op(Opcode::Dragonfly, 200, REDIS, "FULLSYNC_END of Dragonfly", 9)),
+    op_by_name(op(Opcode::Dragonfly, 201, REDIS, "COMPRESSED_ZSTD_BLOB_START of Dragonfly", 9)),
+    op_by_name(op(Opcode::Dragonfly, 202, REDIS, "COMPRESSED_LZ4_BLOB_START of Dragonfly", 9)),
+    op_by_name(op(Opcode::Dragonfly, 203, REDIS, "COMPRESSED_BLOB_END of Dragonfly", 9)),
+    op_by_name(op(Opcode::Dragonfly, 210, REDIS, "JOURNAL_BLOB of Dragonfly", 9)),
+    op_by_name(op(Opcode::Dragonfly, 211, REDIS, "JOURNAL_OFFSET of Dragonfly", 9)),
+    op_by_name(op(Opcode::Dragonfly, 220, REDIS, "DF_MASK of Dragonfly", 9)),
     op_by_name(op_range(op(Opcode::Dragonfly, 200, REDIS, "an opcode of Dragonfly", 9), 224)),
 ];
 

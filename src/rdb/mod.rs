@@ -40,6 +40,7 @@ mod object;
 mod output;
 mod primitive;
 mod reader;
+mod template;
 mod version;
 mod writer;
 
@@ -53,6 +54,8 @@ pub mod packed;
 mod conversions;
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod newer;
 #[cfg(test)]
 mod tests;
 

@@ -8,6 +8,7 @@ use super::input::Input;
 use super::kind::{Header, Kind, Lineage, Opcode, OpcodeRow};
 use super::object::{self, Scratch};
 use super::primitive::Text;
+use super::template;
 use super::writer::CopyError;
 use crate::value::{Limits, Module, Object};
 
@@ -16,6 +17,8 @@ const REDIS_VERSIONS: std::ops::RangeInclusive<u32> = 1..=15;
 const VALKEY_VERSIONS: std::ops::RangeInclusive<u32> = 80..=81;
 /// The first version with a checksum at its end.
 const CHECKSUM_SINCE: u32 = 5;
+/// The first version of Redis with types from 29 on.
+const TEMPLATES_SINCE: u32 = 15;
 /// More ranges than this are not believed before they have been read.
 const MOST_RANGES_AT_ONCE: usize = 1024;
 
@@ -62,6 +65,8 @@ pub struct Reader<R> {
     key: Vec<u8>,
     text: Text,
     scratch: Scratch,
+    /// Whether a remark says that Dragonfly wrote the file, some of whose types have Redis 8.10's numbers.
+    is_dragonfly: bool,
 }
 
 /// Where the reader stands.
@@ -102,6 +107,7 @@ impl<R: Read> Reader<R> {
             key: Vec::new(),
             text: Text::default(),
             scratch: Scratch::default(),
+            is_dragonfly: false,
         })
     }
 
@@ -215,14 +221,18 @@ impl<R: Read> Reader<R> {
             let number = self.input.byte()?;
             let header = self.input.header;
             if let Some(kind) = Kind::of(number, header.lineage) {
-                if !kind.row().supported {
-                    let cause = Cause::Unsupported { name: kind.name(), number, header };
+                let name = self.foreign_name(number).or_else(|| (!kind.row().supported).then(|| kind.name()));
+                if let Some(name) = name {
+                    let cause = Cause::Unsupported { name, number, header };
                     return Err(Error::new(offset, "the value's type", cause));
                 }
                 return self.read_key(kind, attributes, offset);
             }
             let Some(row) = Opcode::of(number, header.lineage) else {
-                return Err(Error::new(offset, self.input.part, Cause::UnknownNumber(number)));
+                let unknown = Cause::UnknownNumber(number);
+                let foreign = |name| Cause::Unsupported { name, number, header };
+                let cause = self.foreign_name(number).map_or(unknown, foreign);
+                return Err(Error::new(offset, self.input.part, cause));
             };
             if !row.supported {
                 let cause = Cause::Unsupported { name: row.name, number, header };
@@ -235,6 +245,14 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// The name of a type that is Dragonfly's: a remark says that it wrote the file, or the number is beyond what the
+    /// file's version has.
+    fn foreign_name(&self, number: u8) -> Option<&'static str> {
+        let Header { lineage, version } = self.input.header;
+        let is_beyond = lineage == Lineage::Redis && version < TEMPLATES_SINCE;
+        (self.is_dragonfly || is_beyond).then(|| Kind::of_dragonfly(number)).flatten()
+    }
+
     /// Reads what follows an opcode; `None` if it says something of the next key.
     fn read_opcode(
         &mut self,
@@ -244,7 +262,7 @@ impl<R: Read> Reader<R> {
     ) -> Result<Option<Event>, Error> {
         let input = &mut self.input;
         let event = match row.opcode {
-            Opcode::ExpireMs | Opcode::ExpireSeconds | Opcode::Frequency | Opcode::Idle => {
+            Opcode::ExpireMs | Opcode::ExpireSeconds | Opcode::Frequency | Opcode::Idle | Opcode::KeyMeta => {
                 attributes.offset.get_or_insert(offset);
                 return attributes.read(input, row.opcode).map(|()| None);
             }
@@ -256,7 +274,11 @@ impl<R: Read> Reader<R> {
             Opcode::SlotInfo => {
                 Event::SlotInfo { slot: input.length()?, keys: input.length()?, expires: input.length()? }
             }
-            Opcode::Aux => Event::Aux { name: input.blob()?, value: input.blob()? },
+            Opcode::Aux => {
+                let (name, value) = (input.blob()?, input.blob()?);
+                self.is_dragonfly |= name == b"df-ver";
+                Event::Aux { name, value }
+            }
             Opcode::Function => Event::Function { code: input.blob()? },
             Opcode::ModuleAux => {
                 let id = input.length()?;
@@ -264,16 +286,21 @@ impl<R: Read> Reader<R> {
                 Event::ModuleAux { id, module, raw: object::capture_module(input)? }
             }
             Opcode::SlotImport => read_slot_import(input)?,
+            Opcode::FunctionPreGa => Event::FunctionPreGa {
+                name: input.blob()?,
+                engine: input.blob()?,
+                description: if input.length()? == 0 { None } else { Some(input.blob()?) },
+                code: input.blob()?,
+            },
+            Opcode::HashTemplate => template::read(input).map(|(id, fields)| Event::HashTemplate { id, fields })?,
+            Opcode::ValkeyUpdate => Event::Update { arguments: read_command(input)? },
             Opcode::EnterpriseRamLru | Opcode::EnterpriseSlotNum => {
                 Event::Foreign { name: row.name, value: input.length()? }
             }
             Opcode::Eof => self.read_end()?,
-            Opcode::FunctionPreGa
-            | Opcode::KeyMeta
-            | Opcode::HashTemplate
-            | Opcode::ValkeyUpdate
-            | Opcode::Enterprise
-            | Opcode::Dragonfly => return Err(input.damaged("an opcode that is known by name only")),
+            Opcode::Enterprise | Opcode::Dragonfly => {
+                return Err(input.damaged("an opcode that is known by name only"));
+            }
         };
         Ok(Some(event))
     }
@@ -344,7 +371,16 @@ impl Attributes {
                 self.expire_at_ms = Some(i64::from(seconds) * 1000).filter(|_| seconds != -1);
             }
             Opcode::Frequency => self.frequency = Some(input.byte()?),
+            Opcode::KeyMeta => self.read_metadata(input)?,
             _ => self.idle_seconds = Some(input.length()?),
+        }
+        Ok(())
+    }
+
+    fn read_metadata<R: Read>(&mut self, input: &mut Input<R>) -> Result<(), Error> {
+        for _ in 0..input.length()? {
+            let class = input.array()?;
+            self.metadata.push(KeyMetadata { class, raw: object::capture_module(input)? });
         }
         Ok(())
     }
@@ -383,4 +419,41 @@ fn read_slot_import<R: Read>(input: &mut Input<R>) -> Result<Event, Error> {
         ranges.push((input.length()?, input.length()?));
     }
     Ok(Event::SlotImport { job, ranges })
+}
+
+/// A command as clients send it: `*2 \r\n $3 \r\n DEL \r\n $1 \r\n k \r\n`.
+fn read_command<R: Read>(input: &mut Input<R>) -> Result<Vec<Vec<u8>>, Error> {
+    let mut arguments = Vec::new();
+    for _ in 0..read_resp_number(input, b'*')? {
+        let length = read_resp_number(input, b'$')?;
+        let mut argument = Vec::new();
+        input.take_into(&mut argument, length)?;
+        if &input.array()? != b"\r\n" {
+            return Err(input.damaged("an argument of a command is longer than it says"));
+        }
+        arguments.push(argument);
+    }
+    Ok(arguments)
+}
+
+fn read_resp_number<R: Read>(input: &mut Input<R>, sign: u8) -> Result<u64, Error> {
+    const MOST_DIGITS: usize = 19;
+    const WHAT: &str = "a command begins with no count or length";
+    let offset = input.offset();
+    if input.byte()? != sign {
+        return Err(input.damaged_at(offset, WHAT));
+    }
+    let mut digits = Vec::new();
+    loop {
+        match input.byte()? {
+            b'\r' => break,
+            digit if digit.is_ascii_digit() && digits.len() < MOST_DIGITS => digits.push(digit),
+            _ => return Err(input.damaged_at(offset, WHAT)),
+        }
+    }
+    let number = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
+    match (input.byte()?, number) {
+        (b'\n', Some(number)) => Ok(number),
+        _ => Err(input.damaged_at(offset, WHAT)),
+    }
 }

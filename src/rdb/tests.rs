@@ -6,7 +6,7 @@ use crate::value::stream::{IdempotenceCounts, Retention, StreamId};
 use crate::value::{ArrayItem, Element, Limits, Module, Object};
 
 /// Puts a file together: header, pieces, end marker, checksum.
-fn file(magic: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
+pub(super) fn file(magic: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
     let mut bytes = [magic, &pieces.concat(), &[255]].concat();
     bytes.extend(crc64(&bytes).to_le_bytes());
     bytes
@@ -14,7 +14,7 @@ fn file(magic: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
 
 /// Writes down every element as a word.
 #[derive(Default)]
-struct Words(Vec<String>);
+pub(super) struct Words(Vec<String>);
 
 fn word(element: Element<'_>) -> String {
     element.with(|bytes| bytes.escape_ascii().to_string())
@@ -96,7 +96,7 @@ impl Visitor for Words {
 }
 
 /// All that a file says, a line per event.
-fn told(bytes: &[u8]) -> Result<Vec<String>, Error> {
+pub(super) fn told(bytes: &[u8]) -> Result<Vec<String>, Error> {
     let mut reader = Reader::new(bytes, Options::default())?;
     let mut lines = Vec::new();
     loop {
@@ -119,13 +119,13 @@ fn one_value(type_byte: u8, value: &[u8]) -> Vec<u8> {
 }
 
 /// Prefixed with its length, as a string.
-fn string(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn string(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     super::primitive::put_plain(&mut out, bytes, None);
     out
 }
 
-const LISTPACK_ABC: &[u8] = &[13, 0, 0, 0, 3, 0, 0x81, b'a', 2, 0x81, b'b', 2, 0xff];
+pub(super) const LISTPACK_ABC: &[u8] = &[13, 0, 0, 0, 3, 0, 0x81, b'a', 2, 0x81, b'b', 2, 0xff];
 const LISTPACK_F_V_9: &[u8] = &[15, 0, 0, 0, 3, 0, 0x81, b'f', 2, 0x81, b'v', 2, 9, 1, 0xff];
 
 #[test]
@@ -259,11 +259,9 @@ fn an_older_stream_gets_what_redis_gives_it_when_loading() {
 #[test]
 fn what_is_known_by_name_only_is_refused_by_name_and_place() {
     for (bytes, part) in [
-        (file(b"REDIS0013", &[b"\xfe\x00\xf3\x01"]), "KEY_META (243) in a REDIS0013 file"),
         (file(b"VALKEY081", &[b"\xfe\x00\x17\x01k"]), "PATH_HASH (23) in a VALKEY081 file"),
-        (file(b"VALKEY081", &[b"\xfe\x00\xf2\x01k"]), "UPDATE (242) in a VALKEY081 file"),
         (file(b"REDIS0008", &[b"\xfe\x00\x06\x01k"]), "MODULE_PRE_GA (6) in a REDIS0008 file"),
-        (file(b"REDIS0010", &[b"\xfe\x00\xf6\x01k"]), "FUNCTION_PRE_GA (246) in a REDIS0010 file"),
+        (file(b"REDIS0015", &[b"\xfe\x00\x21\x01k"]), "GCRA (33) in a REDIS0015 file"),
     ] {
         let error = told(&bytes).unwrap_err();
         assert!(error.is_unsupported());
@@ -390,6 +388,7 @@ fn small_files() -> Vec<Vec<u8>> {
         files.push(file(header.to_string().as_bytes(), &pieces));
     }
     assert_eq!(files.len(), 15);
+    files.extend(newer::files());
     files
 }
 
@@ -436,10 +435,10 @@ fn a_flip_of_any_byte_never_panics_and_is_never_taken_for_intact() {
 #[test]
 fn absurd_lengths_end_at_the_end_of_the_bytes() {
     let absurd = [0x81, 0x7f, 255, 255, 255, 255, 255, 255, 255];
-    for type_byte in (0..26).filter(|number| Kind::of(*number, Lineage::Redis).is_some_and(|kind| kind.row().supported))
+    for type_byte in (0..34).filter(|number| Kind::of(*number, Lineage::Redis).is_some_and(|kind| kind.row().supported))
     {
         for behind in [&b""[..], b"\x01a", b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"] {
-            let bytes = [&b"REDIS0012"[..], &[type_byte], b"\x01k", &absurd, behind].concat();
+            let bytes = [&b"REDIS0015"[..], &[type_byte], b"\x01k", &absurd, behind].concat();
             for way in 0..3 {
                 assert!(exhaust(&bytes, way).is_err());
             }

@@ -95,6 +95,9 @@ pub enum WriteError {
     /// The file has something beside its keys that the version cannot say.
     #[error("the file {}, which RDB version {version} cannot hold: it takes {}", feature.row().phrase, feature.holders())]
     LacksBeside { feature: Feature, version: Version },
+    /// The file that is copied has something that none of the versions holds.
+    #[error("the file has {0}")]
+    Refused(&'static str),
     /// A value was to be copied as it stands into a version that does not know its type.
     #[error("key \"{}\" is a {kind}, a type that {header} does not know or that refers to other parts of its file: it cannot be copied there as it stands", key.escape_ascii())]
     UnknownType { key: Vec<u8>, kind: &'static str, header: Header },

@@ -107,7 +107,7 @@ fn a_transfer_that_is_cut_or_changed_leaves_no_file() {
 
 #[test]
 fn what_our_reader_does_not_know_is_copied_all_the_same() {
-    let rdb = b"REDIS0011\xfe\x00\x21\x01k\x01\x02\x03\xff\x01\x02\x03\x04\x05\x06\x07\x08";
+    let rdb = b"REDIS0015\xfe\x00\x21\x01k\x01\x02\x03\xff\x01\x02\x03\x04\x05\x06\x07\x08";
     let server = Fake::sends([format!("${}\r\n", rdb.len()).as_bytes(), rdb].concat());
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("dump.rdb");

@@ -7,7 +7,7 @@ use crate::output::{
 };
 use crate::selection::Selection;
 use anyhow::Context;
-use ironkeep::cli::exit::Exit;
+use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::progress::Progress;
 use ironkeep::cli::utc::Utc;
 use ironkeep::rdb::{CopyError, Error, Event, Header, KeyHeader, Options, Reader, Version};
@@ -155,8 +155,12 @@ impl Walk<'_> {
                 Event::SlotImport { job, ranges } => format.slot_import(&job, &ranges),
                 Event::Foreign { name, value } => format.foreign(name, value),
                 Event::End { .. } => return Ok(Ok(())),
-                // Hints of the writer that say nothing of the data.
-                Event::SelectDb(_) | Event::ResizeDb { .. } | Event::SlotInfo { .. } => {}
+                refused @ (Event::FunctionPreGa { .. } | Event::Update { .. }) => {
+                    let what = refused.refusal().unwrap_or_default();
+                    return Err(Failure::error(Exit::Unsupported, format!("the file has {what}")));
+                }
+                // Hints of the writer that say nothing of the data, and names that the reader gives to the fields.
+                Event::SelectDb(_) | Event::ResizeDb { .. } | Event::SlotInfo { .. } | Event::HashTemplate { .. } => {}
             }
             format.check().context("standard output")?;
             if let Some(failure) = format.failure() {

@@ -126,7 +126,13 @@ impl Report {
                     self.checksum = Some(checksum);
                     return Ok(());
                 }
-                Event::SelectDb(_) | Event::ResizeDb { .. } | Event::SlotInfo { .. } | Event::Foreign { .. } => {}
+                Event::FunctionPreGa { code, .. } => self.functions.push(code),
+                Event::SelectDb(_)
+                | Event::ResizeDb { .. }
+                | Event::SlotInfo { .. }
+                | Event::HashTemplate { .. }
+                | Event::Update { .. }
+                | Event::Foreign { .. } => {}
             }
         }
     }

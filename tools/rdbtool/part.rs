@@ -120,7 +120,7 @@ impl Part {
             Event::ModuleAux { id, raw, .. } => self.writer.module_aux(*id, raw),
             Event::Function { code } => self.writer.function(code),
             Event::SlotImport { job, ranges } => self.writer.slot_import(job, ranges),
-            _ => Ok(()),
+            other => other.refusal().map_or(Ok(()), |what| Err(WriteError::Refused(what))),
         }
     }
 

@@ -73,6 +73,7 @@ pub(super) fn restore(context: &mut Context<'_>) -> Outcome {
             // Too short for the version and the checksum at its end.
             _ if payload.len() < 10 => CommandError::PayloadVersion,
             rdb::Cause::Checksum { .. } | rdb::Cause::NewerVersion(_) => CommandError::PayloadVersion,
+            rdb::Cause::Unsupported { .. } => CommandError::err(error),
             _ => CommandError::BadPayload,
         })?
         .ok_or(CommandError::BadPayload)?;

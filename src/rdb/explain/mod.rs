@@ -162,8 +162,10 @@ impl<R: Read> Walk<'_, R> {
                 trace.each("ranges", |trace| trace.lengths(&["first slot", "last slot"]))?;
             }
             Opcode::HashTemplate => {
-                trace.lengths(&["template id"])?;
-                trace.each("fields", |trace| trace.strings(&["field"]))?;
+                let id = trace.length("template id")?;
+                let mut fields = Vec::new();
+                trace.each("fields", |trace| trace.text("field").map(|field| fields.push(field)))?;
+                trace.input.templates.insert(id, fields.into());
             }
             Opcode::EnterpriseRamLru | Opcode::EnterpriseSlotNum => trace.lengths(&["value"])?,
             Opcode::Eof => self.checksum()?,

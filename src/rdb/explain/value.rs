@@ -9,6 +9,7 @@ use super::trace::{Content, Trace};
 use crate::rdb::error::Error;
 use crate::rdb::kind::Kind;
 use crate::rdb::object;
+use crate::rdb::template;
 
 /// Types whose layout is known here, whether or not the library decodes them.
 pub(super) fn is_walked(kind: Kind) -> bool {
@@ -75,10 +76,16 @@ pub(super) fn walk<R: Read>(trace: &mut Trace<'_, R>, kind: Kind) -> Result<(), 
         }
         Kind::Array => array(trace),
         Kind::HashTemplateListpack | Kind::HashTemplateArray => {
-            names(trace)?;
-            templated(trace, kind)
+            let count = names(trace)?;
+            templated(trace, kind, count)
         }
-        Kind::HashTemplateListpackRef | Kind::HashTemplateArrayRef => templated(trace, kind),
+        Kind::HashTemplateListpackRef => templated(trace, kind, 0),
+        Kind::HashTemplateArrayRef => {
+            let offset = trace.input.offset();
+            let id = trace.length("template id")?;
+            let fields = template::find(&trace.input, id, offset)?;
+            templated(trace, kind, fields.len())
+        }
         Kind::ModulePreGa | Kind::ValkeyPathHash | Kind::Gcra => Err(object::unsupported(&trace.input, kind)),
     }
 }
@@ -187,22 +194,32 @@ fn array<R: Read>(trace: &mut Trace<'_, R>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The field names of a hash template in a DUMP payload: a listpack, or one by one.
-fn names<R: Read>(trace: &mut Trace<'_, R>) -> Result<(), Error> {
-    match trace.length("form of the field names")? {
-        0 => pack(trace, Layout::Listpack, &["field"]),
-        _ => trace.each("fields", |trace| trace.strings(&["field"])),
+/// The field names of a hash template in a DUMP payload, in a listpack or one by one; how many they are.
+fn names<R: Read>(trace: &mut Trace<'_, R>) -> Result<usize, Error> {
+    let mut count = 0;
+    if trace.length("form of the field names")? == 0 {
+        let content = trace.content(Layout::Listpack.name())?;
+        packed::walk(trace, content, Layout::Listpack, &mut |_, _| {
+            count += 1;
+            "field".to_owned()
+        })?;
+    } else {
+        trace.each("fields", |trace| {
+            count += 1;
+            trace.strings(&["field"])
+        })?;
     }
+    Ok(count)
 }
 
-fn templated<R: Read>(trace: &mut Trace<'_, R>, kind: Kind) -> Result<(), Error> {
+/// The values of a template's fields: in a listpack behind the template's id, or one by one.
+fn templated<R: Read>(trace: &mut Trace<'_, R>, kind: Kind, count: usize) -> Result<(), Error> {
     if matches!(kind, Kind::HashTemplateListpack | Kind::HashTemplateListpackRef) {
         let content = trace.content(Layout::Listpack.name())?;
         let name = |index: usize| if index == 0 { "template id" } else { "value" };
         return packed::walk(trace, content, Layout::Listpack, &mut |index, _| name(index).to_owned());
     }
-    trace.length("template id")?;
-    trace.each("values", |trace| trace.strings(&["value"]))
+    (0..count).try_for_each(|_| trace.strings(&["value"]))
 }
 
 impl Content {

@@ -10,7 +10,16 @@
 //! 24 HASH_METADATA           smallest Unix ms; n, n x (length: ms above the smallest + 1, or 0; field, value)
 //! 25 HASH_LISTPACK_EX        smallest Unix ms; a listpack of field, value, Unix ms or 0, ...
 //! 22 HASH_2                  n, n x (field, value, Unix ms or -1)                               Valkey 9
+//! 29 HASH_TMPL_LP            names; a listpack of template id, value, ...                             DUMP only
+//! 30 HASH_TMPL_LP_REF        a listpack of template id, value, ...
+//! 31 HASH_TMPL_ARRAY         names; values                                                           DUMP only
+//! 32 HASH_TMPL_ARRAY_REF     length: template id; values
+//!
+//! names = length 0; a listpack of names | length 1; n, n names
+//! values = a string for each name
 //! ```
+//!
+//! Types 30 and 32 take their names from a template that the file has defined before; the hash they give is a plain one.
 //!
 //! The triples of type 25 lie in the order of their expiry, those without one last: Redis expires from the front. A
 //! [`Hash`] keeps them so.
@@ -24,6 +33,7 @@ use crate::rdb::input::Input;
 use crate::rdb::kind::Kind;
 use crate::rdb::output::Output;
 use crate::rdb::packed::ZiplistBuilder;
+use crate::rdb::template::{self, Fields};
 use crate::rdb::version::Version;
 use crate::value::{Element, Hash, Limits, Object};
 
@@ -41,6 +51,8 @@ pub(super) fn visit<R: Read>(
         Kind::HashZiplist => pairs(input, kind, Layout::Ziplist, visitor),
         Kind::HashListpack => pairs(input, kind, Layout::Listpack, visitor),
         Kind::HashListpackExPreGa | Kind::HashListpackEx => triples(input, kind, visitor),
+        Kind::HashTemplateListpack | Kind::HashTemplateListpackRef => packed_values(input, kind, visitor),
+        Kind::HashTemplateArray | Kind::HashTemplateArrayRef => values(input, kind, visitor, scratch),
         _ => fields(input, kind, visitor, scratch),
     }
 }
@@ -113,6 +125,76 @@ fn triples<R: Read>(input: &mut Input<R>, kind: Kind, visitor: &mut dyn Visitor)
         visitor.hash_field(field, value, (ms != 0).then_some(ms));
     }
     Ok(())
+}
+
+/// The values of a template's fields in a listpack, behind the template's id.
+fn packed_values<R: Read>(input: &mut Input<R>, kind: Kind, visitor: &mut dyn Visitor) -> Result<(), Error> {
+    let own_names = if kind.stands_alone() { Some(read_names(input)?) } else { None };
+    let pack = Pack::read(input, Layout::Listpack, 1)?;
+    let mut items = pack.list.iter();
+    let id = items.next().and_then(|id| id.as_i64()).and_then(|id| u64::try_from(id).ok());
+    let id = id.ok_or_else(|| input.damaged_at(pack.offset, "the values of a hash begin with no template id"))?;
+    let names = match own_names {
+        Some(names) => names,
+        None => template::find(input, id, pack.offset)?,
+    };
+    if pack.list.len() != names.len() + 1 {
+        return Err(input.damaged_at(pack.offset, "a hash has more or fewer values than its template has fields"));
+    }
+    visitor.begin(kind, Some(names.len() as u64)); // widening
+    for (name, value) in names.iter().zip(items) {
+        visitor.hash_field(name.into(), value, None);
+    }
+    Ok(())
+}
+
+/// The values of a template's fields one by one.
+fn values<R: Read>(
+    input: &mut Input<R>,
+    kind: Kind,
+    visitor: &mut dyn Visitor,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    let names = names_of_values(input, kind)?;
+    visitor.begin(kind, Some(names.len() as u64)); // widening
+    input.part = "a hash value";
+    for name in names.iter() {
+        visitor.hash_field(name.into(), input.element(&mut scratch.second)?, None);
+    }
+    Ok(())
+}
+
+fn names_of_values<R: Read>(input: &mut Input<R>, kind: Kind) -> Result<Fields, Error> {
+    if kind.stands_alone() {
+        return read_names(input);
+    }
+    let offset = input.offset();
+    let id = input.length()?;
+    template::find(input, id, offset)
+}
+
+fn read_names<R: Read>(input: &mut Input<R>) -> Result<Fields, Error> {
+    const IN_A_LISTPACK: u64 = 0;
+    const ONE_BY_ONE: u64 = 1;
+    let offset = input.offset();
+    let names: Vec<_> = match input.length()? {
+        IN_A_LISTPACK => Pack::read(input, Layout::Listpack, 1)?.list.iter().map(|name| name.to_vec()).collect(),
+        ONE_BY_ONE => template::read_fields(input)?,
+        _ => return Err(input.damaged_at(offset, "the names of a hash have a form that does not exist")),
+    };
+    Ok(names.into())
+}
+
+/// Passes over a hash that is told by a template.
+pub(super) fn skip_templated<R: Read>(input: &mut Input<R>, kind: Kind) -> Result<(), Error> {
+    match kind {
+        Kind::HashTemplateListpackRef => input.pass_string(),
+        Kind::HashTemplateListpack => read_names(input).and_then(|_| input.pass_string()),
+        _ => {
+            let count = names_of_values(input, kind)?.len();
+            (0..count).try_for_each(|_| input.pass_string())
+        }
+    }
 }
 
 pub(super) fn build<R: Read>(

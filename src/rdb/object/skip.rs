@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::{array, module, stream, unsupported};
+use super::{array, hash, module, stream, unsupported};
 use crate::rdb::error::Error;
 use crate::rdb::input::Input;
 use crate::rdb::kind::Kind;
@@ -54,6 +54,10 @@ pub(in crate::rdb) fn skip<R: Read>(input: &mut Input<R>, kind: Kind) -> Result<
         | Kind::StreamListpacks4
         | Kind::StreamListpacks5 => stream::skip(input, kind),
         Kind::Array => array::skip(input),
+        Kind::HashTemplateListpack
+        | Kind::HashTemplateListpackRef
+        | Kind::HashTemplateArray
+        | Kind::HashTemplateArrayRef => hash::skip_templated(input, kind),
         Kind::Module2 => {
             input.length()?;
             module::pass(input)

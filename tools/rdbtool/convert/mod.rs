@@ -245,7 +245,10 @@ impl Conversion<'_> {
                 Ok(())
             }
             // Said anew in front of the keys, or hints; no wildcard, so that what is new is decided on.
-            Event::SelectDb(_) | Event::ResizeDb { .. } | Event::SlotInfo { .. } => Ok(()),
+            Event::SelectDb(_) | Event::ResizeDb { .. } | Event::SlotInfo { .. } | Event::HashTemplate { .. } => Ok(()),
+            refused @ (Event::FunctionPreGa { .. } | Event::Update { .. }) => {
+                refused.refusal().map_or(Ok(()), |what| Err(WriteError::Refused(what)))
+            }
             Event::Key(_) | Event::End { .. } => Ok(()),
         }
     }

@@ -87,6 +87,8 @@ impl Survey {
                 Event::Function { .. } => survey.beside(Feature::Function),
                 Event::ModuleAux { .. } => survey.beside(Feature::ModuleAux),
                 Event::SlotImport { .. } => survey.beside(Feature::SlotImport),
+                // The copy refuses the one and needs no other.
+                Event::FunctionPreGa { .. } | Event::Update { .. } | Event::HashTemplate { .. } => {}
                 Event::End { .. } => return Ok(survey),
                 // Every version holds these, or they are hints.
                 Event::Aux { .. } | Event::ResizeDb { .. } | Event::SlotInfo { .. } | Event::Foreign { .. } => {}
