@@ -198,3 +198,33 @@ fn no_damage_makes_a_copying_verb_panic_or_leave_something_behind() {
         }
     }
 }
+
+/// A value that names a template by its number means nothing in a file without the template.
+#[test]
+fn hashes_of_a_template_take_their_field_names_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in.rdb"), folder.path().join("out.rdb"));
+    let mut file = b"REDIS0015\xfe\x00\xf2\x07\x02\x01a\x02bb\x20\x01k\x07\x01x\xc0\x05\x00\x01s\x01v".to_vec();
+    file.extend_from_slice(b"\xff\0\0\0\0\0\0\0\0");
+    std::fs::write(&input, file).unwrap();
+    for verb in ["filter", "merge"] {
+        let done = rdbtool().arg(verb).arg(&input).arg("--force").arg("--output").arg(&output).output().unwrap();
+        assert_eq!(done.status.code(), Some(0), "{verb}: {}", stderr_of(&done));
+        let found = records(&output);
+        assert_eq!(found[&(Some(0), b"k".to_vec())]["value"], serde_json::json!({"a": "x", "bb": "5"}), "{verb}");
+    }
+}
+
+/// A library of a release candidate, which no server loads, must not be lost without a word.
+#[test]
+fn what_cannot_be_written_is_refused_and_not_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in.rdb"), folder.path().join("out.rdb"));
+    let mut file = b"REDIS0010\xf6\x03lib\x03LUA\x00\x08return 1\xfe\x00\x00\x01s\x01v".to_vec();
+    file.extend_from_slice(b"\xff\0\0\0\0\0\0\0\0");
+    std::fs::write(&input, file).unwrap();
+    for verb in ["filter", "merge"] {
+        let done = rdbtool().arg(verb).arg(&input).arg("--output").arg(&output).output().unwrap();
+        assert_eq!((done.status.code(), output.exists()), (Some(4), false), "{verb}: {}", stderr_of(&done));
+    }
+}

@@ -152,6 +152,10 @@ fn survey(inputs: &[Passes], policy: OnConflict) -> anyhow::Result<(Needs, Censu
                 }
                 Event::End { .. } => break,
                 event => {
+                    if let Some(what) = event.refusal() {
+                        let message = format!("the file has {what}");
+                        return Err(Failure::error(Exit::Unsupported, message).context(input.name().to_owned()));
+                    }
                     needs.valkey_only |= matches!(event, Event::SlotImport { .. });
                     beside.take(event, index, is_behind, policy);
                 }

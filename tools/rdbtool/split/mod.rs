@@ -1,8 +1,9 @@
 //! `rdbtool split`: one RDB shared out to several, values copied byte for byte.
 //!
 //! Each part is a whole RDB: what stands beside the keys, function libraries too, is in every one, and its databases
-//! say truly how many keys they hold. All parts appear together at the end, or none. However many parts there are, no
-//! more than [`MOST_OPEN`] files are open at a time: there is one pass over the input for each such batch.
+//! say truly how many keys they hold. All parts appear together at the end, or none (but what --force has replaced when
+//! a rename fails stays replaced). However many parts there are, no more than [`MOST_OPEN`] files are open at a time:
+//! there is one pass over the input for each such batch.
 //!
 //! | by | name of a part |
 //! |---|---|
