@@ -39,6 +39,8 @@ mod tools {
     mod aoftool;
     /// `rdbtool build`: there and back again, and bad input.
     mod build;
+    /// The verdict on a file, and all that is wrong with it.
+    mod check;
     mod convert;
     /// What two files do not agree on.
     mod diff;
@@ -67,4 +69,6 @@ mod tools {
     /// One file shared out to several.
     mod split;
     mod strip;
+    /// What breaks the tools of others.
+    mod traps;
 }

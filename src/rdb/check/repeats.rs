@@ -7,18 +7,23 @@ use crate::disk::Sorter;
 /// Bytes of one fingerprint.
 const EACH: usize = size_of::<u128>();
 
+/// By what less is held in memory once there is a file.
+const REDUCTION: usize = 16;
+
 /// Collects fingerprints and tells which occur more than once.
 pub(super) struct Repeats {
     held: Vec<u128>,
-    /// How many are held before all go to the disk.
+    /// How many are held before all go to the disk; fewer after the first time.
     most: usize,
+    whole: usize,
+    is_reduced: bool,
     spilled: Option<Sorter>,
 }
 
 impl Repeats {
     /// Holds up to `budget` bytes of fingerprints in memory.
     pub(super) fn new(budget: usize) -> Self {
-        Repeats { held: Vec::new(), most: budget / EACH, spilled: None }
+        Repeats { held: Vec::new(), most: budget / EACH, whole: budget / EACH, is_reduced: false, spilled: None }
     }
 
     pub(super) fn push(&mut self, fingerprint: u128) -> io::Result<()> {
@@ -37,13 +42,15 @@ impl Repeats {
     /// Brings what is held to the disk as one sorted run; what comes twice is twice in the merged runs too.
     fn spill(&mut self) -> io::Result<()> {
         self.held.sort_unstable();
-        let sorter = self.spilled.get_or_insert_with(|| Sorter::new(self.most * EACH / 2));
+        // What was held takes its memory until the end of this, so the sorter gets a fraction of it.
+        let sorter = self.spilled.get_or_insert_with(|| Sorter::new(self.most * EACH / 4));
         for fingerprint in self.held.drain(..) {
             sorter.push(&fingerprint.to_be_bytes())?;
         }
-        // The sorter's own budget takes the place of what was held.
         self.held = Vec::new();
-        self.most = (self.most / 4).max(1);
+        if !std::mem::replace(&mut self.is_reduced, true) {
+            self.most = (self.most / REDUCTION).max(1);
+        }
         Ok(())
     }
 
@@ -63,7 +70,8 @@ impl Repeats {
                 for fingerprint in self.held.drain(..) {
                     sorter.push(&fingerprint.to_be_bytes())?;
                 }
-                self.most *= 4;
+                self.most = self.whole;
+                self.is_reduced = false;
                 let mut sorted = sorter.finish()?;
                 let mut previous = None;
                 while let Some(record) = sorted.next()? {
@@ -82,6 +90,7 @@ impl Repeats {
     /// Forgets everything; keeps little memory.
     pub(super) fn clear(&mut self) {
         self.spilled = None;
+        (self.most, self.is_reduced) = (self.whole, false);
         self.held.clear();
     }
 }

@@ -48,6 +48,9 @@ const MOST_FAILED: usize = 1 << 20;
 /// A better start is looked for so far behind one that is not sure.
 const SECOND_LOOK: u64 = 64 << 10;
 
+/// Fewer keys than this say nothing of those to come.
+const FEW_KEYS: u64 = 32;
+
 /// What the keys before the damage looked like.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Prior {
@@ -66,8 +69,8 @@ impl Prior {
 
     /// How much a key looks like those before, 0 to 4.
     fn likeness(&self, key: &KeyHeader) -> u32 {
-        let kind = if self.keys == 0 || self.kinds & (1 << (key.kind as u8)) != 0 { 2 } else { 0 };
-        let expects_readable = self.keys == 0 || self.readable * 10 >= self.keys * 9;
+        let kind = if self.keys < FEW_KEYS || self.kinds & (1 << (key.kind as u8)) != 0 { 2 } else { 0 };
+        let expects_readable = self.keys < FEW_KEYS || self.readable * 10 >= self.keys * 9;
         kind + if !expects_readable || is_readable(&key.key) { 2 } else { 0 }
     }
 }
