@@ -318,7 +318,8 @@ fn opcodes<R: Read>(parser: &Parser<R>, raw: Vec<u8>) -> Result<Vec<u8>, Fault> 
     let raw = Arc::new(raw);
     let object = Object::Module(Module { id: 0, raw: Arc::clone(&raw) });
     let encoded = dump::encode(&object, Version::Rdb11).ok();
-    if !encoded.is_some_and(|payload| dump::decode(&payload, &Limits::default()).is_ok()) {
+    let decoded = encoded.and_then(|payload| dump::decode(&payload, &Limits::default()).ok());
+    if decoded.is_none() {
         return Err(parser.refused("the opcodes of a module's value, up to their end", "other bytes").inside("raw"));
     }
     drop(object);

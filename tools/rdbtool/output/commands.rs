@@ -15,7 +15,7 @@
 //! decoded and written anew, and is held in memory meanwhile.
 
 use super::Format;
-use super::pending::{Consumer, Delivery, Joined, Pending};
+use super::pending::{Consumer, Delivery, Joined, Missing, Pending};
 use super::sink::Sink;
 use super::spool::Spool;
 use crate::opened::FileReader;
@@ -55,6 +55,7 @@ pub struct Commands {
     batch: Batch,
     payload: Spool,
     pending: Pending,
+    missing: Missing,
     /// The group whose consumers are being told.
     group: Option<Vec<u8>>,
     entries: u64,
@@ -78,6 +79,7 @@ struct Batch {
 struct Lost {
     module_aux: u64,
     given_back: u64,
+    missing: u64,
     idempotence: u64,
     metadata: u64,
 }
@@ -92,6 +94,7 @@ impl Commands {
             batch: Batch::default(),
             payload: Spool::default(),
             pending: Pending::default(),
+            missing: Missing::default(),
             group: None,
             entries: 0,
             lost: Lost::default(),
@@ -329,6 +332,8 @@ impl Format for Commands {
     fn end_key(&mut self, _end_offset: u64) {
         self.send();
         self.end_group();
+        let missing = self.missing.count();
+        self.lost.missing += self.sink.note(missing).unwrap_or_default();
         let Some(header) = self.key.take() else { return };
         if let Some(at_ms) = header.expire_at_ms
             && !self.is_payload(header.kind)
@@ -359,6 +364,10 @@ impl Format for Commands {
         let counts = [
             (self.lost.module_aux, "pieces of data that modules stored beside the keys have no command"),
             (self.lost.given_back, "pending entries of streams belong to no consumer, which XCLAIM cannot say"),
+            (
+                self.lost.missing,
+                "pending entries were deleted from their streams, and XCLAIM drops such (--restore keeps them)",
+            ),
             (self.lost.idempotence, "streams know their producers, which no command can say (--restore can)"),
             (self.lost.metadata, "keys have metadata of modules, which no command can say"),
         ];
@@ -411,6 +420,8 @@ impl Visitor for Commands {
     }
 
     fn stream_entry(&mut self, id: StreamId, fields: &[(Element<'_>, Element<'_>)]) {
+        let noted = self.missing.entry(id);
+        self.sink.note(noted);
         let Some(header) = &self.key else { return };
         self.entries += 1;
         let buffer = self.sink.buffer();
@@ -452,7 +463,7 @@ impl Visitor for Commands {
     }
 
     fn stream_pending(&mut self, id: StreamId, delivery_ms: i64, count: u64) {
-        let listed = self.pending.list(Delivery { id, ms: delivery_ms, count });
+        let listed = self.pending.list(Delivery { id, ms: delivery_ms, count }).and_then(|()| self.missing.pending(id));
         self.sink.note(listed);
     }
 

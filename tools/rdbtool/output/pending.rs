@@ -116,6 +116,48 @@ impl Pending {
     }
 }
 
+/// Which of the entries that are pending in a stream are there no more: what was deleted stays pending.
+pub struct Missing {
+    entries: Sorter,
+    pending: Sorter,
+}
+
+impl Default for Missing {
+    fn default() -> Self {
+        let [entries, pending] = [(); 2].map(|()| Sorter::new(IN_MEMORY));
+        Missing { entries, pending }
+    }
+}
+
+impl Missing {
+    /// An entry that the stream holds.
+    pub fn entry(&mut self, id: StreamId) -> io::Result<()> {
+        self.entries.push(&id.to_bytes())
+    }
+
+    /// An entry that is pending in one of its groups.
+    pub fn pending(&mut self, id: StreamId) -> io::Result<()> {
+        self.pending.push(&id.to_bytes())
+    }
+
+    /// How many of the pending ones are missing; empty for the next stream.
+    pub fn count(&mut self) -> io::Result<u64> {
+        let Missing { entries, pending } = std::mem::take(self);
+        if pending.is_empty() {
+            return Ok(0);
+        }
+        let (mut entries, mut pending) = (entries.finish()?, pending.finish()?);
+        let (mut entry, mut missing) = (entries.next()?.map(<[u8]>::to_vec), 0);
+        while let Some(wanted) = pending.next()? {
+            while entry.as_deref().is_some_and(|entry| entry < wanted) {
+                entry = entries.next()?.map(<[u8]>::to_vec);
+            }
+            missing += u64::from(entry.as_deref() != Some(wanted));
+        }
+        Ok(missing)
+    }
+}
+
 /// For every entry that was given to somebody: when, and how often.
 fn join(mut listed: Sorted, mut given: Sorted, joined: &mut Sorter) -> io::Result<()> {
     let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("a stream group is damaged: {what}"));
@@ -200,6 +242,17 @@ mod tests {
             ];
             assert_eq!(seen, wanted.map(|joined| format!("{joined:?}")));
         }
+    }
+
+    #[test]
+    fn what_is_pending_and_deleted_is_missing() {
+        let mut missing = Missing::default();
+        for _ in 0..2 {
+            [2, 3, 5].iter().for_each(|&number| missing.entry(delivery(number).id).unwrap());
+            [1, 2, 5, 2, 4, 9].iter().for_each(|&number| missing.pending(delivery(number).id).unwrap());
+            assert_eq!(missing.count().unwrap(), 3);
+        }
+        assert_eq!(missing.count().unwrap(), 0);
     }
 
     #[test]
