@@ -62,6 +62,8 @@ mod tools {
     mod memory;
     /// Several files made one.
     mod merge;
+    /// Files of servers that are not at hand.
+    mod newer;
     mod rdbtool;
     mod repair;
     /// The page about memory, in a browser too.

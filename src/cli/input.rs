@@ -1,6 +1,6 @@
 //! What a tool reads: a file, standard input, a running server, or the file that is found where no path was given.
 //!
-//! Files and standard input may be packed with gzip or zstd; a server is written as a URL ([`super::url`]) and gives its
+//! Files and standard input may be packed with gzip, zstd or in the envelope of Valkey 9.2; a server is written as a URL ([`super::url`]) and gives its
 //! data as to a replica ([`super::sync`]).
 //!
 //! Nothing is judged by its name but a manifest (`*.manifest`): [`Magic`] looks at the first bytes, so that a tool can
@@ -35,8 +35,6 @@ pub fn data_dir(dir: Option<&Path>) -> PathBuf {
 pub enum Magic {
     /// `REDIS` or `VALKEY`: an RDB, or a command log that begins with one.
     Rdb,
-    /// `VCS`: an RDB in the compressed envelope of Valkey >= 9.2.
-    CompressedRdb,
     /// `*` or `#`: a command log.
     Commands,
     /// `file`: the manifest of a multi-part log.
@@ -53,7 +51,6 @@ impl Magic {
         match head {
             [] => Magic::Empty,
             _ if head.starts_with(b"REDIS") || head.starts_with(b"VALKEY") => Magic::Rdb,
-            _ if head.starts_with(b"VCS") => Magic::CompressedRdb,
             _ if head.starts_with(b"file ") => Magic::Manifest,
             [b'*' | b'#', ..] => Magic::Commands,
             _ => Magic::Unknown,

@@ -1,8 +1,9 @@
-//! Inputs that are compressed as a whole: gzip and zstd, recognised by their first bytes and unpacked as they are read.
+//! Inputs that are compressed as a whole: gzip, zstd, and the envelope of Valkey 9.2 ([`envelope`]), recognised by their first bytes and unpacked as they are read.
 //!
 //! Several members or frames in a row are one input, as `gzip -d` and `zstd -d` have it. An end in the middle is an
 //! error that names the packing, so that it is not taken for a fault of the RDB inside.
 
+use crate::rdb::envelope;
 use std::io::{self, BufReader, Read};
 
 const BUFFER: usize = 64 * 1024;
@@ -12,6 +13,7 @@ const BUFFER: usize = 64 * 1024;
 pub enum Packing {
     Gzip,
     Zstd,
+    Valkey,
 }
 
 impl Packing {
@@ -21,6 +23,7 @@ impl Packing {
             [0x1f, 0x8b, 0x08, ..] => Some(Packing::Gzip),
             // A frame, or one of the skippable frames that parallel packers put in front.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Packing::Zstd),
+            _ if head.starts_with(envelope::MAGIC) => Some(Packing::Valkey),
             _ => None,
         }
     }
@@ -29,6 +32,7 @@ impl Packing {
         match self {
             Packing::Gzip => "gzip",
             Packing::Zstd => "zstd",
+            Packing::Valkey => "Valkey",
         }
     }
 
@@ -38,6 +42,8 @@ impl Packing {
         let unpacked: Box<dyn Read> = match self {
             Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(buffered)),
             Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(buffered)?),
+            // It names itself and the place in its errors.
+            Packing::Valkey => return envelope::unwrap(buffered),
         };
         Ok(Box::new(Named { packing: self, inner: unpacked }))
     }

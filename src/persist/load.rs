@@ -48,8 +48,9 @@ pub fn load_rdb(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<Loaded, Per
         return Ok(loaded);
     }
     let file = disk.open(&path, Mode::Read).map_err(PersistError::io(&path))?;
+    let source = rdb::envelope::unwrap(file).map_err(PersistError::io(&path))?;
     let mut rdb = RdbLoader { engine, path: &path, is_base: false, loaded: &mut loaded };
-    rdb.load(file)?;
+    rdb.load(source)?;
     loaded.source = Some(path);
     Ok(loaded)
 }

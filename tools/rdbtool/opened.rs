@@ -64,11 +64,6 @@ fn find(place: &Place) -> anyhow::Result<(Source, Input)> {
     let refusal = match opened.magic {
         Magic::Commands => (Exit::Unreadable, "this is a command log, not an RDB: aoftool reads it"),
         Magic::Manifest => (Exit::Unreadable, "this is the manifest of a command log: aoftool reads it"),
-        Magic::CompressedRdb => (
-            Exit::Unsupported,
-            "this RDB is in the compressed envelope of Valkey 9.2, which this version does not read: \
-             save it with rdbcompression-mode off",
-        ),
         Magic::Rdb | Magic::Empty | Magic::Unknown => return Ok((source, opened)),
     };
     Err(Failure::error(refusal.0, refusal.1).context(opened.name))

@@ -130,7 +130,7 @@ impl Records {
             chosen => chosen == From::Resp,
         };
         match opened.magic {
-            Magic::Rdb | Magic::CompressedRdb => return refused("this is an RDB already: convert and filter read it"),
+            Magic::Rdb => return refused("this is an RDB already: convert and filter read it"),
             Magic::Manifest => return refused("this is the manifest of a command log: convert reads it"),
             Magic::Commands if !is_resp => return refused("these are commands: leave --from away, or say resp"),
             Magic::Commands | Magic::Empty | Magic::Unknown => {}
