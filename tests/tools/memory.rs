@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// How far an estimate may be from the truth.
 const TOLERANCE: f64 = 0.10;
+/// What the used_memory of one server with the same data moves by from start to start, in bytes: buffers of clients.
+const NOISE: f64 = 16_384.0;
 
 fn peers() -> Vec<(&'static str, Program)> {
     let peers =
@@ -53,7 +55,8 @@ fn compare(file: &Path, what: &str) -> Vec<String> {
         let line =
             format!("{what} in {name}: {:+.1} % of the data, {:+.1} % in all", of_data * 100.0, of_total * 100.0);
         println!("{line}");
-        if of_data.abs() > TOLERANCE || of_total.abs() > TOLERANCE {
+        let is_noise = (data - (full - empty)).abs() <= NOISE;
+        if (of_data.abs() > TOLERANCE && !is_noise) || of_total.abs() > TOLERANCE {
             wrong.push(format!("{line}: {data} and not {}", full - empty));
         }
     }
