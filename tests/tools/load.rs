@@ -406,6 +406,13 @@ fn damage_stops_it_where_it_is_and_says_how_to_go_on() {
     let (told, loaded) = (stderr_of(&output), report(&output)["loaded"].as_u64().unwrap());
     assert!(told.contains("offset") && told.contains("go on with --skip"), "{told}");
     assert!(loaded > 10);
-    assert!(stderr_of(&load(input.path(), "redis://127.0.0.1:1", &[])).contains("nothing listens there"));
+    let mut changed = content.clone();
+    let at = changed.windows(13).position(|window| window == b"the empty key").unwrap();
+    changed[at] ^= 1;
+    std::fs::write(input.path(), &changed).unwrap();
+    let output = load(input.path(), &url(&server), &["--replace"]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr_of(&output));
+    assert_eq!(load(input.path(), &url(&server), &["--replace", "--no-verify"]).status.code(), Some(0));
+    assert!(stderr_of(&load(input.path(), "redis://127.0.0.1:1", &["--no-verify"])).contains("nothing listens there"));
     assert_eq!(load(input.path(), "dump.rdb", &[]).status.code(), Some(2));
 }

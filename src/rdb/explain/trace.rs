@@ -25,6 +25,7 @@ pub(super) struct Trace<'w, R> {
 
 struct Open {
     offset: u64,
+    depth: usize,
     head: Vec<u8>,
     what: String,
 }
@@ -71,7 +72,7 @@ impl<'w, R: Read> Trace<'w, R> {
     pub(super) fn flush_broken(&mut self, error: &Error) {
         self.release(true);
         let captured = self.input.captured();
-        let Some(Open { offset, mut head, what }) = self.open.take() else { return };
+        let Some(Open { offset, depth, mut head, what }) = self.open.take() else { return };
         head.extend_from_slice(&captured);
         let mut len = self.input.offset() - offset;
         if error.is_cut_short() {
@@ -81,7 +82,7 @@ impl<'w, R: Read> Trace<'w, R> {
         head.truncate(HEAD);
         if len > 0 {
             let meaning = "broken off".to_owned();
-            self.witness.piece(Piece { offset, len, head, depth: self.depth, what, meaning, unpacked: false });
+            self.witness.piece(Piece { offset, len, head, depth, what, meaning, unpacked: false });
         }
     }
 
@@ -93,7 +94,7 @@ impl<'w, R: Read> Trace<'w, R> {
         meaning: impl FnOnce(&T, &[u8]) -> String,
     ) -> Result<T, Error> {
         let offset = self.input.offset();
-        self.open = Some(Open { offset, head: Vec::new(), what: what.to_owned() });
+        self.open = Some(Open { offset, depth: self.depth, head: Vec::new(), what: what.to_owned() });
         self.input.capture();
         let value = read(&mut self.input)?;
         let head = self.input.captured();
@@ -129,7 +130,7 @@ impl<'w, R: Read> Trace<'w, R> {
     /// An opcode or type byte.
     pub(super) fn opcode(&mut self, name: impl FnOnce(u8) -> (String, String)) -> Result<u8, Error> {
         let offset = self.input.offset();
-        self.open = Some(Open { offset, head: Vec::new(), what: "opcode or type".to_owned() });
+        self.open = Some(Open { offset, depth: self.depth, head: Vec::new(), what: "opcode or type".to_owned() });
         let number = self.input.byte()?;
         self.open = None;
         let (what, meaning) = name(number);
@@ -191,7 +192,7 @@ impl<'w, R: Read> Trace<'w, R> {
     /// What stands in front of a string's bytes, or is the string.
     fn form(&mut self, what: &str) -> Result<StringForm, Error> {
         let offset = self.input.offset();
-        self.open = Some(Open { offset, head: Vec::new(), what: what.to_owned() });
+        self.open = Some(Open { offset, depth: self.depth, head: Vec::new(), what: what.to_owned() });
         self.input.capture();
         let form = self.input.string_form()?;
         let head = self.input.captured();
@@ -264,7 +265,7 @@ impl<'w, R: Read> Trace<'w, R> {
         let offset = self.input.offset();
         let mut bytes = Vec::new();
         let mut left = length;
-        self.open = Some(Open { offset, head: Vec::new(), what: what.to_owned() });
+        self.open = Some(Open { offset, depth: self.depth, head: Vec::new(), what: what.to_owned() });
         while left > 0 {
             let step = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
             let part = self.input.slice(step)?;
@@ -286,7 +287,7 @@ impl<'w, R: Read> Trace<'w, R> {
             return Ok(());
         }
         let offset = self.input.offset();
-        self.open = Some(Open { offset, head: Vec::new(), what: what.to_owned() });
+        self.open = Some(Open { offset, depth: self.depth, head: Vec::new(), what: what.to_owned() });
         let first = usize::try_from(length).unwrap_or(HEAD).min(HEAD);
         let head = self.input.slice(first)?.to_vec();
         if let Some(open) = &mut self.open {

@@ -21,12 +21,14 @@ use build::{Builder, reader_of};
 use ironkeep::cli::client::{self, Client};
 use ironkeep::cli::escape::Quoted;
 use ironkeep::cli::exit::{Exit, Failure};
+use ironkeep::cli::input::{self, Source};
 use ironkeep::cli::locate::show;
 use ironkeep::cli::url::{Address, ServerUrl};
 use ironkeep::cli::utc::Utc;
 use ironkeep::codec::crc64::crc64;
+use ironkeep::disk::{Disk, Mode as DiskMode, RealDisk};
 use ironkeep::engine::params::kind::parse_memory;
-use ironkeep::rdb::{CopyError, Error, Event, KeyHeader, Kind, dump};
+use ironkeep::rdb::{Checksum, CopyError, Error, Event, KeyHeader, Kind, check, dump};
 use ironkeep::value::Limits;
 use pace::{Pace, Rate};
 use report::Report;
@@ -120,6 +122,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let address = url.address()?;
     let input = opened::open(&arguments.place)?;
     let name = input.name.clone();
+    if !arguments.place.no_verify {
+        refuse_changed(&arguments.place, &name)?;
+    }
     let state = arguments.resume.as_deref().map(State::open).transpose()?;
     let mut client = Client::connect(&address, Duration::from_secs(arguments.timeout))?;
     let server = Server::of(&mut client, &address)?;
@@ -135,6 +140,22 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let damage = walked.with_context(|| name.clone())?;
     let seconds = start.elapsed().as_secs_f64();
     load.end(&name, &address, damage, seconds)
+}
+
+/// A file whose bytes are not those that were written goes nowhere. Other inputs are verified at their end alone.
+fn refuse_changed(place: &InputPlace, name: &str) -> anyhow::Result<()> {
+    let (source, _) = input::find_rdb(&RealDisk, place.file.as_deref(), place.dir.as_deref())?;
+    let Source::File(path) = source else { return Ok(()) };
+    let mut file = RealDisk.open(&path, DiskMode::Read).with_context(|| name.to_owned())?;
+    match check::prove(&mut file) {
+        Ok((Checksum::Mismatch { .. }, _)) => {
+            let message =
+                "its checksum is wrong, nothing was sent: see `rdbtool check` and `repair`, or say --no-verify";
+            Err(Failure::error(Exit::Refused, message).context(name.to_owned()))
+        }
+        // What else is wrong with it shows as it is read.
+        _ => Ok(()),
+    }
 }
 
 /// A load under way.
@@ -282,6 +303,7 @@ impl<'a> Load<'a> {
         if !is_wanted || (has_expired && !selection.needs_size()) || !is_reached {
             return Ok(self.pass(is_reached, is_wanted, &header, reader));
         }
+        self.session.borrow_mut().counts.key_metadata += u64::from(!header.metadata.is_empty());
         let db = self.target_db(header.db);
         if self.arguments.dry_run {
             return self.probe(place, db, &header, reader);
@@ -428,7 +450,8 @@ impl<'a> Load<'a> {
             header.idle_seconds.map(|idle| idle.to_string()),
             header.frequency.map(|count| count.to_string()),
         );
-        let mut request: Vec<&[u8]> = vec![b"RESTORE", &place.key, ttl.as_bytes(), &payload];
+        let key = place.key.clone();
+        let mut request: Vec<&[u8]> = vec![b"RESTORE", &key, ttl.as_bytes(), &payload];
         if self.existing == Existing::Replace {
             request.push(b"REPLACE");
         }
@@ -440,11 +463,10 @@ impl<'a> Load<'a> {
                 (None, None) => {}
             }
         }
-        let request: Vec<Vec<u8>> = request.into_iter().map(<[u8]>::to_vec).collect();
         let entry = self.entry(place, db, Work::Restore(Box::new(retry)));
         let mut session = self.session.borrow_mut();
         if session.begin(entry) {
-            session.request(&request.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            session.request(&request);
             session.end();
         }
     }

@@ -24,6 +24,8 @@ pub struct Counts {
     pub refusals: Vec<String>,
     /// Data of modules beside the keys, which no command takes.
     pub module_aux: u64,
+    /// Keys to which modules attached something, which no command takes either.
+    pub key_metadata: u64,
     /// Of a dry run: keys that would be sent.
     pub would_load: u64,
 }
@@ -64,6 +66,7 @@ impl Report<'_> {
         report.u64("not_selected", counts.not_selected).u64("refused", counts.refused);
         report.array("refusals", &counts.refusals, |out, text| json::write_str(out, text));
         report.u64("module_aux_left_out", counts.module_aux);
+        report.u64("key_metadata_left_out", counts.key_metadata);
         if self.dry_run {
             report.u64("would_load", counts.would_load);
         }
@@ -97,6 +100,7 @@ impl Report<'_> {
                 counts.module_aux,
                 "pieces of data that modules store beside the keys were left out: no command takes them",
             ),
+            (counts.key_metadata, "keys went without what modules had attached to them: no command takes it"),
             (counts.refused, "were refused:"),
         ];
         for (count, what) in rest.iter().filter(|(count, _)| *count > 0) {
