@@ -44,7 +44,7 @@ fn text(random: &mut fastrand::Rng, len: usize) -> Vec<u8> {
 fn requests(random: &mut fastrand::Rng, index: u64) -> Vec<Request> {
     let key = format!("app:{}:{index}", random.u16(..)).into_bytes();
     let mut made = Vec::new();
-    if index % 8 > 0 {
+    if !index.is_multiple_of(8) {
         let len = random.usize(5..150);
         made.push(vec![b"SET".to_vec(), key.clone(), text(random, len)]);
     } else {
