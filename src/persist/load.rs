@@ -257,7 +257,9 @@ impl RdbLoader<'_> {
             }
             match event {
                 Event::Key(header) => {
-                    self.require_no_metadata(&header)?;
+                    if let Some(what) = header.refusal() {
+                        return Err(self.refused(format!("offset {}: {what}", header.offset)));
+                    }
                     let limits = self.engine.limits;
                     let object = reader.object(&limits).map_err(|error| self.failed(error))?;
                     self.key(&header, object)?;
@@ -283,19 +285,6 @@ impl RdbLoader<'_> {
         let offset = reader.offset();
         let (source, unread) = reader.into_inner();
         Ok((source, unread, offset))
-    }
-
-    /// What modules attached to a key has no place in this server, and would be missing from every later save.
-    fn require_no_metadata(&self, header: &KeyHeader) -> Result<(), PersistError> {
-        if header.metadata.is_empty() {
-            return Ok(());
-        }
-        Err(self.refused(format!(
-            "offset {}: the key \"{}\" has metadata of modules (KEY_META), which would be lost here; `rdbtool convert \
-             --to 12 --lossy` writes a file without it and says of which keys",
-            header.offset,
-            header.key.escape_ascii()
-        )))
     }
 
     fn key(&mut self, header: &KeyHeader, object: Option<crate::value::Object>) -> Result<(), PersistError> {

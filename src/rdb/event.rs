@@ -75,6 +75,20 @@ pub struct KeyHeader {
     pub offset: u64,
 }
 
+impl KeyHeader {
+    /// Why this server does not take the key, in words and with what to do next: what modules attached to a key has no
+    /// place in it, and would be missing from every later save.
+    pub fn refusal(&self) -> Option<String> {
+        (!self.metadata.is_empty()).then(|| {
+            format!(
+                "the key \"{}\" has metadata of modules (KEY_META), which ironkeep would lose; `rdbtool convert --to 12 \
+                 --lossy` writes a file without it and says of which keys",
+                self.key.escape_ascii()
+            )
+        })
+    }
+}
+
 /// What one module attached to a key, opaque.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyMetadata {

@@ -98,6 +98,9 @@ fn check_and_server_agree_on_what_only_a_server_minds() {
     let far_future = 9_000_000_000_000i64.to_le_bytes();
     let past = 1_000i64.to_le_bytes();
     let expiring = |at: &[u8], body: &[u8]| [b"\xfc", at, body].concat();
+    let metadata = b"REDIS0013\xfe\x00\xf3\x01\x00\x00\x00\x01\x02\x05\x00\x00\x01k";
+    let with_metadata = |value: &[u8]| [metadata, value, b"\xff\0\0\0\0\0\0\0\0"].concat();
+    let update = b"VALKEY081\xfe\x00\xf2*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n\xff\0\0\0\0\0\0\0\0".to_vec();
     let dir = tempfile::tempdir().unwrap();
     for (name, file, loads) in [
         ("a key twice", with(b"\xfe\x00\x00\x01k\x01a\x00\x01k\x01b"), false),
@@ -122,6 +125,9 @@ fn check_and_server_agree_on_what_only_a_server_minds() {
         ("a key beyond the databases", with(b"\xfe\x20\x00\x01k\x01v"), false),
         ("a key twice, once without elements", with(b"\xfe\x00\x02\x01k\x00\x00\x01k\x01v"), true),
         ("bytes behind the end", [&with(b"\xfe\x00\x00\x01k\x01v")[..], b"garbage"].concat(), true),
+        ("metadata of modules on a key", with_metadata(b"\x01v"), false),
+        ("metadata of modules on a key whose value is cut", with_metadata(b"\x09v"), false),
+        ("a command of a Valkey that went on writing", update, false),
         ("nothing at all", Vec::new(), false),
         ("a version from the future", b"REDIS0099\xff\0\0\0\0\0\0\0\0".to_vec(), false),
     ] {

@@ -51,6 +51,8 @@ pub enum Concern {
     Database,
     /// A function library that does not load.
     Function,
+    /// Something whole that ironkeep does not take, since it could not keep it.
+    Unkept,
     /// The end marker is missing.
     End,
     /// The checksum does not fit.
@@ -71,6 +73,7 @@ impl Concern {
             Concern::Empty => "empty",
             Concern::Database => "database",
             Concern::Function => "function",
+            Concern::Unkept => "unkept",
             Concern::End => "end",
             Concern::Checksum => "checksum",
             Concern::Trailing => "trailing",
@@ -260,12 +263,21 @@ fn note<R: Read + Seek>(
                 report.add_plain(Concern::Function, span, what);
             }
         }
-        Step::Event(_) => {}
+        Step::Event(event) => {
+            if let Some(what) = event.refusal() {
+                report.refuse(span.start, span.start, what);
+                report.add_plain(Concern::Unkept, span, what.to_owned());
+            }
+        }
         Step::Key(key, value) => {
             report.keys += 1;
             report.databases.insert(key.db);
             report.expiring += u64::from(key.expire_at_ms.is_some());
             report.expired += u64::from(key.expire_at_ms.is_some_and(|ms| ms <= rules.now_ms));
+            if let Some(what) = key.refusal() {
+                report.refuse(span.start, key.offset, what.clone());
+                report.add_key(Concern::Unkept, &span, &key, uncertain, what);
+            }
             match value {
                 Value::Empty => {
                     let what = "has no elements; servers skip it".to_owned();
@@ -298,6 +310,12 @@ fn note<R: Read + Seek>(
 fn note_damage(report: &mut Report, span: Range<u64>, damage: Damage, uncertain: bool) {
     let what = damage.what();
     let Damage { error, key, resumed } = damage;
+    // A server looks at what stands before the value first.
+    if let Some(key) = &key
+        && let Some(what) = key.refusal()
+    {
+        report.refuse(span.start, key.offset, what);
+    }
     report.refuse(span.start, error.offset(), error.to_string());
     report.add(Finding {
         concern: Concern::Damage,
