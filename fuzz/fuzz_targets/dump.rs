@@ -1,6 +1,6 @@
 //! DUMP payloads, as RESTORE takes them from anybody. The two bytes of version and the checksum are put in place here,
 //! so that the fuzzer is not kept out by them: the input is a version byte, a type byte and a value. What is accepted is
-//! encoded again, and read again, the same.
+//! encoded again, and read again, and so on, without a change.
 
 #![no_main]
 
@@ -20,9 +20,12 @@ fuzz_target!(|bytes: &[u8]| {
     let limits = Limits::default();
     let Ok(Some(object)) = dump::decode(&payload, &limits) else { return };
     for version in [Version::Rdb12, Version::Valkey80] {
-        let Ok(again) = dump::encode(&object, version) else { continue };
-        let read = dump::decode(&again, &limits).expect("what we wrote is whole").expect("and not empty");
+        let Ok(first) = dump::encode(&object, version) else { continue };
+        let read = dump::decode(&first, &limits).expect("what we wrote is whole").expect("and not empty");
         assert_eq!(object.type_name(), read.type_name());
-        assert_eq!(dump::encode(&read, version).ok(), Some(again), "written, read and written again it is the same");
+        // The first time an encoding may change, such as that of a small hash whose fields expire no more.
+        let second = dump::encode(&read, version).expect("what was written can be written");
+        let read = dump::decode(&second, &limits).expect("what we wrote is whole").expect("and not empty");
+        assert_eq!(dump::encode(&read, version).ok(), Some(second), "from then on it stays the same");
     }
 });
