@@ -55,6 +55,9 @@ fuzz_target!(|bytes: &[u8]| {
         (Ok(()), None) => {}
         (Ok(()), Some(refusal)) => panic!("only the check refuses: {refusal:?}"),
         (Err(told), None) => panic!("only the server refuses: {told:?}"),
+        // Where a damaged length has taken in keys that follow, the server may meet one of them twice before the damage;
+        // the check looks for what was meant, and names the damage.
+        (Err((_, text)), Some(_)) if text.contains("stands twice") => {}
         (Err((Some(offset), text)), Some(refusal)) => assert_eq!(offset, refusal.offset, "{text}; {refusal:?}"),
         (Err((None, _)), Some(_)) => {}
     }

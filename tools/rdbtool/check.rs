@@ -77,6 +77,7 @@ impl Told<'_> {
         match &self.report.fault {
             Some((error, _)) if error.is_unsupported() => Exit::Unsupported,
             _ if self.report.is_healthy() => Exit::Fine,
+            _ if self.report.is_unkept_only() => Exit::Unsupported,
             _ => Exit::Findings,
         }
     }
@@ -182,7 +183,8 @@ impl Told<'_> {
             None => writeln!(out, "findings: servers load it all the same"),
             Some(refusal) => {
                 let what = Escaped(refusal.what.as_bytes());
-                writeln!(out, "{}: servers refuse it at offset {}: {what}", self.verdict(), refusal.offset)?;
+                let who = if found.is_unkept_only() { "ironkeep refuses" } else { "servers refuse" };
+                writeln!(out, "{}: {who} it at offset {}: {what}", self.verdict(), refusal.offset)?;
                 if found.count(Concern::Damage) + found.count(Concern::Value) + found.count(Concern::Duplicate) > 0 {
                     writeln!(out, "`rdbtool repair` writes a file with all that can be kept")?;
                 }

@@ -161,6 +161,13 @@ impl Report {
         self.counts.iter().all(|(concern, count)| *concern == Concern::Hint || *count == 0)
     }
 
+    /// Whether every byte is in order, and only this server would not take what some of them say.
+    pub fn is_unkept_only(&self) -> bool {
+        let tolerable = [Concern::Unkept, Concern::Hint];
+        self.count(Concern::Unkept) > 0
+            && self.counts.iter().all(|(concern, count)| tolerable.contains(concern) || *count == 0)
+    }
+
     fn add(&mut self, finding: Finding) {
         *self.counts.entry(finding.concern).or_default() += 1;
         if self.findings.len() < self.most_findings {
