@@ -288,6 +288,10 @@ fn write_claim(out: &mut Vec<u8>, key: &[u8], group: &[u8], consumer: &[u8], del
 }
 
 impl Format for Commands {
+    fn sink(&mut self) -> &mut Sink {
+        &mut self.sink
+    }
+
     fn open(&mut self) {}
 
     fn aux(&mut self, _name: &[u8], _value: &[u8]) {}
@@ -341,19 +345,6 @@ impl Format for Commands {
             self.command(&[b"PEXPIREAT", &header.key, at_ms.to_string().as_bytes()]);
         }
         self.sink.spill();
-    }
-
-    fn abandon(&mut self) -> io::Result<()> {
-        self.sink.abandon();
-        self.sink.finish()
-    }
-
-    fn close(&mut self) -> io::Result<()> {
-        self.sink.finish()
-    }
-
-    fn check(&mut self) -> io::Result<()> {
-        self.sink.check()
     }
 
     fn failure(&mut self) -> Option<anyhow::Error> {

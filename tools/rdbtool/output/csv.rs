@@ -117,6 +117,10 @@ fn write_cell(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 impl Format for Csv {
+    fn sink(&mut self) -> &mut Sink {
+        &mut self.sink
+    }
+
     fn open(&mut self) {
         self.sink.buffer().extend_from_slice(HEADER);
     }
@@ -154,15 +158,6 @@ impl Format for Csv {
         }
         self.sink.buffer().extend_from_slice(b"\r\n");
         self.sink.spill();
-    }
-
-    fn abandon(&mut self) -> io::Result<()> {
-        self.sink.abandon();
-        self.sink.finish()
-    }
-
-    fn close(&mut self) -> io::Result<()> {
-        self.sink.finish()
     }
 
     fn check(&mut self) -> io::Result<()> {

@@ -8,7 +8,7 @@ use super::sink::Sink;
 use crate::opened::FileReader;
 use ironkeep::cli::escape::Escaped;
 use ironkeep::rdb::{self, KeyHeader, Visitor};
-use std::io::{self, Write};
+use std::io::Write;
 
 /// The list of names.
 pub struct Keys {
@@ -34,6 +34,10 @@ pub fn write_key(out: &mut Vec<u8>, key: &[u8], escaped: bool) {
 }
 
 impl Format for Keys {
+    fn sink(&mut self) -> &mut Sink {
+        &mut self.sink
+    }
+
     fn open(&mut self) {}
 
     fn aux(&mut self, _name: &[u8], _value: &[u8]) {}
@@ -54,19 +58,6 @@ impl Format for Keys {
 
     fn end_key(&mut self, _end_offset: u64) {
         self.sink.spill();
-    }
-
-    fn abandon(&mut self) -> io::Result<()> {
-        self.sink.abandon();
-        self.sink.finish()
-    }
-
-    fn close(&mut self) -> io::Result<()> {
-        self.sink.finish()
-    }
-
-    fn check(&mut self) -> io::Result<()> {
-        self.sink.check()
     }
 }
 

@@ -37,6 +37,8 @@ use std::io;
 
 /// A format that a dump can be written in.
 pub trait Format: Visitor {
+    /// Where its bytes go.
+    fn sink(&mut self) -> &mut Sink;
     /// Everything that precedes the first record.
     fn open(&mut self);
     /// A name and its value out of the file's preamble.
@@ -60,11 +62,18 @@ pub trait Format: Visitor {
     /// The value is complete; what comes next in the file begins at `end_offset`.
     fn end_key(&mut self, end_offset: u64);
     /// The value in progress is damaged: what can be taken back of it is taken back, what is whole is written.
-    fn abandon(&mut self) -> io::Result<()>;
+    fn abandon(&mut self) -> io::Result<()> {
+        self.sink().abandon();
+        self.sink().finish()
+    }
     /// Everything that follows the last record; writes what is buffered.
-    fn close(&mut self) -> io::Result<()>;
+    fn close(&mut self) -> io::Result<()> {
+        self.sink().finish()
+    }
     /// The first error of the output, so that a closed pipe ends the walk early.
-    fn check(&mut self) -> io::Result<()>;
+    fn check(&mut self) -> io::Result<()> {
+        self.sink().check()
+    }
     /// What keeps the format from going on that is not the output's fault.
     fn failure(&mut self) -> Option<anyhow::Error> {
         None

@@ -71,6 +71,10 @@ impl<F: Framing> Records<F> {
 }
 
 impl<F: Framing> Format for Records<F> {
+    fn sink(&mut self) -> &mut Sink {
+        &mut self.sink
+    }
+
     fn open(&mut self) {
         self.sink.buffer().extend_from_slice(F::OPEN);
     }
@@ -185,10 +189,6 @@ impl<F: Framing> Format for Records<F> {
     fn close(&mut self) -> io::Result<()> {
         self.sink.buffer().extend_from_slice(F::CLOSE);
         self.sink.finish()
-    }
-
-    fn check(&mut self) -> io::Result<()> {
-        self.sink.check()
     }
 }
 

@@ -13,7 +13,6 @@ use ironkeep::cli::utc::Utc;
 use ironkeep::rdb::{self, KeyHeader, Kind, Visitor};
 use ironkeep::value::stream::StreamId;
 use ironkeep::value::{ArrayItem, Element, Module};
-use std::io;
 
 /// What can stand between braces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +157,10 @@ impl Lines {
 }
 
 impl Format for Lines {
+    fn sink(&mut self) -> &mut Sink {
+        &mut self.sink
+    }
+
     fn open(&mut self) {}
 
     fn aux(&mut self, _name: &[u8], _value: &[u8]) {}
@@ -186,19 +189,6 @@ impl Format for Lines {
         }
         self.template.0 = parts;
         self.sink.spill();
-    }
-
-    fn abandon(&mut self) -> io::Result<()> {
-        self.sink.abandon();
-        self.sink.finish()
-    }
-
-    fn close(&mut self) -> io::Result<()> {
-        self.sink.finish()
-    }
-
-    fn check(&mut self) -> io::Result<()> {
-        self.sink.check()
     }
 }
 

@@ -11,7 +11,7 @@ use ironkeep::rdb::{self, KeyHeader, StreamCounters, Visitor};
 use ironkeep::value::stream::StreamId;
 use ironkeep::value::{ArrayItem, Element, Module};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 
 /// Elements of a collection that are shown.
 const SHOWN: u64 = 4;
@@ -86,6 +86,10 @@ impl Listing {
 }
 
 impl Format for Listing {
+    fn sink(&mut self) -> &mut Sink {
+        &mut self.sink
+    }
+
     fn open(&mut self) {}
 
     fn aux(&mut self, name: &[u8], value: &[u8]) {
@@ -148,18 +152,6 @@ impl Format for Listing {
         };
         let _ = writeln!(self.sink.buffer(), "{}: {}{more}{count}{}", self.head, self.preview, self.tail);
         self.sink.spill();
-    }
-
-    fn abandon(&mut self) -> io::Result<()> {
-        self.sink.finish()
-    }
-
-    fn close(&mut self) -> io::Result<()> {
-        self.sink.finish()
-    }
-
-    fn check(&mut self) -> io::Result<()> {
-        self.sink.check()
     }
 }
 
