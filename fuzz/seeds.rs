@@ -79,7 +79,8 @@ fn seeds_of(path: &Path) {
 fn main() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/corpus");
     let servers = std::fs::read_dir(corpus).expect("the corpus is there");
-    let folders: Vec<PathBuf> = servers.map(|entry| entry.expect("a name").path()).filter(|path| path.is_dir()).collect();
+    let folders: Vec<PathBuf> =
+        servers.map(|entry| entry.expect("a name").path()).filter(|path| path.is_dir()).collect();
     for path in folders.iter().map(|folder| folder.join("types.rdb")).filter(|path| path.exists()) {
         seeds_of(&path);
     }
