@@ -14,6 +14,7 @@ mod formats {
     mod agreement;
     mod corpus;
     mod mutation;
+    mod passed_through;
 }
 
 /// Clients with habits of their own.

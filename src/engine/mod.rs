@@ -9,6 +9,7 @@ pub mod functions;
 pub mod info;
 pub mod jobs;
 pub mod journal;
+pub mod module_aux;
 pub mod params;
 pub mod persistence;
 pub mod session;
@@ -25,6 +26,7 @@ use functions::Functions;
 use info::Stats;
 use jobs::{BlockingWork, Job};
 use journal::Journal;
+use module_aux::ModuleAux;
 use params::{Config, RdbVersion};
 use persistence::Persistence;
 use unsynced::Unsynced;
@@ -42,6 +44,7 @@ pub struct Engine {
     /// Keys whose last write is not on the disk yet.
     pub unsynced: Unsynced,
     pub functions: Functions,
+    pub module_aux: ModuleAux,
     pub clients: Clients,
     pub watches: Watches,
     pub stats: Stats,
@@ -67,6 +70,7 @@ impl Engine {
             journal: Journal::default(),
             unsynced: Unsynced::default(),
             functions: Functions::default(),
+            module_aux: ModuleAux::default(),
             clients: Clients::default(),
             watches: Watches::default(),
             stats: Stats::default(),
@@ -182,6 +186,7 @@ impl Engine {
     pub fn clear_data(&mut self) {
         self.keyspace.clear();
         self.functions.clear();
+        self.module_aux = ModuleAux::default();
         self.watches.touch_all();
     }
 }

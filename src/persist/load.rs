@@ -20,6 +20,7 @@ use crate::command::replay::replay;
 use crate::disk::{Disk, Mode, publish};
 use crate::engine::{Engine, Session};
 use crate::rdb::{self, Checksum, Event, KeyHeader};
+use crate::value::Module;
 
 use super::PersistError;
 use super::log_dir::LogDir;
@@ -249,6 +250,7 @@ impl RdbLoader<'_> {
     fn load<R: std::io::Read>(&mut self, source: R) -> Result<(R, Vec<u8>, u64), PersistError> {
         let options = rdb::Options { verify: true };
         let mut reader = rdb::Reader::new(source, options).map_err(|error| self.failed(error))?;
+        let mut has_keys = false;
         loop {
             let offset = reader.offset();
             let event = reader.next().map_err(|error| self.failed(error))?;
@@ -257,6 +259,7 @@ impl RdbLoader<'_> {
             }
             match event {
                 Event::Key(header) => {
+                    has_keys = true;
                     if let Some(what) = header.refusal() {
                         return Err(self.refused(format!("offset {}: {what}", header.offset)));
                     }
@@ -268,10 +271,16 @@ impl RdbLoader<'_> {
                     let outcome = self.engine.functions.load(&code, false).map(|_| ());
                     outcome.map_err(|error| self.refused(format!("a function library: {error}")))?;
                 }
-                Event::ModuleAux { module, .. } => {
-                    let text = format!("data of the module {module} that belongs to no key was left out");
-                    self.loaded.warnings.push(text);
+                Event::ModuleAux { id, raw, .. } => {
+                    let aux = &mut self.engine.module_aux;
+                    let place = if has_keys { &mut aux.behind_keys } else { &mut aux.before_keys };
+                    place.push(Module { id, raw: Arc::new(raw) });
                 }
+                Event::SlotImport { job, .. } => self.loaded.warnings.push(format!(
+                    "the import of slots \"{}\" was under way when the file was written; its keys are loaded, it does \
+                     not go on here and will be missing from later saves",
+                    job.escape_ascii()
+                )),
                 Event::End { checksum } => {
                     if checksum == Checksum::Disabled {
                         let text = "RDB file was saved with checksum disabled: no check performed.".to_owned();

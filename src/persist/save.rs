@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::disk::{Disk, Draft, Sealed};
 use crate::engine::Engine;
+use crate::engine::module_aux::ModuleAux;
 use crate::engine::params::EvictionPolicy;
 use crate::engine::persistence::Progress;
 use crate::keyspace::{Snapshot, SnapshotEntry, View};
@@ -18,6 +19,7 @@ use super::PersistError;
 pub struct Image {
     snapshot: Snapshot,
     functions: Vec<Vec<u8>>,
+    module_aux: ModuleAux,
     version: rdb::Version,
     options: WriteOptions,
     aux: Vec<(&'static str, String)>,
@@ -47,6 +49,7 @@ impl Image {
             version: engine.rdb_version(engine.keyspace.rdb_version_needed()),
             options: WriteOptions { checksum: engine.config.rdbchecksum, compress: engine.config.rdbcompression },
             functions: engine.functions.iter().map(|library| library.code.clone()).collect(),
+            module_aux: engine.module_aux.clone(),
             aux: vec![
                 ("redis-ver", crate::engine::info::REDIS_VERSION.to_owned()),
                 ("redis-bits", "64".to_owned()),
@@ -95,6 +98,9 @@ impl Image {
         for (name, value) in &self.aux {
             writer.aux(name.as_bytes(), value.as_bytes()).map_err(failed)?;
         }
+        for module in &self.module_aux.before_keys {
+            writer.module_aux(module.id, &module.raw).map_err(failed)?;
+        }
         for code in &self.functions {
             writer.function(code).map_err(failed)?;
         }
@@ -115,7 +121,11 @@ impl Image {
                 write_key(&mut writer_cell.borrow_mut(), &entry, access).map_err(failed)
             },
         )?;
-        writer_cell.into_inner().finish().map_err(failed)?;
+        let mut writer = writer_cell.into_inner();
+        for module in &self.module_aux.behind_keys {
+            writer.module_aux(module.id, &module.raw).map_err(failed)?;
+        }
+        writer.finish().map_err(failed)?;
         Ok(())
     }
 }
