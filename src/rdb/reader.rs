@@ -65,8 +65,8 @@ pub struct Reader<R> {
     key: Vec<u8>,
     text: Text,
     scratch: Scratch,
-    /// Whether a remark says that Dragonfly wrote the file, some of whose types have Redis 8.10's numbers.
-    is_dragonfly: bool,
+    /// Behind which offset a remark says that Dragonfly wrote the file, some of whose types have Redis 8.10's numbers.
+    dragonfly_from: Option<u64>,
 }
 
 /// Where the reader stands.
@@ -107,7 +107,7 @@ impl<R: Read> Reader<R> {
             key: Vec::new(),
             text: Text::default(),
             scratch: Scratch::default(),
-            is_dragonfly: false,
+            dragonfly_from: None,
         })
     }
 
@@ -250,7 +250,7 @@ impl<R: Read> Reader<R> {
     fn foreign_name(&self, number: u8) -> Option<&'static str> {
         let Header { lineage, version } = self.input.header;
         let is_beyond = lineage == Lineage::Redis && version < TEMPLATES_SINCE;
-        (self.is_dragonfly || is_beyond).then(|| Kind::of_dragonfly(number)).flatten()
+        (self.dragonfly_from.is_some() || is_beyond).then(|| Kind::of_dragonfly(number)).flatten()
     }
 
     /// Reads what follows an opcode; `None` if it says something of the next key.
@@ -276,7 +276,9 @@ impl<R: Read> Reader<R> {
             }
             Opcode::Aux => {
                 let (name, value) = (input.blob()?, input.blob()?);
-                self.is_dragonfly |= name == b"df-ver";
+                if name == b"df-ver" {
+                    self.dragonfly_from.get_or_insert(offset);
+                }
                 Event::Aux { name, value }
             }
             Opcode::Function => Event::Function { code: input.blob()? },
@@ -346,6 +348,12 @@ impl<R: Read> Reader<R> {
     }
 }
 
+/// What a file said of itself behind some offset; see [`Reader::forget_from`].
+pub(super) struct Forgotten {
+    templates: Vec<(u64, u64, template::Fields)>,
+    dragonfly_from: Option<u64>,
+}
+
 /// Going on where the bytes did not lead.
 impl<R: Read + Seek> Reader<R> {
     /// Goes on at `offset`, between two items or, with `value`, before a value of that kind. The input counts as ended
@@ -353,6 +361,21 @@ impl<R: Read + Seek> Reader<R> {
     pub(super) fn reposition(&mut self, offset: u64, ceiling: u64, value: Option<Kind>) -> Result<(), Error> {
         self.state = value.map_or(State::Between, State::Value);
         self.input.reposition(offset, ceiling)
+    }
+
+    /// Forgets what the file said of itself at `offset` and behind it, since it will be read again or was no part of
+    /// the file. The database is not meant: see [`Reader::assume_db`].
+    pub(super) fn forget_from(&mut self, offset: u64) -> Forgotten {
+        let templates = self.input.templates.split_off(offset);
+        Forgotten { templates, dragonfly_from: self.dragonfly_from.take_if(|from| *from >= offset) }
+    }
+
+    /// Knows it again. Nothing may have been read since but what was forgotten too.
+    pub(super) fn remember(&mut self, forgotten: Forgotten) {
+        for (offset, id, fields) in forgotten.templates.into_iter().rev() {
+            self.input.templates.insert(offset, id, fields);
+        }
+        self.dragonfly_from = self.dragonfly_from.or(forgotten.dragonfly_from);
     }
 
     /// The database is this one until the file says otherwise.

@@ -18,12 +18,30 @@ pub(super) type Fields = Arc<[Vec<u8>]>;
 
 /// The templates of one file.
 #[derive(Default)]
-pub(super) struct Templates(BTreeMap<u64, Fields>);
+pub(super) struct Templates {
+    by_id: BTreeMap<u64, Fields>,
+    /// Where each was defined, and its id, in the order of the file.
+    defined: Vec<(u64, u64)>,
+}
 
 impl Templates {
-    /// Keeps a template; false if its id is taken.
-    pub(super) fn insert(&mut self, id: u64, fields: Fields) -> bool {
-        self.0.insert(id, fields).is_none()
+    /// Keeps a template that is defined at `offset`, behind those before; false, and nothing, if its id is taken.
+    pub(super) fn insert(&mut self, offset: u64, id: u64, fields: Fields) -> bool {
+        if self.by_id.contains_key(&id) {
+            return false;
+        }
+        self.by_id.insert(id, fields);
+        self.defined.push((offset, id));
+        true
+    }
+
+    /// Takes out what was defined at `offset` or behind it: offset, id and fields, the last first.
+    pub(super) fn split_off(&mut self, offset: u64) -> Vec<(u64, u64, Fields)> {
+        let mut gone = Vec::new();
+        while let Some((at, id)) = self.defined.pop_if(|(at, _)| *at >= offset) {
+            gone.extend(self.by_id.remove(&id).map(|fields| (at, id, fields)));
+        }
+        gone
     }
 }
 
@@ -32,7 +50,7 @@ pub(super) fn read<R: Read>(input: &mut Input<'_, R>) -> Result<(u64, Fields), E
     let offset = input.offset();
     let id = input.length()?;
     let fields: Fields = read_fields(input)?.into();
-    if !input.templates.insert(id, Arc::clone(&fields)) {
+    if !input.templates.insert(offset, id, Arc::clone(&fields)) {
         return Err(input.damaged_at(offset, "two hash templates have the same id"));
     }
     Ok((id, fields))
@@ -49,7 +67,7 @@ pub(super) fn read_fields<R: Read>(input: &mut Input<'_, R>) -> Result<Vec<Vec<u
 
 /// The fields of the template that a key at `offset` refers to.
 pub(super) fn find<R: Read>(input: &Input<'_, R>, id: u64, offset: u64) -> Result<Fields, Error> {
-    input.templates.0.get(&id).cloned().ok_or_else(|| {
+    input.templates.by_id.get(&id).cloned().ok_or_else(|| {
         input.damaged_at(
             offset,
             "it refers to a hash template that nothing before it defines, so its fields have no names",

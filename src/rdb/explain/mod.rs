@@ -165,7 +165,7 @@ impl<R: Read> Walk<'_, R> {
                 let id = trace.length("template id")?;
                 let mut fields = Vec::new();
                 trace.each("fields", |trace| trace.text("field").map(|field| fields.push(field)))?;
-                trace.input.templates.insert(id, fields.into());
+                trace.input.templates.insert(offset, id, fields.into());
             }
             Opcode::EnterpriseRamLru | Opcode::EnterpriseSlotNum => trace.lengths(&["value"])?,
             Opcode::Eof => self.checksum()?,
