@@ -164,6 +164,55 @@ fn of_a_key_that_comes_twice_the_wanted_value_stays() {
     }
 }
 
+/// "A type byte became 255, and repair kept 30 of 137 keys and called it healthy": what looks like the end is none where
+/// its checksum does not fit and keys follow.
+#[test]
+fn a_type_byte_that_became_an_end_marker_costs_one_key() {
+    let whole = std::fs::read(samples().iter().find(|path| path.ends_with("redis-8.0.6/types.rdb")).unwrap()).unwrap();
+    let all = keys_of(&whole);
+    let expiring = all.iter().filter(|(_, bytes)| bytes[0] == 0xfc).take(4).map(|(name, bytes)| (name, bytes, 9));
+    let plain = all.iter().filter(|(_, bytes)| bytes[0] < 0xf0).take(4).map(|(name, bytes)| (name, bytes, 0));
+    for (name, bytes, place) in expiring.chain(plain) {
+        let mut broken = whole.clone();
+        let start = whole.windows(bytes.len()).position(|window| window == bytes).unwrap();
+        broken[start + place] = 0xff;
+        let (out, mended) = repaired(&broken);
+        assert_eq!(mended.lost.len(), 1, "{:?}: {mended:?}", name.1.escape_ascii().to_string());
+        assert_eq!(keys_of(&out).len(), all.len() - 1);
+        let report = judge(&mut Cursor::new(&broken), &Rules::default(), &mut |_| Ok(())).unwrap();
+        assert_eq!(report.refusal().map(|refusal| refusal.offset), Some((start + place + 1) as u64)); // a file's length
+    }
+}
+
+/// "Behind one damaged string all hashes were gone, since *two hash templates have the same id*": looking for the place
+/// to go on leaves nothing behind, be it a template of the file or bytes that look like one.
+#[test]
+fn templates_behind_damage_serve_the_hashes_that_refer_to_them() {
+    let template: &[u8] = b"\xf2\x07\x02\x01a\x02bb";
+    let strings = (0..3).map(|n| format!("\0\x05key:{n}\x05value").into_bytes());
+    let hashes = (0..5).map(|n| format!("\x20\x06hash:{n}\x07\x01x\x02yy").into_bytes());
+    let (strings, hashes) = (strings.collect::<Vec<_>>().concat(), hashes.collect::<Vec<_>>().concat());
+    for junk in [&b""[..], b"\xf2\x07\x02\x01x\x01y\xc7", b"\xfa\x06df-ver\x011\xf2\x07\x01\x03foo\xc7\xc7"] {
+        let broken = [b"\0\x06broken\xc8", junk].concat(); // a form of a string that does not exist
+        let pieces: [&[u8]; 6] = [b"REDIS0015\xfe\x00", &strings, &broken, template, &hashes, b"\xff\0\0\0\0\0\0\0\0"];
+        let (out, mended) = repaired(&pieces.concat());
+        assert_eq!((mended.keys, mended.lost.len()), (8, 1), "{:?}", mended.lost);
+        assert_eq!(mended.lost[0].key.as_deref(), Some(&b"broken"[..]));
+        let whole = [pieces[0], &strings, template, &hashes, pieces[5]].concat();
+        assert_eq!(keys_of(&out), keys_of(&whole));
+    }
+}
+
+/// "A backup of Redis Enterprise, and nothing behind the damage was found": its keys have opcodes of their own in front.
+#[test]
+fn opcodes_of_redis_enterprise_do_not_hide_the_keys_behind_damage() {
+    let keys: Vec<_> = (0..8).map(|n| format!("\x6b\x05\x79\x06\0\x05key:{n}\x05value").into_bytes()).collect();
+    let broken = b"\0\x06broken\xc8\xc7";
+    let file = [b"REDIS0009\xfe\x00", &keys[..3].concat()[..], broken, &keys[3..].concat(), b"\xff\0\0\0\0\0\0\0\0"];
+    let (_, mended) = repaired(&file.concat());
+    assert_eq!((mended.keys, mended.lost.len()), (8, 1), "{:?}", mended.lost);
+}
+
 #[test]
 fn salvage_keeps_the_whole_elements_of_a_damaged_value() {
     for (broken, elements) in [

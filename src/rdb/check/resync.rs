@@ -188,6 +188,8 @@ impl Resync {
         len: u64,
     ) -> Result<Option<u64>, Error> {
         let (db, starts) = (reader.db(), Starts::of(reader));
+        // What items in the span said of the file belongs to it only if they are items.
+        let forgotten = reader.forget_from(span.start);
         let mut at = span.start + 1;
         let mut result = None;
         while self.spent <= READ_FACTOR * self.scanned.max(len) + FREE
@@ -202,6 +204,9 @@ impl Resync {
             }
         }
         reader.assume_db(db); // what was tried may have changed it
+        if result.is_none() {
+            reader.remember(forgotten);
+        }
         Ok(result)
     }
 
@@ -340,6 +345,7 @@ impl Resync {
             }
         }
         run.read_to = reader.offset();
+        reader.forget_from(at); // whoever goes on there reads it again
         if !run.is_believed() {
             if self.failed.len() > MOST_FAILED {
                 self.failed.clear();
@@ -397,10 +403,24 @@ impl Resync {
                 Some(2)
             }
             Event::Aux { name, .. } if is_readable(&name) => Some(2),
+            // Servers sort the fields, which chance hardly does.
+            Event::HashTemplate { fields, .. }
+                if fields.windows(2).all(|pair| (pair[0].len(), &pair[0]) < (pair[1].len(), &pair[1])) =>
+            {
+                Some(if fields.len() > 1 { 8 } else { 1 })
+            }
+            // Stands before any key of Redis Enterprise, and proves nothing.
+            Event::Foreign { .. } => Some(0),
             Event::Function { code } if code.starts_with(b"#!") => Some(ENOUGH_POINTS),
             Event::ModuleAux { .. } | Event::SlotImport { .. } if reader.offset() - start > 20 => Some(2),
             _ => None,
         })
+    }
+
+    /// Whether nothing stands behind the reader, in a file of `len` bytes, but what may stand behind an end marker.
+    pub(super) fn is_end_of<R: Read + Seek>(&mut self, reader: &mut Reader<R>, len: u64) -> Result<bool, Error> {
+        self.len = len;
+        self.is_end(reader)
     }
 
     /// Whether nothing stands behind an end marker, or what may stand there: a log, or padding with NULs.
@@ -455,15 +475,17 @@ fn disk(error: Error) -> Result<(), Error> {
 /// Whether items from `at` on come to the other side of `fault` without one that ends there.
 fn leads_over<R: Read + Seek>(reader: &mut Reader<R>, at: u64, fault: u64, len: u64) -> Result<bool, Error> {
     reader.reposition(at, len, None)?;
-    while reader.offset() < fault {
-        match reader.next() {
+    let mut leads = true;
+    while leads && reader.offset() < fault {
+        leads = match reader.next() {
             Ok(Event::End { .. }) => break,
-            Ok(Event::Key(_)) if !whole(reader.skip())? => return Ok(false),
-            Ok(_) => {}
-            Err(error) => return disk(error).map(|()| false),
-        }
+            Ok(Event::Key(_)) => whole(reader.skip())?,
+            Ok(_) => true,
+            Err(error) => disk(error).map(|()| false)?,
+        };
     }
-    Ok(reader.offset() > fault)
+    reader.forget_from(at);
+    Ok(leads && reader.offset() > fault)
 }
 
 /// Where the type byte of the damaged item stands, if its key may follow it.
@@ -471,6 +493,8 @@ fn type_offset<R: Read + Seek>(reader: &Reader<R>, place: Resynced<'_>) -> Optio
     match place.error.cause() {
         _ if place.key.is_some() => Some(reader.type_offset()),
         Cause::UnknownNumber(_) | Cause::Unsupported { .. } => Some(place.error.offset()),
+        // What was taken for the end marker stands in front of what was taken for the checksum.
+        Cause::Checksum { .. } => Some(place.error.offset() - 1),
         _ => Some(place.start),
     }
 }

@@ -214,8 +214,12 @@ impl<R: Read + Seek> Walk<R> {
         let step = match self.reader.next() {
             Ok(Event::Key(header)) => return self.key(start, header),
             Ok(Event::End { checksum }) => {
+                let checksum = self.checksum(checksum)?;
+                if let Some(item) = self.false_end(start, checksum)? {
+                    return Ok(item);
+                }
                 self.is_over = true;
-                Step::End(self.checksum(checksum)?)
+                Step::End(checksum)
             }
             Ok(event) => {
                 self.db_uncertain &= !matches!(event, Event::SelectDb(_));
@@ -273,16 +277,48 @@ impl<R: Read + Seek> Walk<R> {
         if matches!(error.cause(), Cause::Io(_)) {
             return Err(error);
         }
+        let broken = self.find_end(start, key, place, &error)?;
+        self.resume(broken, error)
+    }
+
+    /// An end marker whose checksum does not fit and behind which keys follow: a byte that was damaged into one.
+    fn false_end(&mut self, start: u64, checksum: Checksum) -> Result<Option<Item>, Error> {
+        let Checksum::Mismatch { expected, found } = checksum else { return Ok(None) };
+        let end = self.reader.offset();
+        if self.resync.is_end_of(&mut self.reader, self.len)? {
+            return Ok(None);
+        }
+        let error = Error::new(end - 8, "the checksum", Cause::Checksum { expected, found });
+        let broken = self.find_end(start, None, None, &error)?;
+        if broken.resumed == Resumed::Nowhere {
+            self.reader.reposition(end, self.len, None)?;
+            return Ok(None);
+        }
+        self.resume(broken, error).map(Some)
+    }
+
+    /// Where the damage ends that begins with the item at `start`.
+    fn find_end(
+        &mut self,
+        start: u64,
+        key: Option<KeyHeader>,
+        place: Option<Place>,
+        error: &Error,
+    ) -> Result<Broken, Error> {
         self.is_damaged = true;
         let value_offset = place.map(|place| place.value_offset);
-        let known = Resynced { start, len: self.len, key: key.as_ref(), value_offset, error: &error };
+        let known = Resynced { start, len: self.len, key: key.as_ref(), value_offset, error };
         let (end, resumed, key_found) = self.resync.find(&mut self.reader, &self.prior, known)?;
-        let mut broken = Broken { span: start..end, key: key.or(key_found), place, resumed };
         if matches!(resumed, Resumed::ByScan | Resumed::Nowhere)
             && let Some(inside) = self.look_inside(start)?
         {
-            broken = inside;
+            return Ok(inside);
         }
+        Ok(Broken { span: start..end, key: key.or(key_found), place, resumed })
+    }
+
+    /// Goes on behind damage.
+    fn resume(&mut self, broken: Broken, error: Error) -> Result<Item, Error> {
         let Broken { span, key, place, resumed } = broken;
         if resumed == Resumed::Nowhere {
             self.is_over = true;
