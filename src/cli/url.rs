@@ -120,7 +120,10 @@ fn host_and_port(place: &str) -> Result<(&str, u16), &'static str> {
         // An IPv6 address stands in brackets.
         Some(rest) => {
             let (host, behind) = rest.split_once(']').ok_or("the address has no closing bracket")?;
-            (host, behind.strip_prefix(':'))
+            match behind.strip_prefix(':') {
+                None if !behind.is_empty() => return Err("behind the closing bracket a colon and the port may follow"),
+                port => (host, port),
+            }
         }
         None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
     };
@@ -143,6 +146,8 @@ fn decoded(text: &str) -> Result<String, &'static str> {
             continue;
         }
         let (digits, behind) = rest.split_at_checked(2).ok_or(BROKEN)?;
+        // The parser would take a sign too.
+        let digits = digits.iter().all(u8::is_ascii_hexdigit).then_some(digits).ok_or(BROKEN)?;
         let digits = std::str::from_utf8(digits).map_err(|_| BROKEN)?;
         bytes.push(u8::from_str_radix(digits, 16).map_err(|_| BROKEN)?);
         rest = behind;
@@ -172,7 +177,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["redis://host:port", "redis://host:70000", "redis://host/x", "redis://a%zz:b@h", "redis://[::1"] {
+        let places = ["redis://host:port", "redis://host:70000", "redis://host/x", "redis://[::1", "redis://[::1]7001"];
+        for text in places.into_iter().chain(["redis://a%zz:b@h", "redis://a%+f:b@h"]) {
             assert!(address(text).is_err(), "{text}");
         }
         assert!(address("rediss://host").unwrap_err().contains("TLS"));
