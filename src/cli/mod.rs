@@ -5,7 +5,7 @@
 //! files, [`locate`] the same for logs, [`lock`] that nobody else has a log, [`in_place`] changing it with the old one kept,
 //! [`target`] the file that a verb writes. [`url`] says where a server is, [`client`] talks to it, [`sync`] takes its
 //! data, [`unpack`] opens what is compressed. [`manual`]
-//! makes completions and man pages of a tool's own table of arguments.
+//! makes completions and man pages of a tool's own table of arguments, [`plural`] counts in words.
 
 pub mod client;
 pub mod escape;
@@ -16,6 +16,7 @@ pub mod json;
 pub mod locate;
 pub mod lock;
 pub mod manual;
+pub mod plural;
 pub mod progress;
 pub mod sync;
 pub mod target;

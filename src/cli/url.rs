@@ -106,13 +106,15 @@ fn parse(text: &str, other_password: impl Fn() -> Option<String>) -> Result<Addr
     };
     let (host, port) = host_and_port(place)?;
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    Ok(Address {
-        host: host.to_owned(),
-        port,
-        user: given(user),
-        password: given(password).or_else(other_password).filter(|password| !password.is_empty()),
-        db,
-    })
+    let (user, password) = (given(user), given(password).or_else(other_password).filter(|text| !text.is_empty()));
+    // redis-cli takes such a word for the password. Taken for nothing, another user would be at work.
+    if user.is_some() && password.is_none() {
+        return Err(
+            "a user without a password: write redis://user:password@host, redis://:password@host where there is \
+                    no user, or put the password into REDISCLI_AUTH",
+        );
+    }
+    Ok(Address { host: host.to_owned(), port, user, password, db })
 }
 
 fn host_and_port(place: &str) -> Result<(&str, u16), &'static str> {
@@ -181,6 +183,7 @@ mod tests {
         for text in places.into_iter().chain(["redis://a%zz:b@h", "redis://a%+f:b@h"]) {
             assert!(address(text).is_err(), "{text}");
         }
+        assert!(parse("redis://word@host", || None).unwrap_err().contains("user without a password"));
         assert!(address("rediss://host").unwrap_err().contains("TLS"));
         assert!(ServerUrl::of("redis.rdb").is_none() && ServerUrl::of("/redis://x").is_none());
     }

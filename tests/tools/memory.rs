@@ -1,6 +1,6 @@
 //! `rdbtool memory`: the estimate beside what real servers say they use, and the listings.
 
-use super::rdbtool::{json_of, ours, run, samples, stderr_of, truth_of};
+use super::rdbtool::{corpus, json_of, ours, run, samples, stderr_of, truth_of};
 use crate::rig::{Client, Program, Server, length};
 use ironkeep::rdb::{KeyMeta, ObjectRef, Version, WriteOptions, Writer};
 use ironkeep::value::stream::StreamId;
@@ -239,6 +239,26 @@ fn many_prefixes_are_folded_and_it_is_said() {
     let text = String::from_utf8(run("memory", &file, &["--max-prefixes", "20"]).stdout).unwrap();
     assert!(text.contains("folded into (other)"), "{text}");
     assert_eq!(report(&file, &[])["prefixes_folded"], false);
+}
+
+/// `--depth 300000` with a key of as many words ended in a stack overflow.
+#[test]
+fn prefixes_are_not_deeper_than_the_stack() {
+    let output = run("memory", &samples()[0], &["--depth", "300000"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr_of(&output).contains("--depth"), "{}", stderr_of(&output));
+}
+
+/// A file of Valkey was counted as Redis 8.0 would hold it, unless one knew to say --server.
+#[test]
+fn a_file_is_counted_as_the_server_that_wrote_it() {
+    for (folder, server) in
+        [("redis-7.0.15", "redis-7.0"), ("redis-8.0.6", "redis-8.0"), ("valkey-9.1.2", "valkey-9.1")]
+    {
+        let file = corpus().join(folder).join("types.rdb");
+        assert_eq!(report(&file, &[])["server"], server, "{folder}");
+        assert_eq!(report(&file, &["--server", "valkey-8.0"])["server"], "valkey-8.0");
+    }
 }
 
 #[test]

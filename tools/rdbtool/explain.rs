@@ -90,6 +90,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
             writeln!(io::stderr(), "{name}: there is no such key")?;
             Ok(Exit::Findings)
         }
+        None if lines.written == 0 && lines.range != (0..u64::MAX) => {
+            writeln!(io::stderr(), "{name}: nothing of what is asked for lies in this range")?;
+            Ok(Exit::Findings)
+        }
         None => Ok(Exit::Fine),
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use ironkeep::cli::client;
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::json::Object;
+use ironkeep::cli::plural::plural;
 use ironkeep::cli::progress::Progress;
 use ironkeep::cli::sync::{SyncOptions, Transfer};
 use ironkeep::cli::target::Target;
@@ -169,7 +170,9 @@ impl Report {
             let (bytes, keys, functions, checksum) = (self.bytes, self.keys, self.functions, self.checksum_state());
             writeln!(
                 out,
-                "{target}: {header}, {bytes} bytes, {keys} keys, {functions} function libraries, checksum {checksum}"
+                "{target}: {header}, {bytes} bytes, {}, {}, checksum {checksum}",
+                plural(keys, "key"),
+                plural(functions, "function library")
             )?;
             if let Some(error) = &self.unread {
                 writeln!(out, "the keys behind this were copied but not counted, the checksum not looked at: {error}")?;

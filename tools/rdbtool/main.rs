@@ -19,11 +19,9 @@ mod output;
 mod part;
 mod passes;
 mod repair;
-
 mod report;
 mod selection;
 mod servers;
-
 mod slots;
 mod split;
 
@@ -39,7 +37,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Look into RDB files of any version of Redis and Valkey.
 ///
-/// Exit codes: 0 fine, 1 findings, 2 usage, 3 could not read or write, 4 unsupported version or feature.
+/// Exit codes: 0 fine, 1 findings, differences or no match, 2 usage, 3 could not read or write, 4 unsupported version or
+/// feature, 5 refused for safety.
 #[derive(Parser)]
 #[command(name = "rdbtool", version)]
 struct CommandLine {

@@ -6,6 +6,7 @@ use super::index::{Counts, Name, What};
 use anyhow::Context;
 use ironkeep::cli::escape::{Preview, Quoted};
 use ironkeep::cli::json::{self, Object};
+use ironkeep::cli::plural::plural;
 use ironkeep::value::stream::StreamId;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -244,12 +245,16 @@ impl<W: Write> Report for Text<'_, W> {
         let Summary { added, removed, changed, hidden, .. } = summary;
         for (name, counts) in self.names.iter().zip(&summary.counts) {
             let Counts { keys, functions, empty, repeated } = counts;
-            let mut line = format!("{name}: {keys} keys, {functions} function libraries");
+            let mut line = format!("{name}: {}, {}", plural(*keys, "key"), plural(*functions, "function library"));
             if *empty > 0 {
-                write!(line, "; {empty} keys without elements, which servers skip, are left out")?;
+                write!(line, "; left out: {} without elements, which servers skip", plural(*empty, "key"))?;
             }
             if *repeated > 0 {
-                write!(line, "; {repeated} keys come again, the last one counts (servers refuse the file)")?;
+                write!(
+                    line,
+                    "; {} again, of which the last counts (servers refuse the file)",
+                    plural(*repeated, "key")
+                )?;
             }
             writeln!(self.out, "{line}").context(STDOUT)?;
         }

@@ -28,7 +28,7 @@ use ironkeep::cli::utc::Utc;
 use ironkeep::codec::crc64::crc64;
 use ironkeep::disk::{Disk, Mode as DiskMode, RealDisk};
 use ironkeep::engine::params::kind::parse_memory;
-use ironkeep::rdb::{Checksum, CopyError, Error, Event, KeyHeader, Kind, check, dump};
+use ironkeep::rdb::{Checksum, CopyError, Error, Event, KeyHeader, Kind, WriteError, check, dump};
 use ironkeep::value::Limits;
 use pace::{Pace, Rate};
 use report::Report;
@@ -142,7 +142,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     load.end(&name, &address, damage, seconds)
 }
 
-/// A file whose bytes are not those that were written goes nowhere. Other inputs are verified at their end alone.
+/// A file whose bytes are not those that were written, or that breaks off, goes nowhere. Other inputs are verified at their end alone.
 fn refuse_changed(place: &InputPlace, name: &str) -> anyhow::Result<()> {
     let (source, _) = input::find_rdb(&RealDisk, place.file.as_deref(), place.dir.as_deref())?;
     let Source::File(path) = source else { return Ok(()) };
@@ -153,7 +153,14 @@ fn refuse_changed(place: &InputPlace, name: &str) -> anyhow::Result<()> {
                 "its checksum is wrong, nothing was sent: see `rdbtool check` and `repair`, or say --no-verify";
             Err(Failure::error(Exit::Refused, message).context(name.to_owned()))
         }
-        // What else is wrong with it shows as it is read.
+        // A disk that fails and what is newer than this tool show as the file is read.
+        Err(error) if !opened::is_disk_error(&error) && !error.is_unsupported() => {
+            let message = format!(
+                "{error}; nothing was sent: `rdbtool repair` keeps what can be kept, --no-verify loads what stands \
+                 before the damage"
+            );
+            Err(Failure::error(Exit::Refused, message).context(name.to_owned()))
+        }
         _ => Ok(()),
     }
 }
@@ -403,7 +410,13 @@ impl<'a> Load<'a> {
                     Err(error) => {
                         self.before_sending(&place, 0)?;
                         let entry = self.entry(place, db, Work::Commands);
-                        self.session.borrow_mut().refuse_as(&entry, &error.to_string(), false);
+                        let why = match error {
+                            WriteError::Lacks { feature, version, .. } => {
+                                format!("it {}, which RDB version {version} cannot hold", feature.row().phrase)
+                            }
+                            other => other.to_string(),
+                        };
+                        self.session.borrow_mut().refuse_as(&entry, &why, false);
                         return Ok(Ok(()));
                     }
                 }
@@ -542,7 +555,10 @@ impl<'a> Load<'a> {
             return Ok(if session.counts.refused > 0 { Exit::Findings } else { Exit::Fine });
         }
         let done = session.done(&self.next);
-        let how = self.how_to_go_on(&done)?;
+        let mut how = self.how_to_go_on(&done)?;
+        if let Some(Stop::Refused(_)) = &stop {
+            how.push_str("; --continue passes over what the server refuses");
+        }
         let (exit, context, what) = match (stop, damage) {
             (Some(Stop::Exists(what)), _) => (Exit::Refused, address.to_string(), what),
             (Some(Stop::Refused(what)), _) => (Exit::Unreadable, address.to_string(), what),

@@ -1,6 +1,7 @@
 //! What became of the keys of a load.
 
 use ironkeep::cli::json::{self, Object};
+use ironkeep::cli::plural::plural;
 use std::io::{self, Write};
 
 /// How many refusals are told one by one; all are counted.
@@ -80,14 +81,22 @@ impl Report<'_> {
         let server = format!("{} ({})", self.server, self.server_name);
         if self.dry_run {
             let would = counts.would_load;
-            writeln!(out, "{} would go to {server}: {would} keys, {} of them there already", self.input, counts.there)?;
+            writeln!(
+                out,
+                "{} would go to {server}: {}, {} of them there already",
+                self.input,
+                plural(would, "key"),
+                counts.there
+            )?;
         } else {
             let (loaded, restored, built) = (counts.loaded(), counts.restored, counts.built);
             writeln!(
                 out,
-                "{} into {server}: {loaded} keys ({restored} by RESTORE, {built} by commands), {} function libraries, \
-                 {:.1} s",
-                self.input, counts.functions, self.seconds
+                "{} into {server}: {} ({restored} by RESTORE, {built} by commands), {}, {:.1} s",
+                self.input,
+                plural(loaded, "key"),
+                plural(counts.functions, "function library"),
+                self.seconds
             )?;
         }
         let rest = [

@@ -15,7 +15,7 @@ pub fn open(out: &mut Vec<u8>, name: &str, survey: &Survey) {
 fn head(report: &mut Object<'_>, name: &str, survey: &Survey) {
     let settings = &survey.settings;
     report.str("schema", "rdbtool.memory/1").str("file", name).str("header", &survey.header.to_string());
-    report.str("server", settings.server.name).str("allocator", settings.allocator.name());
+    report.str("server", survey.server.name).str("allocator", settings.allocator.name());
 }
 
 /// One key.
@@ -75,7 +75,7 @@ pub fn report(out: &mut Vec<u8>, name: &str, survey: &Survey, complete: bool) {
 fn totals(report: &mut Object<'_>, survey: &Survey, complete: bool) {
     let total = survey.total();
     report.bool("complete", complete).u64("used_memory", survey.used_memory()).u64("data_bytes", survey.data_bytes());
-    report.u64("server_base_bytes", survey.settings.server.base).u64("table_bytes", survey.tables());
+    report.u64("server_base_bytes", survey.server.base).u64("table_bytes", survey.tables());
     report.u64("functions", survey.functions.keys).u64("function_bytes", survey.functions.bytes);
     if let Some(used) = survey.writer_used {
         report.u64("writer_used_memory", used);

@@ -66,9 +66,10 @@ enum By {
 #[derive(clap::Args)]
 pub struct Model {
     /// The server that would load the file: redis-7.0, redis-7.2, redis-7.4, redis-8.0, valkey-7.2, valkey-8.0,
-    /// valkey-8.1, valkey-9.0, valkey-9.1 (redis-7.0, redis-8.0 and valkey-9.1 were measured, the others are derived)
-    #[arg(long, value_name = "SERVER", default_value = "redis-8.0", value_parser = server::named)]
-    server: &'static Server,
+    /// valkey-8.1, valkey-9.0, valkey-9.1 (redis-7.0, redis-8.0 and valkey-9.1 were measured, the others are derived).
+    /// Without it, the one that wrote the file or the nearest below it; redis-8.0 where the file does not tell
+    #[arg(long, value_name = "SERVER", value_parser = server::named)]
+    server: Option<&'static Server>,
     /// What the server's INFO calls mem_allocator
     #[arg(long, value_enum, default_value_t)]
     allocator: Allocator,
@@ -78,9 +79,9 @@ pub struct Model {
     /// What parts the words of a key
     #[arg(long, value_name = "TEXT", default_value = ":")]
     separator: String,
-    /// How many words of a key make a prefix at most
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    depth: usize,
+    /// How many words of a key make a prefix at most; not more than 100
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(..=100))]
+    depth: u16,
     /// How many prefixes are held; beyond, small ones are folded into "(other)"
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     max_prefixes: usize,
@@ -96,7 +97,7 @@ impl Model {
             server: self.server,
             allocator: self.allocator,
             separator: self.separator.clone().into_bytes(),
-            depth: self.depth,
+            depth: usize::from(self.depth),
             max_prefixes: self.max_prefixes,
             top: self.top,
             keeps_expired: self.keep_expired,
@@ -110,7 +111,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let name = input.name.clone();
     let mut reader =
         opened::reader(input, arguments.place.options()).map_err(|error| opened::failure(&name, &error))?;
-    let mut survey = Survey::new(arguments.model.settings(), reader.header());
+    let mut survey = Survey::new(arguments.model.settings(), &mut reader);
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let (by, selection) = (arguments.by, &arguments.selection);
     let lists_keys = by == Some(By::Key) || (arguments.csv && by.is_none());

@@ -69,12 +69,14 @@ const VALKEY_9_0: Server = Server { name: "valkey-9.0", ..VALKEY_8_1 };
 const VALKEY_9_1: Server =
     Server { name: "valkey-9.1", keys: Keys::InObject { header: 8, most: 128 }, measured: true, ..VALKEY_8_1 };
 
-/// Every server whose layouts are known. The first is the default.
+/// The server where neither the user nor the file says one.
+pub const DEFAULT: &Server = &REDIS_8_0;
+
+/// Every server whose layouts are known, by family, the newest first.
 pub const SERVERS: &[Server] =
     &[REDIS_8_0, REDIS_7_4, REDIS_7_2, REDIS_7_0, VALKEY_9_1, VALKEY_9_0, VALKEY_8_1, VALKEY_8_0, VALKEY_7_2];
 
-/// The server of that name. `valkey-9` and the like mean the newest of their row; so does a release that is newer than
-/// any known one of its family, since it must not be refused for being new.
+/// The server of that name. `valkey-9` and the like mean the newest of their row.
 pub fn named(name: &str) -> Result<&'static Server, String> {
     if let Some(server) = SERVERS.iter().find(|server| server.name == name) {
         return Ok(server);
@@ -84,6 +86,25 @@ pub fn named(name: &str) -> Result<&'static Server, String> {
         let names: Vec<&str> = SERVERS.iter().map(|server| server.name).collect();
         format!("no layouts are known for `{name}`; known are {}", names.join(", "))
     })
+}
+
+/// The server that `writer`, such as `Valkey 9.1.2`, was, or the newest of its family that is older. `None` where none is.
+pub fn of_writer(writer: &str) -> Option<&'static Server> {
+    let (family, number) = release(writer)?;
+    SERVERS.iter().find(|server| {
+        let (of_family, of_number) = server.release();
+        of_family == family && of_number <= number
+    })
+}
+
+/// Family, and major and minor number.
+type Release = (String, (u32, u32));
+
+/// The release that a writer's name says: `Redis 8.0.6`, or `redis-8.0`.
+pub fn release(name: &str) -> Option<Release> {
+    let (family, number) = name.split_once([' ', '-'])?;
+    let mut parts = number.split('.').map(|part| part.parse().ok());
+    Some((family.to_ascii_lowercase(), (parts.next()??, parts.next()??)))
 }
 
 /// Bytes of a string with its header and its end: servers keep the length in 1, 2, 4 or 8 bytes as it needs.
@@ -108,6 +129,11 @@ const BUCKET: u64 = 64;
 const PER_BUCKET: u64 = 7;
 
 impl Server {
+    /// What its name says.
+    pub fn release(&self) -> Release {
+        release(self.name).unwrap_or_default()
+    }
+
     /// Whether tables have buckets of seven.
     pub fn has_wide_buckets(&self) -> bool {
         matches!(self.keys, Keys::InObject { .. })
@@ -178,6 +204,17 @@ mod tests {
         assert_eq!(named("redis-7").unwrap().name, "redis-7.4");
         assert_eq!(named("redis-7.0").unwrap().name, "redis-7.0");
         assert!(named("redis-1").unwrap_err().contains("redis-8.0"));
+    }
+
+    #[test]
+    fn a_file_is_counted_as_its_writer_would() {
+        let name = |writer| of_writer(writer).map(|server| server.name);
+        assert_eq!(name("Redis 7.0.15"), Some("redis-7.0"));
+        assert_eq!(name("Valkey 9.1.2"), Some("valkey-9.1"));
+        assert_eq!(name("Redis 8.4.0"), Some("redis-8.0"), "the nearest below");
+        assert_eq!(name("Redis 255.255.255"), Some("redis-8.0"), "a build from the sources");
+        assert_eq!([name("Redis 2.4.18"), name("Redis"), name("Redis x.y"), name("")], [None; 4]);
+        assert!(SERVERS.iter().all(|server| of_writer(server.name).is_some_and(|found| found.name == server.name)));
     }
 
     /// Figures that the servers showed: bytes of the main table by number of keys.

@@ -3,7 +3,7 @@
 use super::allocator::Allocator;
 use super::model::{Estimate, Estimator};
 use super::prefix::Prefixes;
-use super::server::{Server, sds};
+use super::server::{self, Server, sds};
 use crate::opened::FileReader;
 use crate::selection::Selection;
 use ironkeep::cli::utc::Utc;
@@ -117,7 +117,8 @@ pub struct Large {
 
 /// How to count.
 pub struct Settings {
-    pub server: &'static Server,
+    /// `None`: as the file's writer was.
+    pub server: Option<&'static Server>,
     pub allocator: Allocator,
     pub separator: Vec<u8>,
     pub depth: usize,
@@ -131,6 +132,10 @@ pub struct Settings {
 /// All sums.
 pub struct Survey {
     pub settings: Settings,
+    /// Whose layouts are counted.
+    pub server: &'static Server,
+    /// What came behind the remarks at the front, which is walked first.
+    first: Option<Result<Event, Error>>,
     pub header: Header,
     /// The bytes that the writer of the file said it used.
     pub writer_used: Option<u64>,
@@ -155,12 +160,14 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Nothing counted yet.
-    pub fn new(settings: Settings, header: Header) -> Survey {
+    /// Nothing counted yet. Reads the remarks at the front of the file: they tell which server wrote it.
+    pub fn new(settings: Settings, reader: &mut FileReader) -> Survey {
         let prefixes = Prefixes::new(&settings.separator, settings.depth, settings.max_prefixes);
-        Survey {
+        let mut survey = Survey {
+            server: settings.server.unwrap_or(server::DEFAULT),
             settings,
-            header,
+            first: None,
+            header: reader.header(),
             writer_used: None,
             writer: None,
             types: BTreeMap::new(),
@@ -175,7 +182,23 @@ impl Survey {
             functions: Class::default(),
             modules: 0,
             file_bytes: 0,
+        };
+        survey.first = loop {
+            match reader.next() {
+                Ok(remark @ Event::Aux { .. }) => survey.note(remark),
+                other => break Some(other),
+            }
+        };
+        if let (None, Some(writer)) = (survey.settings.server, &survey.writer) {
+            survey.server = server::of_writer(writer).unwrap_or(server::DEFAULT);
         }
+        survey
+    }
+
+    /// Whether the file is from a release whose layouts are not known, and nobody said which to count.
+    pub fn is_writer_unknown(&self) -> bool {
+        let name = |writer: &String| server::release(writer).is_none_or(|release| self.server.release() != release);
+        self.settings.server.is_none() && self.writer.as_ref().is_some_and(name)
     }
 
     /// Walks the file; `each` is told every key that is counted.
@@ -185,10 +208,10 @@ impl Survey {
         selection: &Selection,
         mut each: impl FnMut(&KeyHeader, &Estimate) -> anyhow::Result<()>,
     ) -> anyhow::Result<Result<(), Error>> {
-        let mut estimator = Estimator::new(self.settings.server, self.settings.allocator);
+        let mut estimator = Estimator::new(self.server, self.settings.allocator);
         let (now, mut left) = (Utc(self.settings.now_ms), selection.limit.unwrap_or(u64::MAX));
         loop {
-            let event = match reader.next() {
+            let event = match self.first.take().unwrap_or_else(|| reader.next()) {
                 Ok(event) => event,
                 Err(damage) => return Ok(Err(damage)),
             };
@@ -307,7 +330,7 @@ impl Survey {
 
     /// The tables of the databases: of keys, of expiries, and of hashes whose fields expire.
     pub fn tables(&self) -> u64 {
-        let Settings { server, allocator, .. } = self.settings;
+        let (server, allocator) = (self.server, self.settings.allocator);
         let table = |count| server.table(count, allocator);
         let of = |tally: &Tally| {
             let fields = if server.has_wide_buckets() { table(tally.with_field_expiry) } else { 0 };
@@ -323,6 +346,6 @@ impl Survey {
 
     /// What used_memory would be.
     pub fn used_memory(&self) -> u64 {
-        self.data_bytes() + self.settings.server.base
+        self.data_bytes() + self.server.base
     }
 }

@@ -5,12 +5,15 @@ use super::prefix::Node;
 use super::survey::{Class, EXPIRY_CLASSES, Histogram, Survey, Tally};
 use anyhow::Context;
 use ironkeep::cli::escape::{Escaped, Quoted};
+use ironkeep::cli::plural::plural;
 use ironkeep::rdb::KeyHeader;
 use std::fmt;
 use std::io::{self, Write};
 
 /// How many prefixes the summary lists.
 const LISTED_PREFIXES: usize = 20;
+/// Characters of a name that the summary shows whole.
+const LONGEST_NAME: usize = 100;
 /// Characters of the longest bar.
 const BAR: u64 = 40;
 
@@ -42,16 +45,16 @@ pub fn key(out: &mut dyn Write, key: &KeyHeader, estimate: &Estimate) -> anyhow:
 /// The whole summary.
 pub fn report(out: &mut Vec<u8>, name: &str, survey: &Survey) -> io::Result<()> {
     let (settings, total) = (&survey.settings, survey.total());
-    let server = settings.server;
+    let server = survey.server;
     let source = if server.measured { "measured" } else { "derived" };
-    writeln!(out, "{name}: {}, {} keys", survey.header, total.keys)?;
+    writeln!(out, "{name}: {}, {}", survey.header, plural(total.keys, "key"))?;
     writeln!(out, "as {} ({source} layouts) with {} would hold it:", server.name, settings.allocator.name())?;
     line(out, "used_memory", survey.used_memory(), "an empty server included")?;
     line(out, "  data", survey.data_bytes(), "all below but the empty server")?;
     line(out, "    keys and values", total.bytes, "")?;
     line(out, "    tables", survey.tables(), "of keys and expiries")?;
     if survey.functions.keys > 0 {
-        line(out, "    functions", survey.functions.bytes, &format!("{} libraries", survey.functions.keys))?;
+        line(out, "    functions", survey.functions.bytes, &plural(survey.functions.keys, "library"))?;
     }
     line(out, "  empty server", server.base, "")?;
     if let Some(used) = survey.writer_used {
@@ -80,18 +83,23 @@ fn line(out: &mut Vec<u8>, what: &str, bytes: u64, remark: &str) -> io::Result<(
 
 fn notes(out: &mut Vec<u8>, survey: &Survey) -> io::Result<()> {
     let Class { keys, bytes } = survey.expired;
+    if survey.is_writer_unknown() {
+        let writer = Escaped(survey.writer.as_deref().unwrap_or_default().as_bytes()).to_string();
+        writeln!(out, "  the layouts of {writer} are not known: --server names others than {}", survey.server.name)?;
+    }
     if keys > 0 {
         writeln!(
             out,
-            "  {keys} keys ({}) have expired: a server drops them at load, so they are not counted",
+            "  expired: {} ({}), which a server drops at load, so they are not counted",
+            plural(keys, "key"),
             Bytes(bytes)
         )?;
     }
     if survey.empty > 0 {
-        writeln!(out, "  {} keys have no elements: servers skip them", survey.empty)?;
+        writeln!(out, "  without elements: {}, which servers skip", plural(survey.empty, "key"))?;
     }
     if survey.modules > 0 {
-        writeln!(out, "  {} module values are counted by their bytes in the file", survey.modules)?;
+        writeln!(out, "  counted by their bytes in the file: {}", plural(survey.modules, "module value"))?;
     }
     Ok(())
 }
@@ -121,6 +129,18 @@ pub fn types(out: &mut Vec<u8>, survey: &Survey) -> io::Result<()> {
     Ok(())
 }
 
+/// A long name with its middle left out, for the summary; the listings have it whole.
+fn shortened(name: &str) -> String {
+    let count = name.chars().count();
+    if count <= LONGEST_NAME {
+        return name.to_owned();
+    }
+    let kept = LONGEST_NAME / 2;
+    let (front, back): (String, String) =
+        (name.chars().take(kept).collect(), name.chars().skip(count - kept).collect());
+    format!("{front}... {} characters ...{back}", count - 2 * kept)
+}
+
 /// The prefixes that hold most, each below the one that it belongs to.
 fn prefixes(out: &mut Vec<u8>, survey: &Survey) -> io::Result<()> {
     let root = &survey.prefixes.root;
@@ -131,7 +151,8 @@ fn prefixes(out: &mut Vec<u8>, survey: &Survey) -> io::Result<()> {
     let mut sizes = Vec::new();
     collect(root, &mut sizes);
     sizes.sort_unstable_by(|left, right| right.cmp(left));
-    let least = sizes.get(LISTED_PREFIXES - 1).copied().unwrap_or(0);
+    // At least one byte, which tells the summary from the listing of all.
+    let least = sizes.get(LISTED_PREFIXES - 1).copied().unwrap_or(0).max(1);
     writeln!(out, "\nprefix                                    keys     memory   share")?;
     write_prefixes(out, root, &mut Vec::new(), 0, least, root.total.bytes)?;
     let hidden = sizes.iter().filter(|size| **size < least).count();
@@ -181,7 +202,9 @@ fn write_prefixes(
         }
         let len = path.len();
         path.extend_from_slice(name);
-        row(out, &Escaped(path).to_string(), child.total.keys, child.total.bytes)?;
+        let shown = Escaped(path).to_string();
+        let shown = if least > 0 { shortened(&shown) } else { shown };
+        row(out, &shown, child.total.keys, child.total.bytes)?;
         write_prefixes(out, child, path, depth + 1, least, of)?;
         path.truncate(len);
     }
@@ -202,10 +225,10 @@ fn largest(out: &mut Vec<u8>, survey: &Survey) -> io::Result<()> {
     }
     writeln!(out, "\nlargest keys")?;
     for key in largest {
-        let (name, size) = (Quoted(&key.key), Bytes(key.bytes));
+        let (name, size) = (shortened(&Quoted(&key.key).to_string()), Bytes(key.bytes));
         let elements = match key.type_name {
             "string" => String::new(),
-            _ => format!(", {} elements", key.elements),
+            _ => format!(", {}", plural(key.elements, "element")),
         };
         writeln!(out, "{size:>10}  db {} {name} ({} as {}{elements})", key.db, key.type_name, key.encoding)?;
     }

@@ -4,6 +4,7 @@ use crate::memory::{EXPIRY_CLASSES, Histogram, Large, Node, Survey, Tally};
 use crate::servers;
 use ironkeep::cli::escape::{Escaped, Quoted};
 use ironkeep::cli::json::{self, Object};
+use ironkeep::cli::plural::plural;
 use ironkeep::cli::utc::Utc;
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ pub fn json(name: &str, survey: &Survey, listed: usize) -> String {
     let total = survey.total();
     let settings = &survey.settings;
     data.str("file", name).str("header", &survey.header.to_string()).u64("file_bytes", survey.file_bytes);
-    data.str("server", settings.server.name).str("allocator", settings.allocator.name());
+    data.str("server", survey.server.name).str("allocator", settings.allocator.name());
     data.str("made_at", &Utc(settings.now_ms).to_string());
     data.u64("used_memory", survey.used_memory()).u64("data_bytes", survey.data_bytes());
     data.u64("table_bytes", survey.tables()).u64("key_bytes", total.bytes).u64("keys", total.keys);
@@ -61,18 +62,23 @@ pub fn json(name: &str, survey: &Survey, listed: usize) -> String {
 
 fn notes(survey: &Survey) -> Vec<String> {
     let mut notes = Vec::new();
-    let (server, expired) = (survey.settings.server, survey.expired.keys);
+    let (server, expired) = (survey.server, survey.expired.keys);
     if !server.measured {
         notes.push(format!("The layouts of {} are derived from those of its neighbours, not measured.", server.name));
     }
+    if survey.is_writer_unknown() {
+        let writer = Escaped(survey.writer.as_deref().unwrap_or_default().as_bytes()).to_string();
+        notes.push(format!("The layouts of {writer} are not known. Those of {} are counted.", server.name));
+    }
     if expired > 0 {
-        notes.push(format!("{expired} keys have expired. A server drops them at load, so they are not counted."));
+        notes
+            .push(format!("{} expired. A server drops them at load, so they are not counted.", plural(expired, "key")));
     }
     if survey.empty > 0 {
-        notes.push(format!("{} keys have no elements. Servers skip them.", survey.empty));
+        notes.push(format!("{} without elements. Servers skip them.", plural(survey.empty, "key")));
     }
     if survey.modules > 0 {
-        notes.push(format!("{} module values are counted by their bytes in the file.", survey.modules));
+        notes.push(format!("{}, counted by their bytes in the file.", plural(survey.modules, "module value")));
     }
     if survey.prefixes.folded {
         let most = survey.settings.max_prefixes;
@@ -199,7 +205,7 @@ fn node(out: &mut Vec<u8>, name: &str, kind: &str, of: &Node, path: &mut Path<'_
         }
         if rest_keys > 0 {
             children.push(b',');
-            leaf(children, &format!("({rest_keys} others)"), "rest", rest_keys, rest_bytes);
+            leaf(children, &format!("({})", plural(rest_keys, "other")), "rest", rest_keys, rest_bytes);
         }
         children.push(b']');
     }

@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut settings = arguments.model.settings();
     let listed = settings.top;
     settings.top = listed.max(LARGEST);
-    let mut survey = Survey::new(settings, reader.header());
+    let mut survey = Survey::new(settings, &mut reader);
     // A page about half a file would be taken for one about the whole.
     survey.walk(&mut reader, &arguments.selection, |_, _| Ok(()))?.map_err(|error| opened::failure(&name, &error))?;
     let page = page(&data::json(&name, &survey, listed));

@@ -12,6 +12,13 @@ function bytes(number) {
   return `${number.toFixed(1)} ${units[unit]}`;
 }
 
+// "1 key", "2 keys".
+const count = (number, name) => `${whole(number)} ${number === 1 ? name : name.endsWith("y") && !name.endsWith("ey") ? `${name.slice(0, -1)}ies` : `${name}s`}`;
+
+// A long name with its middle left out: its beginning says what it is, its end which.
+const shorten = (name, most = 160) => name.length <= most ? name
+  : `${name.slice(0, most - 40)} … ${whole(name.length - most)} characters … ${name.slice(-40)}`;
+
 const share = (part, all) => `${(all ? 100 * part / all : 0).toFixed(1)} %`;
 
 function put(parent, name, text, attributes = {}) {
@@ -30,7 +37,7 @@ function draw(parent, name, attributes, text) {
   return child;
 }
 
-// Columns: [title, kind]; kind is "", "number", "key" or "bar", whose cells are [part, all].
+// Columns: [title, kind]; kind is "", "nowrap", "number", "key" or "bar", whose cells are [part, all].
 function table(parent, columns, rows, classes = () => "") {
   if (rows.length === 0) return put(parent, "p", "none", { class: "empty" });
   const frame = put(put(parent, "div", null, { class: "scroll" }), "table");
@@ -41,6 +48,7 @@ function table(parent, columns, rows, classes = () => "") {
     const line = put(body, "tr", null, { class: classes(index) });
     row.forEach((cell, column) => {
       const kind = columns[column][1];
+      if (kind === "key" && cell.length > 160) return put(line, "td", shorten(cell), { class: kind, title: cell.slice(0, 2000) });
       if (kind !== "bar") return put(line, "td", cell, { class: kind });
       const fill = put(put(put(line, "td", null, { class: "bar" }), "div", null, { class: "track" }), "div", null, { class: "fill" });
       const part = cell[1] ? 100 * cell[0] / cell[1] : 0;
@@ -59,7 +67,7 @@ function summary() {
     ["Keys", whole(data.keys), `${whole(data.expiring)} with an expiry`],
     ["Data", bytes(data.data_bytes), `of which tables ${bytes(data.table_bytes)}`],
     ["Average key", bytes(data.keys ? Math.round(data.key_bytes / data.keys) : 0), "name, value and entries"],
-    ["Databases", whole(data.databases.length), `${whole(data.functions)} function libraries`],
+    ["Databases", whole(data.databases.length), count(data.functions, "function library")],
   ];
   if (data.writer_used !== null) cards.push(["Used by the writer", bytes(data.writer_used), "used_memory when the file was saved"]);
   for (const [label, value, remark] of cards) {
@@ -80,7 +88,7 @@ function types() {
     const cells = (name, row) => [name, [row.bytes, data.key_bytes], bytes(row.bytes), share(row.bytes, data.key_bytes),
       whole(row.keys), bytes(row.keys ? Math.round(row.bytes / row.keys) : 0), bytes(row.largest), whole(row.elements)];
     rows.push(cells(type.name, type));
-    if (type.encodings.length === 1) { rows[rows.length - 1][0] = `${type.name} (${type.encodings[0].name})`; continue; }
+    if (type.encodings.length === 1) { if (type.name !== type.encodings[0].name) rows[rows.length - 1][0] = `${type.name} (${type.encodings[0].name})`; continue; }
     for (const encoding of type.encodings) { parts.add(rows.length); rows.push(cells(encoding.name, encoding)); }
   }
   table(at("types"), [["Type", ""], ["", "bar"], ["Memory", "number"], ["Share", "number"], ["Keys", "number"],
@@ -103,8 +111,7 @@ function color(node, hue) {
 const hue_of = (index) => Math.round(210 + index * 137.5) % 360;
 
 function describe(node, all) {
-  const what = node.keys === 1 ? "1 key" : `${whole(node.keys)} keys`;
-  return `${node.path}\n${bytes(node.bytes)}, ${share(node.bytes, all)} of all, ${what}`;
+  return `${shorten(node.path, 400)}\n${bytes(node.bytes)}, ${share(node.bytes, all)} of all, ${count(node.keys, "key")}`;
 }
 
 const cut = (text, room, width) => {
@@ -177,7 +184,7 @@ function trail(id, node, zoom) {
     const button = put(path, "button", step.kind === "root" ? "all keys" : step.name, { type: "button" });
     button.addEventListener("click", () => zoom(step));
   }
-  put(path, "span", `${bytes(node.bytes)}, ${whole(node.keys)} keys, ${share(node.bytes, root.bytes)} of all`, { class: "label" });
+  put(path, "span", `${bytes(node.bytes)}, ${count(node.keys, "key")}, ${share(node.bytes, root.bytes)} of all`, { class: "label" });
 }
 
 function hue(node, within) {
@@ -187,7 +194,7 @@ function hue(node, within) {
 }
 
 function treemap(node) {
-  const place = at("treemap"), width = Math.max(place.clientWidth, 300), height = Math.round(Math.min(520, width * 0.55));
+  const place = at("treemap"), width = Math.max(place.clientWidth, 300), height = node.bytes === 0 ? 40 : Math.round(Math.min(520, width * 0.55));
   trail("treemap-path", node, treemap);
   place.replaceChildren();
   place.shown = node;
@@ -245,7 +252,7 @@ function by_type() {
       const mine = data.largest.filter((key) => key.type === type.name && key.encoding === encoding.name);
       const children = mine.map((key) => ({ name: ` ${key.key}`, kind: "key", keys: 1, bytes: key.bytes }));
       const left = encoding.bytes - mine.reduce((sum, key) => sum + key.bytes, 0), others = encoding.keys - mine.length;
-      if (children.length > 0 && others > 0) children.push({ name: `(${whole(others)} others)`, kind: "rest", keys: others, bytes: left });
+      if (children.length > 0 && others > 0) children.push({ name: `(${count(others, "other")})`, kind: "rest", keys: others, bytes: left });
       return { name: encoding.name, kind: "prefix", keys: encoding.keys, bytes: encoding.bytes, children };
     });
     tree.children.push({ name: `${type.name} `, kind: "prefix", keys: type.keys, bytes: type.bytes, children: encodings });
@@ -268,11 +275,21 @@ for (const name of Object.keys(trees)) put(at("views"), "button", name, { type: 
 summary();
 types();
 const range = (row) => row.least === row.most ? whole(row.least) : `${whole(row.least)} – ${whole(row.most)}`;
-histogram("sizes", "Bytes", data.sizes, range);
+// Bounds are powers of two: from 1024 on they are said in KiB and so on, which are as exact and not as long.
+function size_range(row) {
+  if (row.least < 1024) return row.least === row.most ? `${row.least} B` : `${whole(row.least)} – ${whole(row.most)} B`;
+  const power = Math.min(4, Math.floor(Math.log2(row.least) / 10)), unit = 1024 ** power;
+  return `${whole(row.least / unit)} – ${whole((row.most + 1) / unit)} ${["B", "KiB", "MiB", "GiB", "TiB"][power]}`;
+}
+histogram("sizes", "Bytes", data.sizes, size_range);
 histogram("elements", "Elements", data.elements, range);
-histogram("expiry", "Expires", data.expiry, (row) => row.name);
-table(at("largest"), [["Memory", "number"], ["Key", "key"], ["Type", ""], ["Elements", "number"], ["Longest element", "number"], ["DB", "number"], ["Expires", ""]],
-  data.largest.map((key) => [bytes(key.bytes), key.key, `${key.type} (${key.encoding})`, key.type === "string" ? "" : whole(key.elements), bytes(key.longest), key.db, key.expires || ""]));
+histogram("expiry", "Expires", data.keys + data.expiry[0].keys > 0 ? data.expiry : [], (row) => row.name);
+// A column that nothing stands in is left out.
+const expire = data.largest.some((key) => key.expires);
+const largest_row = (key) => [bytes(key.bytes), key.key, key.type === key.encoding ? key.type : `${key.type} (${key.encoding})`,
+  key.type === "string" ? "" : whole(key.elements), key.longest > 0 ? bytes(key.longest) : "", key.db, ...(expire ? [key.expires || "never"] : [])];
+table(at("largest"), [["Memory", "number"], ["Key", "key"], ["Type", "nowrap"], ["Elements", "number"], ["Longest element", "number"], ["DB", "number"],
+  ...(expire ? [["Expires", "nowrap"]] : [])], data.largest.map(largest_row));
 if (data.databases.length > 1) {
   table(at("databases"), [["Database", ""], ["", "bar"], ["Memory", "number"], ["Keys", "number"], ["With expiry", "number"]],
     data.databases.map((db) => [`db ${db.db}`, [db.bytes, data.key_bytes], bytes(db.bytes), whole(db.keys), whole(db.expiring)]));
