@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::exit::{Exit, Failure};
 use super::input::Source;
-use crate::disk::{Disk, Draft, Sealed};
+use crate::disk::{Disk, Draft, Metadata, Sealed};
 use anyhow::Context;
 
 /// An output under way. Dropped without [`Target::commit`], nothing is left of it.
@@ -36,6 +36,10 @@ impl Target {
         let name = Source::File(path.to_owned()).to_string();
         if disk.metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
             return Err(Failure::error(Exit::Usage, "is a folder: name a file").context(name));
+        }
+        if is_special(disk.as_ref(), path) {
+            let message = "is no regular file, which writing beside and renaming would replace: say - and redirect";
+            return Err(Failure::error(Exit::Usage, message).context(name));
         }
         if !force && disk.exists(path) {
             return Err(Failure::error(Exit::Refused, "is there already: name another, or say --force").context(name));
@@ -70,6 +74,27 @@ impl Target {
         };
         Ok(SealedTarget { name: self.name, file })
     }
+}
+
+/// Refuses an output that is the file `input`, under whatever names: what is read stays as it is, forced or not.
+pub fn refuse_input(disk: &dyn Disk, input: &Path, output: &Path) -> anyhow::Result<()> {
+    let identity = |path: &Path| disk.metadata(path).ok().filter(Metadata::is_file).map(|metadata| metadata.identity);
+    let input = identity(input);
+    if input.is_none() || input != identity(output) {
+        return Ok(());
+    }
+    let message = "is the input, which is never written over: name another file, and move it when it is right";
+    Err(Failure::error(Exit::Refused, message).context(Source::File(output.to_owned()).to_string()))
+}
+
+/// Whether the name is a device, a pipe or a socket, or stands where the system keeps such (`/dev/stdout` may lead to
+/// a file, and is a link that must stay).
+fn is_special(disk: &dyn Disk, path: &Path) -> bool {
+    let is_other = |metadata: Metadata| !metadata.is_file() && !metadata.is_dir();
+    disk.metadata(path).is_ok_and(is_other)
+        || ["/dev/std", "/dev/fd/", "/proc/"]
+            .iter()
+            .any(|place| path.as_os_str().as_encoded_bytes().starts_with(place.as_bytes()))
 }
 
 /// An output that is complete and lacks only its name. Dropped without [`SealedTarget::commit`], nothing is left of it.
@@ -139,5 +164,29 @@ mod tests {
         let refused = Target::create(&disk, &path, false).err().unwrap();
         assert_eq!(Exit::of(&refused), Exit::Refused);
         assert!(refused.to_string().contains("out.rdb"));
+    }
+
+    /// `--output /dev/full --force` as root left a regular file of that name in /dev.
+    #[test]
+    fn a_device_is_never_replaced_by_a_file() {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        for name in ["/dev/null", "/dev/stdout", "/dev/fd/1"] {
+            let refused = Target::create(&disk, Path::new(name), true).err().unwrap();
+            assert_eq!(Exit::of(&refused), Exit::Usage, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_input_is_not_an_output_under_another_name_neither() {
+        let folder = tempfile::tempdir().unwrap();
+        let [input, link, other] = ["in.rdb", "link.rdb", "other.rdb"].map(|name| folder.path().join(name));
+        std::fs::write(&input, "data").unwrap();
+        std::fs::hard_link(&input, &link).unwrap();
+        for output in [&input, &link] {
+            let refused = refuse_input(&RealDisk, &input, output).unwrap_err();
+            assert_eq!(Exit::of(&refused), Exit::Refused);
+        }
+        refuse_input(&RealDisk, &input, &other).unwrap();
+        refuse_input(&RealDisk, Path::new("-"), Path::new("-")).unwrap();
     }
 }

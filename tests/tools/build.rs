@@ -285,6 +285,11 @@ fn what_the_newest_servers_added_comes_back_in_the_lowest_version_that_holds_it(
         (key("module", &module), "REDIS0011"),
         (key("stream", &stream), "REDIS0011"),
         (json!({"module_aux": module}), "REDIS0011"),
+        (
+            json!({"db": 0, "key": "k", "type": "string", "value": "v",
+                "metadata": [{"class": "base64:AAAAAQ==", "raw": "base64:AgUA"}]}),
+            "REDIS0013",
+        ),
         (json!({"slot_import": {"job": "0123456789", "ranges": [[0, 5], [7, 7]]}}), "VALKEY080"),
         (key("stream", &newer), "REDIS0013"),
         (key("stream", &newest), "REDIS0014"),
@@ -408,7 +413,12 @@ fn a_version_that_cannot_hold_the_data_is_refused_or_loses_what_it_says() {
     let (back, said) = rebuilt(&format!("{{\"aux\":{{\"valkey-ver\":\"9.0.0\"}}}}\n{lines}"), &[]);
     assert!(said.contains("VALKEY080") && back[1].get("field_expire_at_ms").is_some(), "{said}");
     let (back, said) = rebuilt("{\"key\":\"e\",\"type\":\"list\",\"value\":[]}", &[]);
-    assert!(back.is_empty() && said.contains("1 keys without elements"), "{said}");
+    assert!(back.is_empty() && said.contains("1 key without elements"), "{said}");
+    let output = build(&input, &built, &["--to", "11", "--lossy", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let kept = json!({"schema": "rdbtool.build/1", "header": "REDIS0011", "keys": 1, "databases": 1, "empty_keys": 0});
+    kept.as_object().unwrap().iter().for_each(|(name, value)| assert_eq!(&report[name], value, "{name}"));
+    assert_eq!(report["lost"], json!([{"kind": "field-expiry", "hint": false, "count": 1, "keys": ["h"]}]));
 }
 
 #[test]
@@ -421,4 +431,7 @@ fn an_output_that_is_there_stays_unless_forced() {
     assert_eq!(std::fs::read(&built).unwrap(), b"mine");
     assert_eq!(build(&input, &built, &["--force"]).status.code(), Some(0));
     assert!(std::fs::read(&built).unwrap().starts_with(b"REDIS0011"));
+    // `build dump.json -o dump.json --force` left no JSON.
+    assert_eq!(build(&input, &input, &["--force"]).status.code(), Some(5));
+    assert_eq!(std::fs::read(&input).unwrap(), b"[]");
 }

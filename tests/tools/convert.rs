@@ -197,7 +197,7 @@ fn what_follows_the_end_of_an_rdb_is_replayed_or_named() {
     std::fs::write(&file, [&whole[..], b"*3\r\n$3\r\nSET\r\n$9\r\nbrand-new\r\n$1\r\nv\r\n"].concat()).unwrap();
     let (output, out) = convert(&file, folder.path(), &["--json"]);
     assert_eq!(report_of(&output)["keys"].as_u64(), Some(keys + 1));
-    assert!(stderr_of(&output).contains("replayed 1 commands"), "{}", stderr_of(&output));
+    assert!(stderr_of(&output).contains("replayed 1 command,"), "{}", stderr_of(&output));
     assert_eq!(json_of("info", &out)["keys"].as_u64(), Some(keys + 1));
     std::fs::write(&file, [&whole[..], b"\0\0\0"].concat()).unwrap();
     let (output, _) = convert(&file, folder.path(), &["--force", "--json"]);
@@ -286,4 +286,16 @@ fn a_log_is_made_in_a_new_folder_and_leads_back_to_the_same_data() {
     let output = run("convert", &file, &["--to", "10", "--to-log", refused.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(4));
     assert!(!refused.exists());
+}
+
+/// `convert F --output F --force` replaced its input.
+#[test]
+fn the_input_is_never_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("out.rdb");
+    std::fs::copy(sample("redis-7.0.15/types.rdb"), &input).unwrap();
+    let before = std::fs::read(&input).unwrap();
+    let (output, _) = convert(&input, folder.path(), &["--force"]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr_of(&output));
+    assert_eq!(std::fs::read(&input).unwrap(), before);
 }

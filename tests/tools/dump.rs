@@ -237,3 +237,24 @@ fn a_long_string_is_made_piece_by_piece_and_is_whole() {
     let (field, value) = records[2]["value"].as_object().unwrap().iter().next().unwrap();
     assert!(bytes(&Value::String(field.clone())) == binary && bytes(value) == text);
 }
+
+/// `dump --key nothing` ended with 0 where `filter` with the same selection ends with 1.
+#[test]
+fn a_selection_without_a_match_is_exit_1_and_a_file_without_keys_is_fine() {
+    let folder = tempfile::tempdir().unwrap();
+    let [some, none] = [("some.rdb", 1), ("none.rdb", 0)].map(|(name, count)| {
+        let path = folder.path().join(name);
+        let mut writer = Writer::new(Vec::new(), Version::Rdb11, WriteOptions::default()).unwrap();
+        for _ in 0..count {
+            writer.select_db(0, 1, 0).unwrap();
+            writer.key(&KeyMeta { key: b"k", ..KeyMeta::default() }, ObjectRef::String(Element::Bytes(b"v"))).unwrap();
+        }
+        std::fs::write(&path, writer.finish().unwrap()).unwrap();
+        path
+    });
+    let exit = |file, more: &[&str]| run("dump", file, more).status.code();
+    assert_eq!(exit(&some, &["--key", "nothing", "--keys"]), Some(1));
+    assert_eq!(exit(&some, &["--key", "k", "--keys"]), Some(0));
+    assert_eq!(exit(&some, &["--limit", "0", "--keys"]), Some(0));
+    assert_eq!(exit(&none, &["--key", "nothing", "--keys"]), Some(0));
+}

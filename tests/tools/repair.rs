@@ -2,7 +2,7 @@
 //!
 //! `IRONKEEP_MUTATIONS` is the number of damages per file of the corpus (10 by default), `IRONKEEP_SEED` chooses them.
 
-use super::rdbtool::{made, rdbtool, run, samples, saved, stderr_of};
+use super::rdbtool::{corpus, made, rdbtool, run, samples, saved, stderr_of};
 use crate::rig::length;
 use ironkeep::rdb::check::{Rules, Wishes, judge, repair};
 use ironkeep::rdb::{Event, KeyHeader, Options, Reader};
@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::Path;
+use std::process::Stdio;
 
 /// A key and the bytes of its value, by database and name.
 type Keys = BTreeMap<(u64, Vec<u8>), Vec<u8>>;
@@ -281,7 +282,7 @@ fn a_dry_run_writes_nothing_and_says_the_same() {
     let output = run("repair", &path, &["--dry-run"]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("1 keys would be kept, 1 lost") && text.contains("nothing was written"), "{text}");
+    assert!(text.contains("1 key would be kept, 1 lost") && text.contains("nothing was written"), "{text}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -293,4 +294,22 @@ fn a_log_behind_the_end_is_kept_and_garbage_is_not() {
     let garbage = [&made(&[(b"k", b"v")])[..], b"\0\0\0\0"].concat();
     let (out, mended) = repaired(&garbage);
     assert!(!mended.was_healthy() && out == made(&[(b"k", b"v")]), "{mended:?}");
+}
+
+/// `rdbtool repair F --output - | head` ended with exit code 3 and "reading failed: Broken pipe" at an offset of F.
+#[test]
+fn an_output_that_fails_is_named_and_a_closed_pipe_is_no_fault() {
+    let path = corpus().join("redis-8.0.6/types.rdb");
+    let mut command = rdbtool();
+    command.arg("repair").arg(&path).args(["--output", "-"]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command.stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let said = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("standard output: No space left") && !said.contains("offset"), "{said}");
+
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr_of(&output).as_str()), (Some(0), ""));
 }

@@ -42,10 +42,7 @@ pub fn rdb_words(rdb: &RdbPart) -> String {
     format!("{} with {}", rdb.header, plural(rdb.keys, "key"))
 }
 
-/// `1 key`, `2 keys`.
-pub fn plural(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
+pub use ironkeep::cli::plural::plural;
 
 /// The verdict in one word.
 pub fn verdict_word(verdict: &Verdict) -> &'static str {

@@ -9,6 +9,7 @@ use anyhow::Context;
 use ironkeep::cli::escape::{Escaped, Quoted};
 use ironkeep::cli::exit::Exit;
 use ironkeep::cli::json::Object;
+use ironkeep::cli::plural::plural;
 use ironkeep::cli::utc::Utc;
 use ironkeep::engine::functions::Functions;
 use ironkeep::rdb::check::{Concern, Finding, Report, Resumed, Rules, judge};
@@ -161,12 +162,12 @@ impl Told<'_> {
         }
         writeln!(
             out,
-            "  {} keys in {} databases, {} with an expiry ({} of them past), {} function libraries",
-            found.keys,
-            found.databases.len(),
+            "  {} in {}, {} with an expiry ({} of them past), {}",
+            plural(found.keys, "key"),
+            plural(found.databases.len() as u64, "database"), // usize fits
             found.expiring,
             found.expired,
-            found.functions
+            plural(found.functions, "function library")
         )?;
         writeln!(out, "  checksum: {}", self.checksum_state())?;
         found.findings.iter().take(self.listed).try_for_each(|finding| write_line(out, finding))?;
@@ -184,8 +185,13 @@ impl Told<'_> {
             Some(refusal) => {
                 let what = Escaped(refusal.what.as_bytes());
                 let who = if found.is_unkept_only() { "ironkeep refuses" } else { "servers refuse" };
-                writeln!(out, "{}: {who} it at offset {}: {what}", self.verdict(), refusal.offset)?;
-                if found.count(Concern::Damage) + found.count(Concern::Value) + found.count(Concern::Duplicate) > 0 {
+                let says_where = refusal.what.starts_with("at offset ");
+                let place = if says_where { String::new() } else { format!(" at offset {}", refusal.offset) };
+                writeln!(out, "{}: {who} it{place}: {what}", self.verdict())?;
+                let faults = [Concern::Damage, Concern::Value, Concern::Duplicate].map(|concern| found.count(concern));
+                if found.header.is_none() {
+                    writeln!(out, "without a header nothing can be told of the rest, nor repaired")?;
+                } else if faults.iter().any(|count| *count > 0) {
                     writeln!(out, "`rdbtool repair` writes a file with all that can be kept")?;
                 }
                 Ok(())

@@ -16,7 +16,7 @@ use std::io::{self, IsTerminal, Read, Write};
 /// Print all keys with their values, and what else the file holds
 ///
 /// Without a format: a listing for people, with the beginning of each value. --json and --ndjson are read back by
-/// `rdbtool build`.
+/// `rdbtool build`. Exits 1 if the file has keys and none of them is selected.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -53,10 +53,13 @@ struct FormatChoice {
     /// A row per key, with a header row and the value as JSON in a cell
     #[arg(long)]
     csv: bool,
-    /// The commands that rebuild the data, in the protocol of the servers
+    /// The commands that rebuild the data, in the protocol of the servers. What no command can say is counted on
+    /// standard error: data and metadata of modules, producers of streams, pending entries without a consumer or
+    /// whose entry is gone; --restore says the pending entries and the producers
     #[arg(long, alias = "protocol")]
     resp: bool,
-    /// A RESTORE command for each key, in the protocol of the servers
+    /// A RESTORE command for each key, in the protocol of the servers. Metadata of modules has no command and is counted
+    /// on standard error
     #[arg(long)]
     restore: bool,
     /// The names of the keys, one per line
@@ -107,14 +110,16 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         opened::reader(input, arguments.place.options()).map_err(|error| opened::failure(&name, &error))?;
     let mut format = arguments.format();
     format.open();
-    let mut walk = Walk { selection: &arguments.selection, now: Utc::now(), taken: 0, held: Spool::default() };
+    let mut walk =
+        Walk { selection: &arguments.selection, now: Utc::now(), passed: 0, taken: 0, held: Spool::default() };
     match walk.file(&mut reader, format.as_mut()).with_context(|| name.clone())? {
         Ok(()) => {
             format.close().context("standard output")?;
             for remark in format.remarks() {
                 writeln!(io::stderr(), "{name}: {remark}")?;
             }
-            Ok(Exit::Fine)
+            let is_no_match = walk.passed > 0 && walk.taken == 0 && arguments.selection.limit != Some(0);
+            Ok(if is_no_match { Exit::Findings } else { Exit::Fine })
         }
         Err(damage) => {
             // What is whole comes out before the reason why no more does.
@@ -128,6 +133,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 struct Walk<'a> {
     selection: &'a Selection,
     now: Utc,
+    /// Keys that came by.
+    passed: u64,
     /// Keys that were taken.
     taken: u64,
     /// A value whose size decides whether it is wanted.
@@ -175,6 +182,7 @@ impl Walk<'_> {
         format: &mut dyn Format,
         key: &KeyHeader,
     ) -> anyhow::Result<Result<(), Error>> {
+        self.passed += 1;
         let is_full = self.selection.limit.is_some_and(|limit| self.taken >= limit);
         if is_full || !self.selection.wants(key, self.now) {
             return Ok(reader.skip());

@@ -11,6 +11,7 @@ use crate::selection::Selection;
 use anyhow::Context;
 use ironkeep::cli::exit::Exit;
 use ironkeep::cli::json::Object;
+use ironkeep::cli::plural::plural;
 use ironkeep::cli::target::{SealedTarget, Target};
 use ironkeep::cli::utc::Utc;
 use ironkeep::disk::{Disk, RealDisk};
@@ -27,8 +28,8 @@ use std::sync::Arc;
 pub struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// The RDB to write; `-` is standard output
-    #[arg(long, value_name = "FILE")]
+    /// The RDB file to write, or `-` for standard output
+    #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     /// Replace the output if it is there
     #[arg(long)]
@@ -39,8 +40,7 @@ pub struct Arguments {
     /// Leave out the function libraries
     #[arg(long)]
     no_functions: bool,
-    /// Report the counts as one JSON object (schema rdbtool.filter/1), on standard error where the RDB goes to
-    /// standard output
+    /// The report as one JSON object (schema rdbtool.filter/1); on standard error where the RDB goes to standard output
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -141,7 +141,8 @@ fn report(arguments: &Arguments, input: &str, found: &Found, version: Version, s
         out.push(b'\n');
     } else {
         let bytes = sealed.len().map(|bytes| format!(", {bytes} bytes")).unwrap_or_default();
-        let text = format!("{}: {kept} of {} keys in {databases} databases{bytes}\n", sealed.name(), found.keys);
+        let (all, databases) = (plural(found.keys, "key"), plural(databases as u64, "database")); // widening
+        let text = format!("{}: {kept} of {all} in {databases}{bytes}\n", sealed.name());
         out.extend_from_slice(text.as_bytes());
     }
     out

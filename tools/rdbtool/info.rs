@@ -9,6 +9,7 @@ use anyhow::Context;
 use ironkeep::cli::escape::{Escaped, Quoted};
 use ironkeep::cli::exit::Exit;
 use ironkeep::cli::json::{self, Object};
+use ironkeep::cli::plural::plural;
 use ironkeep::cli::utc::Utc;
 use ironkeep::rdb::{Checksum, Error, Event, Feature, Header, KeyHeader, Kind, Lineage, Options};
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,7 +242,7 @@ impl Report {
             writeln!(out, "  data of module {}", Escaped(module.as_bytes()))?;
         }
         if self.slot_imports > 0 {
-            writeln!(out, "  {} slot imports were under way", self.slot_imports)?;
+            writeln!(out, "  under way: {}", plural(self.slot_imports, "slot import"))?;
         }
         for (db, count) in self.databases() {
             writeln!(out, "db {db}: {}", Sentence(&count))?;
@@ -275,7 +276,7 @@ struct Sentence<'a>(&'a Count);
 impl std::fmt::Display for Sentence<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Count { keys, expiring, expired, bytes } = self.0;
-        write!(out, "{keys} keys, {bytes} bytes")?;
+        write!(out, "{}, {bytes} bytes", plural(*keys, "key"))?;
         if *expiring > 0 {
             write!(out, ", {expiring} with an expiry ({expired} of them past)")?;
         }

@@ -23,6 +23,11 @@ pub fn open(place: &Place) -> anyhow::Result<Input> {
     Ok(opened)
 }
 
+/// The same without a word on the checksum, for verbs that verify it before they do anything.
+pub fn open_quietly(place: &Place) -> anyhow::Result<Input> {
+    find(place).map(|(_, opened)| opened)
+}
+
 /// Something that can be read at any place.
 pub trait Seekable: Read + Seek {}
 
@@ -81,7 +86,7 @@ fn tell_checksum(name: &str, path: &Path) -> anyhow::Result<()> {
         Ok(_) => return Ok(()),
         // Whoever reads the file meets it, with more to say.
         Err(error) if is_disk_error(&error) || error.is_unsupported() => return Ok(()),
-        Err(error) => format!("{error}; what stands before it follows (`rdbtool check` lists all that is wrong)"),
+        Err(error) => format!("{error}; what stands before it is read"),
     };
     Ok(writeln!(io::stderr(), "{name}: {what}")?)
 }
@@ -109,7 +114,12 @@ pub fn is_disk_error(error: &Error) -> bool {
 
 /// The error of the file `name` as the end of a verb.
 pub fn failure(name: &str, error: &Error) -> anyhow::Error {
-    Failure::error(exit_of(error), error).context(name.to_owned())
+    let message = match error.cause() {
+        Cause::NotRdb | Cause::Io(_) => error.to_string(),
+        _ if error.is_unsupported() => error.to_string(),
+        _ => format!("{error} (`rdbtool check` lists all that is wrong, `rdbtool repair` keeps what can be kept)"),
+    };
+    Failure::error(exit_of(error), message).context(name.to_owned())
 }
 
 /// What stands behind the end of an RDB.

@@ -8,6 +8,7 @@ use crate::opened::{self, FileReader};
 use anyhow::Context;
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::input::{self, Input, Magic, Source};
+use ironkeep::cli::target;
 use ironkeep::disk::{Disk, Metadata, RealDisk};
 use ironkeep::rdb::Options;
 use std::cell::RefCell;
@@ -34,7 +35,8 @@ enum Bytes {
 impl Passes {
     /// Opens what `place` means, as all verbs do.
     pub fn open(place: &Place) -> anyhow::Result<Passes> {
-        let mut opened = opened::open(place)?;
+        // The first pass verifies the checksum, before anything is written.
+        let mut opened = opened::open_quietly(place)?;
         let (source, _) = input::find_rdb(&RealDisk, place.file.as_deref(), place.dir.as_deref())?;
         let name = opened.name.clone();
         let bytes = match (source, opened.len) {
@@ -73,13 +75,8 @@ impl Passes {
     /// An error if `output` is the file that is read: it is not replaced by a part of itself.
     pub fn refuse_as_output(&self, output: &Path) -> anyhow::Result<()> {
         match &self.bytes {
-            Bytes::File { first, .. }
-                if RealDisk.metadata(output).is_ok_and(|there| there.identity == first.identity) =>
-            {
-                let message = "is the input, which is not overwritten: name another output";
-                Err(Failure::error(Exit::Refused, message).context(self.name.clone()))
-            }
-            _ => Ok(()),
+            Bytes::File { path, .. } => target::refuse_input(&RealDisk, path, output),
+            Bytes::Spool { .. } => Ok(()),
         }
     }
 

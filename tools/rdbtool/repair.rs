@@ -6,9 +6,10 @@ use crate::Place;
 use crate::opened;
 use anyhow::Context;
 use ironkeep::cli::escape::{Escaped, Quoted};
-use ironkeep::cli::exit::{Exit, Failure};
+use ironkeep::cli::exit::Exit;
 use ironkeep::cli::json::{self, Object};
-use ironkeep::cli::target::Target;
+use ironkeep::cli::plural::plural;
+use ironkeep::cli::target::{self, Target};
 use ironkeep::disk::{Disk, RealDisk};
 use ironkeep::engine::functions::Functions;
 use ironkeep::rdb::check::{Keep, Lost, Mended, Resumed, Wishes, repair};
@@ -24,10 +25,10 @@ use std::sync::Arc;
 pub struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// The new file, `-` for standard output; never the input itself
-    #[arg(long, value_name = "FILE", required_unless_present = "dry_run")]
+    /// The RDB file to write, or `-` for standard output; never the input itself
+    #[arg(long, short, value_name = "FILE", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
-    /// Write over a file that is there already
+    /// Replace the output if it is there
     #[arg(long)]
     force: bool,
     /// Write nothing, tell what would be lost
@@ -39,7 +40,7 @@ pub struct Arguments {
     /// Which value of a key that comes twice stays
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     duplicates: Which,
-    /// The report as one JSON object (schema rdbtool.repair/1); on stderr where the file itself goes to stdout
+    /// The report as one JSON object (schema rdbtool.repair/1); on standard error where the RDB goes to standard output
     #[arg(long, alias = "ndjson")]
     json: bool,
 }
@@ -70,8 +71,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let wishes = Wishes { duplicates, salvage: arguments.salvage };
     let mut functions = Functions::default();
     let mut load = |code: &[u8]| functions.load(code, false).map(|_| ()).map_err(|error| error.to_string());
-    let output = target.as_mut().map(|target| target as &mut dyn Write);
-    let mended = repair(&mut input, wishes, &mut load, output).map_err(|error| opened::failure(&name, &error))?;
+    let mut output = target.as_mut().map(|target| Noted { target, failure: None });
+    let mended = repair(&mut input, wishes, &mut load, output.as_mut().map(|output| output as &mut dyn Write));
+    if let Some(Noted { target, failure: Some(error) }) = output {
+        return Err(error).context(target.name().to_owned());
+    }
+    let mended = mended.map_err(|error| opened::failure(&name, &error))?;
     drop(input); // the progress bar ends before the report
     let written = target.as_ref().map(|target| target.name().to_owned());
     if let Some(target) = target {
@@ -94,14 +99,36 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 
 /// The input stays as it is, under whatever names it has.
 fn refuse_input(disk: &Arc<dyn Disk>, place: &Place, output: &Path) -> anyhow::Result<()> {
-    let identity = |path: &Path| disk.metadata(path).ok().filter(|metadata| metadata.is_file()).map(|it| it.identity);
     let (source, _) = opened::source_of(place)?;
-    let input = source.as_deref().and_then(identity);
-    if input.is_some() && input == identity(output) {
-        let message = "is the input, which is never written over: name another file, and move it when it is right";
-        return Err(Failure::error(Exit::Refused, message).context(output.display().to_string()));
+    source.map_or(Ok(()), |input| target::refuse_input(disk.as_ref(), &input, output))
+}
+
+/// The output; keeps the error of a write, so that it is told as the output's and not as one of reading.
+struct Noted<'a> {
+    target: &'a mut Target,
+    failure: Option<io::Error>,
+}
+
+impl Noted<'_> {
+    fn keep<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
+        outcome.map_err(|error| {
+            let kind = error.kind();
+            self.failure.get_or_insert(error);
+            kind.into()
+        })
     }
-    Ok(())
+}
+
+impl Write for Noted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let outcome = self.target.write(bytes);
+        self.keep(outcome)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let outcome = self.target.flush();
+        self.keep(outcome)
+    }
 }
 
 /// What is reported.
@@ -146,18 +173,19 @@ impl Told<'_> {
             writeln!(out, "made right: {what}")?;
         }
         if mended.counts_changed > 0 {
-            writeln!(out, "made right: {} counts of keys", mended.counts_changed)?;
+            writeln!(out, "made right: {} of keys", plural(mended.counts_changed, "count"))?;
         }
         if mended.keys_db_uncertain > 0 {
-            let count = mended.keys_db_uncertain;
-            writeln!(out, "{count} keys behind damage are in the database before it, or in one whose choice was lost")?;
+            let keys = plural(mended.keys_db_uncertain, "key");
+            writeln!(out, "{keys} behind damage: in the database before it, or in one whose choice was lost")?;
         }
         if mended.log_bytes > 0 {
             writeln!(out, "{} bytes of a command log behind the end are kept as they are", mended.log_bytes)?;
         }
         let Mended { keys, lost, .. } = mended;
         let verb = if self.written.is_some() { "kept" } else { "would be kept" };
-        write!(out, "{}: {keys} keys {verb}, {} lost ({} bytes)", self.name, lost.len(), self.bytes_lost())?;
+        let keys = plural(*keys, "key");
+        write!(out, "{}: {keys} {verb}, {} lost ({} bytes)", self.name, lost.len(), self.bytes_lost())?;
         match self.written {
             Some(written) => writeln!(out, "; written to {written}"),
             None => writeln!(out, "; nothing was written"),
@@ -191,7 +219,13 @@ fn write_line(out: &mut Vec<u8>, lost: &Lost) -> io::Result<()> {
     match (key, salvaged) {
         (Some(key), None) => write!(out, "lost: key {} in db {}", Quoted(key), db.unwrap_or(0))?,
         (Some(key), Some(count)) => {
-            write!(out, "lost: part of key {} in db {}, {count} elements are kept", Quoted(key), db.unwrap_or(0))?;
+            write!(
+                out,
+                "lost: part of key {} in db {}, {} kept",
+                Quoted(key),
+                db.unwrap_or(0),
+                plural(*count, "element")
+            )?;
         }
         (None, _) => write!(out, "lost: what no key can be told of")?,
     }

@@ -13,18 +13,19 @@ mod plan;
 mod record;
 mod stream;
 
+use crate::filter;
 use anyhow::Context;
 use commands::Executed;
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::input::{Input, Magic, Source};
-use ironkeep::cli::target::Target;
+use ironkeep::cli::target::{self, Target};
 use ironkeep::disk::{Disk, RealDisk};
 use ironkeep::rdb::{KeyMeta, ObjectRef, Version, WriteError, WriteOptions, Writer};
 use ironkeep::value::{Limits, Module};
 use json::{Fault, Parser};
 use plan::Plan;
 use std::io::{self, Cursor, Read, Seek, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::SpooledTempFile;
 
@@ -57,6 +58,9 @@ pub struct Arguments {
     /// Write strings as they are, not compressed
     #[arg(long)]
     no_compress: bool,
+    /// The report as one JSON object (schema rdbtool.build/1); on standard error where the RDB goes to standard output
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -104,6 +108,7 @@ enum Kept {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    target::refuse_input(&RealDisk, &arguments.input, &arguments.output)?;
     let mut records = Records::open(arguments)?;
     let plan = Plan::of(&mut records, arguments.to, arguments.lossy)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -115,7 +120,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut db = None;
     records.each(&mut |record| plan.write(&mut writer, &mut db, record).with_context(|| name.clone()))?;
     writer.finish().map_err(failed)?.commit()?;
-    plan.tell(&name, &mut io::stderr())?;
+    let mut report = Vec::new();
+    if arguments.json {
+        plan.write_json(records.name(), &name, &mut report);
+    } else {
+        plan.tell(&name, &mut report)?;
+    }
+    filter::say(&report, arguments.json && arguments.output != Path::new("-"))?;
     Ok(Exit::Fine)
 }
 

@@ -4,10 +4,12 @@ use super::{Record, Records};
 use anyhow::Context;
 use ironkeep::cli::escape::Quoted;
 use ironkeep::cli::exit::{Exit, Failure};
+use ironkeep::cli::json::{self, Object};
+use ironkeep::cli::plural::plural;
 use ironkeep::codec::fingerprint::Fingerprints;
 use ironkeep::disk::Sorter;
-use ironkeep::rdb::{Feature, Losses, ObjectRef, Version, WriteError, WriteOptions, Writer};
-use ironkeep::value::Object;
+use ironkeep::rdb::{Feature, Losses, ObjectRef, Version, Weight, WriteError, WriteOptions, Writer};
+use ironkeep::value::Object as Value;
 use std::collections::BTreeMap;
 use std::io::{self, Sink, Write};
 
@@ -51,11 +53,11 @@ struct Survey {
 /// Whether servers skip the key, since it holds nothing.
 fn is_empty(value: &ObjectRef<'_>) -> bool {
     match value {
-        ObjectRef::Object(Object::List(list)) => list.is_empty(),
-        ObjectRef::Object(Object::Set(set)) => set.is_empty(),
-        ObjectRef::Object(Object::Zset(zset)) => zset.is_empty(),
-        ObjectRef::Object(Object::Hash(hash)) => hash.is_empty(),
-        ObjectRef::Object(Object::Array(array)) => array.is_empty(),
+        ObjectRef::Object(Value::List(list)) => list.is_empty(),
+        ObjectRef::Object(Value::Set(set)) => set.is_empty(),
+        ObjectRef::Object(Value::Zset(zset)) => zset.is_empty(),
+        ObjectRef::Object(Value::Hash(hash)) => hash.is_empty(),
+        ObjectRef::Object(Value::Array(array)) => array.is_empty(),
         _ => false,
     }
 }
@@ -125,13 +127,14 @@ impl Plan {
     /// Says what was written, and what was not.
     pub fn tell(&self, name: &str, out: &mut dyn Write) -> io::Result<()> {
         let keys: u64 = self.databases.values().map(|count| count.keys).sum();
-        writeln!(out, "{name}: {keys} keys in {} databases, {}", self.databases.len(), self.version.header())?;
-        for (count, what) in [
-            (self.empty, "keys without elements, which servers skip, were left out"),
-            (self.foreign, "numbers under opcodes of other products were left out"),
+        let databases = plural(self.databases.len() as u64, "database"); // usize fits
+        writeln!(out, "{name}: {} in {databases}, {}", plural(keys, "key"), self.version.header())?;
+        for (count, noun, what) in [
+            (self.empty, "key", "without elements, which servers skip"),
+            (self.foreign, "number", "under opcodes of other products"),
         ] {
             if count > 0 {
-                writeln!(out, "  {count} {what}")?;
+                writeln!(out, "  left out: {} {what}", plural(count, noun))?;
             }
         }
         for (feature, loss) in self.losses.iter() {
@@ -140,6 +143,25 @@ impl Plan {
             writeln!(out, "  left out: {} x {}{first}", loss.count, feature.row().name)?;
         }
         Ok(())
+    }
+
+    /// The same as one JSON object.
+    pub fn write_json(&self, input: &str, output: &str, out: &mut Vec<u8>) {
+        let mut report = Object::open(out);
+        report.str("schema", "rdbtool.build/1").str("file", input).str("output", output);
+        report.str("header", &self.version.header().to_string());
+        report.u64("keys", self.databases.values().map(|count| count.keys).sum());
+        report.u64("databases", self.databases.len() as u64); // usize fits
+        report.array("lost", self.losses.iter(), |out, (feature, loss)| {
+            let mut row = Object::open(out);
+            row.str("kind", feature.row().name).bool("hint", feature.row().weight == Weight::Hint);
+            row.u64("count", loss.count);
+            row.array("keys", &loss.keys, |out, key| json::write_bytes(out, key));
+            row.close();
+        });
+        report.u64("empty_keys", self.empty).u64("foreign_opcodes", self.foreign);
+        report.close();
+        out.push(b'\n');
     }
 }
 

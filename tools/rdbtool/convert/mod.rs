@@ -33,10 +33,10 @@ use survey::Survey;
 pub struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// The file to write, `-` for standard output; with `--to aof`, the folder of the log
-    #[arg(long, value_name = "FILE", required_unless_present = "to_log", conflicts_with = "to_log")]
+    /// The RDB file to write, or `-` for standard output; with `--to aof`, the folder of the log
+    #[arg(long, short, value_name = "FILE", required_unless_present = "to_log", conflicts_with = "to_log")]
     output: Option<PathBuf>,
-    /// The version to write: 6 to 15, or valkey-80; `aof` for a command log. Without it, the lowest from 11 on that
+    /// The RDB version to write: 6 to 15, or valkey-80; `aof` for a command log. Without it, the lowest from 11 on that
     /// holds all of the data
     #[arg(long, value_name = "VERSION", value_parser = to)]
     to: Option<To>,
@@ -59,7 +59,7 @@ pub struct Arguments {
     /// Replace the output if it is there
     #[arg(long)]
     force: bool,
-    /// The report as one JSON object (schema rdbtool.convert/1)
+    /// The report as one JSON object (schema rdbtool.convert/1); on standard error where the RDB goes to standard output
     #[arg(long)]
     json: bool,
 }
@@ -116,6 +116,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut conversion = Conversion { survey: &survey, report: &mut report, is_base: false };
     match arguments.output() {
         Output::Rdb(path) => {
+            source.refuse_as_output(&disk, path)?;
             let target = Target::create(&disk, path, arguments.force)?;
             let name = target.name().to_owned();
             let writer = Writer::new(target, version, options).map_err(|error| failed(&name, error))?;

@@ -5,6 +5,7 @@ use super::survey::Survey;
 use anyhow::Context;
 use ironkeep::cli::escape::Quoted;
 use ironkeep::cli::json::{self, Object};
+use ironkeep::cli::plural::plural;
 use ironkeep::rdb::{Losses, Version, Weight};
 use std::io::{self, Write};
 
@@ -65,7 +66,7 @@ impl Report {
 
     fn write_text(&self, out: &mut Vec<u8>) -> io::Result<()> {
         let origin = if self.origin == "log" { "a log" } else { &self.origin };
-        writeln!(out, "{}: {} keys as {}, from {origin}", self.output, self.keys, self.version.header())?;
+        writeln!(out, "{}: {} as {}, from {origin}", self.output, plural(self.keys, "key"), self.version.header())?;
         for (feature, loss) in self.losses.iter() {
             let row = feature.row();
             let what = if row.weight == Weight::Hint { "left out (a hint)" } else { "lost" };
@@ -75,10 +76,10 @@ impl Report {
             writeln!(out, "{}", if keys.is_empty() { String::new() } else { format!(": {}{more}", keys.join(", ")) })?;
         }
         if self.empty > 0 {
-            writeln!(out, "left out: {} keys without elements, which servers skip too", self.empty)?;
+            writeln!(out, "left out: {} without elements, which servers skip too", plural(self.empty, "key"))?;
         }
         if self.foreign > 0 {
-            writeln!(out, "left out: {} opcodes of other products", self.foreign)?;
+            writeln!(out, "left out: {} of other products", plural(self.foreign, "opcode"))?;
         }
         Ok(())
     }

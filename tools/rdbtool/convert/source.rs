@@ -6,6 +6,8 @@ use anyhow::Context;
 use ironkeep::aof::{Log, LogError};
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::input::{self, Input, Magic};
+use ironkeep::cli::plural::plural;
+use ironkeep::cli::target;
 use ironkeep::disk::Disk;
 use ironkeep::engine::Engine;
 use ironkeep::engine::clock::Clock;
@@ -31,6 +33,8 @@ pub struct Source {
     /// For messages.
     name: String,
     bytes: Bytes,
+    /// The files that it was read from; none where it came from a pipe or a server.
+    files: Vec<PathBuf>,
     /// Whether it was replayed from a log.
     pub is_log: bool,
 }
@@ -76,18 +80,25 @@ impl Source {
             if matches!(source.open(disk.as_ref())?.magic, Magic::Commands | Magic::Manifest) {
                 return replay(disk, &Log::open(disk.as_ref(), path)?, databases);
             }
-            return Ok(Source { name: source.to_string(), bytes: Bytes::File(path.clone()), is_log: false });
+            let (name, files) = (source.to_string(), vec![path.clone()]);
+            return Ok(Source { name, bytes: Bytes::File(path.clone()), files, is_log: false });
         }
         let opened = opened::open(place)?;
         let name = opened.name.clone();
         let (mut reader, mut out) = (opened.reader, spool());
         io::copy(&mut reader, &mut out).with_context(|| name.clone())?;
-        Ok(Source { name, bytes: spooled(out).context(SPOOL_NAME)?, is_log: false })
+        let files = opened::source_of(place)?.0.into_iter().collect();
+        Ok(Source { name, bytes: spooled(out).context(SPOOL_NAME)?, files, is_log: false })
     }
 
     /// For messages; escaped for a terminal.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// An error if `output` is one of the files that were read.
+    pub fn refuse_as_output(&self, disk: &Arc<dyn Disk>, output: &Path) -> anyhow::Result<()> {
+        self.files.iter().try_for_each(|file| target::refuse_input(disk.as_ref(), file, output))
     }
 
     /// A reader from the start. The one before must be done.
@@ -155,12 +166,14 @@ fn replay(disk: &Arc<dyn Disk>, log: &Log, databases: usize) -> anyhow::Result<S
     for warning in &loaded.warnings {
         writeln!(io::stderr(), "{warning}")?;
     }
-    writeln!(io::stderr(), "replayed {} commands, {} keys", loaded.records, loaded.keys)?;
+    writeln!(io::stderr(), "replayed {}, {}", plural(loaded.records, "command"), plural(loaded.keys, "key"))?;
     let image = Image::take(&mut engine, false);
     let options = WriteOptions { checksum: false, compress: false };
     let mut out = spool();
     image.write_as(Version::Rdb15, options, &mut out, Path::new(SPOOL_NAME))?;
-    Ok(Source { name, bytes: spooled(out).context(SPOOL_NAME)?, is_log: true })
+    let mut files: Vec<PathBuf> = log.files.iter().map(|file| file.path.clone()).collect();
+    files.extend(log.manifest.iter().map(|(path, _)| path.clone()));
+    Ok(Source { name, bytes: spooled(out).context(SPOOL_NAME)?, files, is_log: true })
 }
 
 /// Adds what to do where the log uses a database that the engine was not given.

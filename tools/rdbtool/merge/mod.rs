@@ -21,6 +21,7 @@ use conflict::{Census, Hasher, Verdict};
 use ironkeep::cli::escape::Quoted;
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::json::Object;
+use ironkeep::cli::plural::plural;
 use ironkeep::cli::target::{SealedTarget, Target};
 use ironkeep::disk::{Disk, RealDisk};
 use ironkeep::rdb::{CopyError, Event, Header, Lineage, Version};
@@ -56,8 +57,8 @@ pub struct Arguments {
     /// RDB files (plain, gzip or zstd); `-` is standard input
     #[arg(required = true, num_args = 1..)]
     files: Vec<PathBuf>,
-    /// The RDB to write; `-` is standard output
-    #[arg(long, value_name = "FILE")]
+    /// The RDB file to write, or `-` for standard output
+    #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     /// Replace the output if it is there
     #[arg(long)]
@@ -65,19 +66,19 @@ pub struct Arguments {
     /// What to do with a key that several inputs hold
     #[arg(long, value_name = "POLICY", default_value = "fail")]
     on_conflict: OnConflict,
-    /// The version to write: 6 to 15 or valkey-80
+    /// The RDB version to write: 6 to 15, or valkey-80. Without it, the lowest that holds all inputs as they stand
     #[arg(long, value_name = "VERSION", value_parser = version)]
     to: Option<Version>,
     /// Do not verify the checksums of the inputs
     #[arg(long)]
     no_verify: bool,
-    /// Report as one JSON object (schema rdbtool.merge/1), on standard error where the RDB goes to standard output
+    /// The report as one JSON object (schema rdbtool.merge/1); on standard error where the RDB goes to standard output
     #[arg(long)]
     json: bool,
 }
 
 fn version(name: &str) -> Result<Version, String> {
-    Version::named(name).ok_or_else(|| "a version is 6 to 15, or valkey-80".to_owned())
+    Version::named(name).ok_or_else(|| "there are 6 to 15, and valkey-80".to_owned())
 }
 
 /// What the inputs need.
@@ -267,8 +268,9 @@ fn report(arguments: &Arguments, keys: u64, verdict: &Verdict, version: Version,
         out.push(b'\n');
     } else {
         let (name, header) = (sealed.name(), version.header());
-        let inputs = arguments.files.len();
-        let text = format!("{name}: {header}, {kept} keys of {keys} in {inputs} inputs, {conflicts} in several\n");
+        let inputs = plural(arguments.files.len() as u64, "input"); // usize fits
+        let kept = plural(kept, "key");
+        let text = format!("{name}: {header}, {kept} of {keys} in {inputs}, {conflicts} in several\n");
         out.extend_from_slice(text.as_bytes());
     }
     out

@@ -6,6 +6,7 @@ use super::sink::Sink;
 use crate::library::Library;
 use crate::opened::FileReader;
 use ironkeep::cli::escape::{Escaped, Preview, Quoted};
+use ironkeep::cli::plural::plural;
 use ironkeep::cli::utc::Utc;
 use ironkeep::rdb::{self, KeyHeader, StreamCounters, Visitor};
 use ironkeep::value::stream::StreamId;
@@ -111,9 +112,9 @@ impl Format for Listing {
     fn begin_key(&mut self, key: &KeyHeader) {
         let (type_name, encoding) = (key.kind.type_name(), key.kind.encoding());
         self.noun = match type_name {
-            "list" | "array" => "items",
-            "set" | "zset" => "members",
-            "hash" => "fields",
+            "list" | "array" => "item",
+            "set" | "zset" => "member",
+            "hash" => "field",
             _ => "",
         };
         self.elements = 0;
@@ -143,12 +144,12 @@ impl Format for Listing {
             self.show_members();
         }
         if let Some(groups) = self.groups.take() {
-            let _ = write!(self.preview, ", {groups} groups");
+            let _ = write!(self.preview, ", {}", plural(groups, "group"));
         }
         let more = if self.elements > SHOWN { ", ..." } else { "" };
         let count = match self.noun {
             "" => String::new(),
-            noun => format!(" ({} {noun})", self.elements),
+            noun => format!(" ({})", plural(self.elements, noun)),
         };
         let _ = writeln!(self.sink.buffer(), "{}: {}{more}{count}{}", self.head, self.preview, self.tail);
         self.sink.spill();
@@ -189,7 +190,7 @@ impl Visitor for Listing {
     }
 
     fn stream_counters(&mut self, counters: &StreamCounters) {
-        let _ = write!(self.preview, "{} entries, last id {}", counters.len, counters.last_id);
+        let _ = write!(self.preview, "{}, last id {}", plural(counters.len, "entry"), counters.last_id);
         self.groups = Some(0);
     }
 

@@ -30,6 +30,7 @@ use clap::ValueEnum;
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::input::Source;
 use ironkeep::cli::json::Object;
+use ironkeep::cli::plural::plural;
 use ironkeep::cli::target::{SealedTarget, Target};
 use ironkeep::disk::{Disk, RealDisk};
 use ironkeep::engine::params::kind::parse_memory;
@@ -98,7 +99,7 @@ pub struct Arguments {
     /// More parts than this are not written
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     max_parts: usize,
-    /// Report the parts as one JSON object (schema rdbtool.split/1)
+    /// The report as one JSON object (schema rdbtool.split/1)
     #[arg(long)]
     json: bool,
 }
@@ -300,9 +301,12 @@ fn report(json: bool, input: &str, parts: &[Found], sealed: &[SealedTarget]) -> 
     }
     for (part, sealed) in &all {
         let (keys, bytes) = (part.counts.keys(), sealed.len().unwrap_or(0));
-        let line = format!("{}: {keys} keys in {} databases, {bytes} bytes\n", sealed.name(), part.counts.databases());
+        let (keys, databases) = (plural(keys, "key"), plural(part.counts.databases() as u64, "database")); // widening
+        let line = format!("{}: {keys} in {databases}, {bytes} bytes\n", sealed.name());
         out.extend_from_slice(line.as_bytes());
     }
-    out.extend_from_slice(format!("{} parts of {input}, {keys} keys\n", parts.len()).as_bytes());
+    out.extend_from_slice(
+        format!("{} of {input}, {}\n", plural(parts.len() as u64, "part"), plural(keys, "key")).as_bytes(),
+    );
     out
 }
