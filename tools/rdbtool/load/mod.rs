@@ -555,10 +555,7 @@ impl<'a> Load<'a> {
             return Ok(if session.counts.refused > 0 { Exit::Findings } else { Exit::Fine });
         }
         let done = session.done(&self.next);
-        let mut how = self.how_to_go_on(&done)?;
-        if let Some(Stop::Refused(_)) = &stop {
-            how.push_str("; --continue passes over what the server refuses");
-        }
+        let how = self.how_to_go_on(&done)?;
         let (exit, context, what) = match (stop, damage) {
             (Some(Stop::Exists(what)), _) => (Exit::Refused, address.to_string(), what),
             (Some(Stop::Refused(what)), _) => (Exit::Unreadable, address.to_string(), what),

@@ -339,7 +339,13 @@ impl Session {
             self.counts.refuse(message);
         } else {
             self.remember(entry);
-            self.stop.get_or_insert(Stop::Refused(message));
+            // The next thing would fare the same where the server's state is the reason.
+            let hint = match is_final {
+                true if why.starts_with("LOADING") => " (try again when it has loaded)",
+                true => "",
+                false => " (--continue passes over it)",
+            };
+            self.stop.get_or_insert(Stop::Refused(message + hint));
         }
     }
 
