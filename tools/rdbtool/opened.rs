@@ -23,7 +23,7 @@ pub fn open(place: &Place) -> anyhow::Result<Input> {
     Ok(opened)
 }
 
-/// The same without a word on the checksum, for verbs that verify it before they do anything.
+/// The same without a word on the checksum, for verbs that verify it before they do anything, or do nothing if it is wrong.
 pub fn open_quietly(place: &Place) -> anyhow::Result<Input> {
     find(place).map(|(_, opened)| opened)
 }

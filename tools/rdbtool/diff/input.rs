@@ -56,7 +56,7 @@ impl Twice {
     /// Opens the input for the first time.
     pub fn open(path: &Path, no_verify: bool) -> anyhow::Result<(Twice, Reading)> {
         let place = Place { file: Some(path.to_owned()), dir: None, no_verify };
-        let mut input = opened::open(&place)?;
+        let mut input = opened::open_quietly(&place)?;
         let (source, _) = input::find_rdb(&RealDisk, Some(path), None)?;
         // A pipe has no length; a packed file has none either, and is read a second time like any other.
         let is_lasting = match &source {

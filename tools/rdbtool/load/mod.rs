@@ -120,7 +120,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         return Err(Failure::error(Exit::Usage, message));
     };
     let address = url.address()?;
-    let input = opened::open(&arguments.place)?;
+    let input = opened::open_quietly(&arguments.place)?;
     let name = input.name.clone();
     if !arguments.place.no_verify {
         refuse_changed(&arguments.place, &name)?;

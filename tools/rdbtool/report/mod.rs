@@ -44,7 +44,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let input = opened::open(&arguments.place)?;
+    let input = opened::open_quietly(&arguments.place)?;
     let name = input.name.clone();
     let mut target = Target::create(&disk, &arguments.output, arguments.force)?;
     let options = arguments.place.options();
