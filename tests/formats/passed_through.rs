@@ -39,9 +39,12 @@ fn saved_again(file: &[u8], change: impl FnOnce(&mut Engine)) -> Result<Vec<u8>,
     saved.map(|()| after)
 }
 
+/// Decoded values by database and key.
+type Values = BTreeMap<(u64, Vec<u8>), String>;
+
 /// Everything but remarks, hints and access times: keys by database and name with their decoded values, and what stands
 /// beside them in the order of the file.
-fn told(file: &[u8]) -> (BTreeMap<(u64, Vec<u8>), String>, Vec<String>) {
+fn told(file: &[u8]) -> (Values, Vec<String>) {
     let mut reader = Reader::new(file, Options::default()).unwrap();
     let (mut keys, mut beside) = (BTreeMap::new(), Vec::new());
     loop {

@@ -251,3 +251,11 @@ fn damage_in_any_input_names_it_and_leaves_no_output() {
     assert_eq!(merge(&[&a, &b], &a, &["--force"]).status.code(), Some(5), "an input is not overwritten");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }
+
+/// `merge - -` said that the header of an empty file was cut.
+#[test]
+fn standard_input_is_one_input_at_most() {
+    let done = merge(&[Path::new("-"), Path::new("-")], Path::new("-"), &[]);
+    assert_eq!(done.status.code(), Some(2), "{}", stderr_of(&done));
+    assert!(stderr_of(&done).contains("only one of the inputs"), "{}", stderr_of(&done));
+}

@@ -188,7 +188,8 @@ impl Told<'_> {
                 let says_where = refusal.what.starts_with("at offset ");
                 let place = if says_where { String::new() } else { format!(" at offset {}", refusal.offset) };
                 writeln!(out, "{}: {who} it{place}: {what}", self.verdict())?;
-                let faults = [Concern::Damage, Concern::Value, Concern::Duplicate].map(|concern| found.count(concern));
+                let faults = [Concern::Damage, Concern::Value, Concern::Duplicate, Concern::Checksum]
+                    .map(|concern| found.count(concern));
                 if found.header.is_none() {
                     writeln!(out, "without a header nothing can be told of the rest, nor repaired")?;
                 } else if faults.iter().any(|count| *count > 0) {

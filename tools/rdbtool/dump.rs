@@ -55,7 +55,8 @@ struct FormatChoice {
     csv: bool,
     /// The commands that rebuild the data, in the protocol of the servers. What no command can say is counted on
     /// standard error: data and metadata of modules, producers of streams, pending entries without a consumer or
-    /// whose entry is gone; --restore says the pending entries and the producers
+    /// whose entry is gone; --restore says the pending entries and the producers. Consumers count as seen when the
+    /// commands run
     #[arg(long, alias = "protocol")]
     resp: bool,
     /// A RESTORE command for each key, in the protocol of the servers. Metadata of modules has no command and is counted

@@ -63,7 +63,13 @@ pub fn source_of(place: &Place) -> anyhow::Result<(Option<PathBuf>, bool)> {
 fn find(place: &Place) -> anyhow::Result<(Source, Input)> {
     let (source, found) = input::find_rdb(&RealDisk, place.file.as_deref(), place.dir.as_deref())?;
     if found {
-        writeln!(io::stderr(), "reading {source}")?;
+        let is_base = matches!(&source, Source::File(path) if path.to_string_lossy().ends_with(".base.rdb"));
+        let rest = if is_base {
+            ", the base of a log: what came later is not in it (`rdbtool convert` replays it)"
+        } else {
+            ""
+        };
+        writeln!(io::stderr(), "reading {source}{rest}")?;
     }
     let opened = source.open(&RealDisk)?;
     let refusal = match opened.magic {

@@ -112,6 +112,12 @@ impl Needs {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut inputs = Vec::new();
+    if arguments.files.iter().filter(|file| **file == Path::new("-")).count() > 1 {
+        return Err(Failure::error(
+            Exit::Usage,
+            "standard input can be only one of the inputs: name files for the others",
+        ));
+    }
     for file in &arguments.files {
         let place = Place { file: Some(file.clone()), dir: None, no_verify: arguments.no_verify };
         let input = Passes::open(&place)?;
