@@ -185,6 +185,35 @@ fn a_type_byte_that_became_an_end_marker_costs_one_key() {
     }
 }
 
+/// "One integer was damaged, and repair lost the forty keys before and behind it", "it put the keys behind it into
+/// database 1", "it forgot that they were in database 3": the most likely way to go on is the one that keeps most.
+#[test]
+fn damage_neither_takes_other_keys_with_it_nor_moves_them() {
+    let missing = |file: &str, at: usize, before: u8, after: u8| {
+        let whole = std::fs::read(samples().iter().find(|path| path.ends_with(file)).unwrap()).unwrap();
+        let mut broken = whole.clone();
+        assert_eq!(std::mem::replace(&mut broken[at], after), before, "the sample is another");
+        let (out, mended) = repaired(&broken);
+        let kept = keys_of(&out);
+        let missing: Vec<_> =
+            keys_of(&whole).into_iter().filter(|(name, bytes)| kept.get(name) != Some(bytes)).collect();
+        (missing.len(), format!("{missing:?}, {:?}", mended.lost))
+    };
+    for (file, at, before, after) in [
+        ("redis-8.0.6/types.rdb", 40577, 0xc0, 0xc4),    // the value of int:0
+        ("redis-2.4.18/types.rdb", 213_461, 0x0a, 0x14), // the length of the last key in front of database 3
+    ] {
+        let (count, what) = missing(file, at, before, after);
+        assert_eq!(count, 1, "{file}: {what}");
+    }
+    let keys = (0..9).map(|n| format!("\0\x05key:{n}\x05value").into_bytes()).collect::<Vec<_>>();
+    let head = &b"REDIS0011\xfe\x00\xfb\x0a\x00"[..];
+    let broken = &b"\0\x06broken\xc8\xfe\x01"[..]; // what follows the form that does not exist is no choice
+    let file = [head, &keys[..3].concat(), broken, &keys[3..].concat(), b"\xff\0\0\0\0\0\0\0\0"].concat();
+    let (out, mended) = repaired(&file);
+    assert!(keys_of(&out).keys().all(|(db, _)| *db == 0) && mended.keys == 9, "{mended:?}");
+}
+
 /// "Behind one damaged string all hashes were gone, since *two hash templates have the same id*": looking for the place
 /// to go on leaves nothing behind, be it a template of the file or bytes that look like one.
 #[test]

@@ -25,6 +25,8 @@ const KEY_BYTES: usize = 64 << 20;
 /// The first versions with counts of a database, and with a checksum.
 const COUNTS_SINCE: u32 = 7;
 const CHECKSUM_SINCE: u32 = 5;
+/// The first version with counts for a slot.
+const SLOT_INFO_SINCE: u32 = 12;
 
 /// Which of several values of a key stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -361,6 +363,8 @@ impl Plan {
                     section += 1;
                     (select, hint) = (Some(*db), None);
                 }
+                // In a file that is older than the hint it is damage that looks like one, and servers may mind.
+                Step::Event(Event::SlotInfo { .. }) if self.header.version < SLOT_INFO_SINCE => slot += 1,
                 Step::Event(event) if is_slot_hint(event) => {
                     hint = Some((event.clone(), self.slots[slot]));
                     slot += 1;

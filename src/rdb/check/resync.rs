@@ -25,7 +25,7 @@ use std::ops::Range;
 use super::walk::Resumed;
 use crate::rdb::error::{Cause, Error};
 use crate::rdb::event::{Discard, Event, KeyHeader};
-use crate::rdb::kind::{KINDS, Kind, Opcode};
+use crate::rdb::kind::{Header, KINDS, Kind, Lineage, Opcode};
 use crate::rdb::reader::Reader;
 
 /// So many items in a row are believed without more.
@@ -47,6 +47,9 @@ const GIVE_UP_FACTOR: u64 = 64;
 const MOST_FAILED: usize = 1 << 20;
 /// A better start is looked for so far behind one that is not sure.
 const SECOND_LOOK: u64 = 64 << 10;
+
+/// The first version with counts behind the choice of a database.
+const COUNTS_SINCE: u32 = 7;
 
 /// Fewer keys than this say nothing of those to come.
 const FEW_KEYS: u64 = 32;
@@ -91,6 +94,15 @@ pub(super) struct Resynced<'a> {
     pub(super) error: &'a Error,
 }
 
+/// What else is known of the file where the keys before a fault are looked into.
+#[derive(Clone, Copy)]
+pub(super) struct Elsewhere {
+    /// Where a scan would go on.
+    pub(super) resume: u64,
+    /// Bytes of the file.
+    pub(super) len: u64,
+}
+
 /// Items that follow one another.
 #[derive(Clone, Copy, Default)]
 struct Run {
@@ -101,6 +113,10 @@ struct Run {
     /// Where the first item ends, and how much its key looks like those before.
     first_end: u64,
     first_likeness: u32,
+    /// Whether the first item chooses a database and no counts of its keys follow, as they do from version 7 on.
+    is_bare_select: bool,
+    /// Whether it chooses one behind that of the keys before, as servers have it.
+    is_select_ahead: bool,
     /// How far was read.
     read_to: u64,
 }
@@ -185,8 +201,9 @@ impl Resync {
         reader: &mut Reader<R>,
         prior: &Prior,
         span: Range<u64>,
-        len: u64,
+        place: Elsewhere,
     ) -> Result<Option<u64>, Error> {
+        let Elsewhere { resume, len } = place;
         let (db, starts) = (reader.db(), Starts::of(reader));
         // What items in the span said of the file belongs to it only if they are items.
         let forgotten = reader.forget_from(span.start);
@@ -198,7 +215,13 @@ impl Resync {
             at = found + 1;
             let run = self.run(reader, prior, found, (found + FAR).min(len))?;
             self.spent += run.read_to.saturating_sub(found);
-            if run.is_believed() && run.first_likeness >= 4 && leads_over(reader, found, span.end, len)? {
+            if !(run.is_believed() && run.first_likeness >= 4) {
+                continue;
+            }
+            // One item that jumps over the fault and over keys behind it is none.
+            if let Some((items, end)) = leads_over(reader, found, span.end, len)?
+                && items >= items_between(reader, resume..end, len)?
+            {
                 result = Some(found);
                 break;
             }
@@ -284,6 +307,7 @@ impl Resync {
         len: u64,
     ) -> Result<Option<u64>, Error> {
         let starts = Starts::of(reader);
+        let has_counts = has_counts(reader.header());
         let (mut at, mut until) = (from, len);
         // The best so far, where none was sure: its offset and likeness.
         let mut best: Option<(u64, u32)> = None;
@@ -293,7 +317,7 @@ impl Resync {
             let reach = if self.spent > READ_FACTOR * self.scanned + FREE { NEAR } else { FAR };
             let run = self.run(reader, prior, found, (found + reach).min(len))?;
             self.spent += run.read_to.saturating_sub(found);
-            if !run.is_believed() {
+            if !run.is_believed() || (run.is_bare_select && has_counts) {
                 continue;
             }
             if run.first_likeness >= 4 {
@@ -320,6 +344,7 @@ impl Resync {
     ) -> Result<Run, Error> {
         let mut run = Run { first_likeness: 4, first_end: at, ..Run::default() };
         let mut passed = Vec::new();
+        let db = reader.db();
         reader.reposition(at, ceiling, None)?;
         loop {
             let offset = reader.offset();
@@ -345,7 +370,9 @@ impl Resync {
             }
         }
         run.read_to = reader.offset();
-        reader.forget_from(at); // whoever goes on there reads it again
+        // Whoever goes on there reads it again.
+        reader.forget_from(at);
+        reader.assume_db(db);
         if !run.is_believed() {
             if self.failed.len() > MOST_FAILED {
                 self.failed.clear();
@@ -362,7 +389,7 @@ impl Resync {
         prior: &Prior,
         run: &mut Run,
     ) -> Result<Option<u32>, Error> {
-        let start = reader.offset();
+        let (start, db_before) = (reader.offset(), reader.db());
         let event = match reader.next() {
             Ok(event) => event,
             Err(error) => return disk(error).map(|()| None),
@@ -374,7 +401,9 @@ impl Resync {
                 if !whole(reader.value(&mut Discard))? || is_expiry_odd {
                     return Ok(None);
                 }
-                if run.items == 0 {
+                // A choice of a database is worth what the key behind it is, where no counts can stand between.
+                let is_behind_select = run.items == 1 && run.is_select_ahead && !has_counts(reader.header());
+                if run.items == 0 || is_behind_select {
                     run.first_likeness = prior.likeness(&key);
                 }
                 Some(points_of(&key, reader.offset() - value_offset))
@@ -388,11 +417,12 @@ impl Resync {
             }
             Event::SelectDb(db) if db < 1 << 24 => {
                 if run.items == 0 {
-                    run.first_likeness = 3;
+                    (run.first_likeness, run.is_bare_select, run.is_select_ahead) = (3, true, db > db_before);
                 }
                 Some(1)
             }
             Event::ResizeDb { keys, expires } if expires <= keys && keys < 1 << 48 => {
+                run.is_bare_select &= run.items != 1;
                 // Alone it may be any byte; behind the choice of a database it is what servers write.
                 run.first_likeness =
                     if run.items == 1 && run.first_likeness == 3 { 4 } else { run.first_likeness.min(3) };
@@ -472,11 +502,23 @@ fn disk(error: Error) -> Result<(), Error> {
     if matches!(error.cause(), Cause::Io(_)) { Err(error) } else { Ok(()) }
 }
 
-/// Whether items from `at` on come to the other side of `fault` without one that ends there.
-fn leads_over<R: Read + Seek>(reader: &mut Reader<R>, at: u64, fault: u64, len: u64) -> Result<bool, Error> {
+/// Whether a file has counts behind each choice of a database.
+fn has_counts(header: Header) -> bool {
+    header.lineage == Lineage::Valkey || header.version >= COUNTS_SINCE
+}
+
+/// How many items from `at` on come to the other side of `fault` without one that ends there, and where the last ends.
+fn leads_over<R: Read + Seek>(
+    reader: &mut Reader<R>,
+    at: u64,
+    fault: u64,
+    len: u64,
+) -> Result<Option<(u32, u64)>, Error> {
+    let mut items = 0;
     reader.reposition(at, len, None)?;
     let mut leads = true;
     while leads && reader.offset() < fault {
+        items += 1;
         leads = match reader.next() {
             Ok(Event::End { .. }) => break,
             Ok(Event::Key(_)) => whole(reader.skip())?,
@@ -485,7 +527,26 @@ fn leads_over<R: Read + Seek>(reader: &mut Reader<R>, at: u64, fault: u64, len: 
         };
     }
     reader.forget_from(at);
-    Ok(leads && reader.offset() > fault)
+    Ok((leads && reader.offset() > fault).then_some((items, reader.offset())))
+}
+
+/// How many items begin in a span, counted from its start on as far as they can be read.
+fn items_between<R: Read + Seek>(reader: &mut Reader<R>, span: Range<u64>, len: u64) -> Result<u32, Error> {
+    let mut items = 0;
+    reader.reposition(span.start, len, None)?;
+    while reader.offset() < span.end {
+        match reader.next() {
+            Ok(Event::End { .. }) => break,
+            Ok(Event::Key(_)) if !whole(reader.skip())? => break,
+            Ok(_) => items += 1,
+            Err(error) => {
+                disk(error)?;
+                break;
+            }
+        }
+    }
+    reader.forget_from(span.start);
+    Ok(items)
 }
 
 /// Where the type byte of the damaged item stands, if its key may follow it.

@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
 use super::elements::{Elements, Finder, Judgement};
-use super::resync::{Prior, Resync, Resynced};
+use super::resync::{Elsewhere, Prior, Resync, Resynced};
 use crate::codec::fingerprint::Fingerprints;
 use crate::rdb::error::{Cause, Error};
 use crate::rdb::event::{Checksum, Event, KeyHeader, Visitor};
@@ -310,7 +310,7 @@ impl<R: Read + Seek> Walk<R> {
         let known = Resynced { start, len: self.len, key: key.as_ref(), value_offset, error };
         let (end, resumed, key_found) = self.resync.find(&mut self.reader, &self.prior, known)?;
         if matches!(resumed, Resumed::ByScan | Resumed::Nowhere)
-            && let Some(inside) = self.look_inside(start)?
+            && let Some(inside) = self.look_inside(start, end)?
         {
             return Ok(inside);
         }
@@ -335,7 +335,9 @@ impl<R: Read + Seek> Walk<R> {
 
     /// Looks into the last keys for items that lead over the fault: a key whose length was damaged takes in those
     /// behind it, and the fault shows only where it ends.
-    fn look_inside(&mut self, fault: u64) -> Result<Option<Broken>, Error> {
+    /// A scan would go on at `resume`.
+    fn look_inside(&mut self, fault: u64, resume: u64) -> Result<Option<Broken>, Error> {
+        let elsewhere = Elsewhere { resume, len: self.len };
         for index in (0..self.held.len()).rev() {
             let item = &self.held[index];
             let Step::Key(key, _) = &item.step else { continue };
@@ -343,7 +345,7 @@ impl<R: Read + Seek> Walk<R> {
             if !is_loose(key.kind) || span.end - span.start > MOST_LOOKED_INTO {
                 continue;
             }
-            if let Some(end) = self.resync.inside(&mut self.reader, &self.prior, span.clone(), self.len)? {
+            if let Some(end) = self.resync.inside(&mut self.reader, &self.prior, span.clone(), elsewhere)? {
                 self.held.truncate(index);
                 self.reader.assume_db(key.db);
                 let span = span.start..end;
