@@ -14,9 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What keys hold, by database and name.
-type Values = BTreeMap<(u64, Vec<u8>), String>;
-
 const TRAILER: &[u8] = b"\xff\0\0\0\0\0\0\0\0";
 /// Two pieces of module data, one before the keys and one behind them.
 const BEFORE: &[u8] = b"\xf7\x81\x10\x20\x30\x40\x50\x60\x70\x01\x02\x01\x05\x03abc\x00";

@@ -22,3 +22,29 @@ fn a_file_in_the_compressed_envelope_is_read_like_any_other() {
     assert_eq!(cut.status.code(), Some(3));
     assert!(from_plain.stdout.starts_with(&cut.stdout) && cut.stdout.len() < from_plain.stdout.len());
 }
+
+/// "The backup is a .gz that was cut, and repair would not look at it": what came out before the cut is repaired.
+#[test]
+fn what_comes_out_of_a_damaged_packing_is_repaired() {
+    let plain = std::fs::read(corpus().join("redis-7.2.6/types.rdb")).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).unwrap();
+    let mut gzip = gzip.finish().unwrap();
+    gzip.truncate(gzip.len() * 2 / 3);
+    let mut frame = lz4_flex::frame::FrameEncoder::new(b"VCS\x01\x01\x00\x00".to_vec());
+    plain.chunks(1000).for_each(|piece| frame.write_all(piece).unwrap()); // the first decides on the length of blocks
+    let mut envelope = frame.finish().unwrap();
+    envelope.truncate(envelope.len() * 2 / 3);
+    let folder = tempfile::tempdir().unwrap();
+    let [packed, out] = ["packed", "out.rdb"].map(|name| folder.path().join(name));
+    for bytes in [gzip, envelope] {
+        std::fs::write(&packed, bytes).unwrap();
+        let repaired = run("repair", &packed, &["--json", "--force", "--output", out.to_str().unwrap()]);
+        assert_eq!(repaired.status.code(), Some(1), "{}", String::from_utf8_lossy(&repaired.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&repaired.stdout).unwrap();
+        assert!(report["keys"].as_u64().unwrap() > 10, "{report}");
+        assert!(report["fixed"].to_string().contains("the packing was damaged"), "{report}");
+        assert_eq!(run("check", &out, &[]).status.code(), Some(0));
+        assert_eq!(run("check", &packed, &[]).status.code(), Some(3), "who only reads is told");
+    }
+}

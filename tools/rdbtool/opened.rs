@@ -7,7 +7,7 @@ use ironkeep::cli::input::{self, Input, Magic, Source};
 use ironkeep::cli::progress::Progress;
 use ironkeep::disk::{Disk, Mode, RealDisk};
 use ironkeep::rdb::{Cause, Checksum, Error, Options, Reader, check};
-use std::io::{self, IsTerminal, Read, Seek, Write};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// The reader of all verbs.
@@ -33,17 +33,37 @@ pub trait Seekable: Read + Seek {}
 
 impl<T: Read + Seek> Seekable for T {}
 
+/// What [`seekable`] opens.
+pub type SeekableInput = Progress<Box<dyn Seekable>>;
+
 /// Opens what `place` means so that it can be read at any place: a pipe, or a packed file, through a temporary file.
 /// The second part counts what is read for the progress bar.
-pub fn seekable(place: &Place) -> anyhow::Result<(String, Progress<Box<dyn Seekable>>)> {
+pub fn seekable(place: &Place) -> anyhow::Result<(String, SeekableInput)> {
+    let (name, file, fault) = seekable_part(place)?;
+    fault.map_or(Ok(()), Err).with_context(|| name.clone())?;
+    Ok((name, file))
+}
+
+/// As [`seekable`]; of a packed file whose packing is damaged, what came out before, and what the damage is.
+pub fn seekable_part(place: &Place) -> anyhow::Result<(String, SeekableInput, Option<io::Error>)> {
     let (source, opened) = find(place)?;
+    let mut fault = None;
     let (file, len): (Box<dyn Seekable>, _) = match (&source, opened.len) {
         (Source::File(path), Some(len)) => {
             (Box::new(RealDisk.open(path, Mode::Read).with_context(|| opened.name.clone())?), len)
         }
         _ => {
             let mut file = tempfile::tempfile().context("a temporary file")?;
-            let len = io::copy(&mut { opened.reader }, &mut file).with_context(|| opened.name.clone())?;
+            let copied = io::copy(&mut { opened.reader }, &mut file);
+            fault = copied.err();
+            let is_packing = |error: &io::Error| {
+                matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+                    && !matches!(source, Source::Server(_))
+            };
+            if let Some(error) = fault.take_if(|error| !is_packing(error)) {
+                return Err(error).with_context(|| opened.name.clone());
+            }
+            let len = file.seek(SeekFrom::End(0)).context("a temporary file")?;
             (Box::new(file), len)
         }
     };
@@ -51,7 +71,7 @@ pub fn seekable(place: &Place) -> anyhow::Result<(String, Progress<Box<dyn Seeka
         true => Progress::hidden(file),
         false => Progress::new(file, Some(len), &opened.name),
     };
-    Ok((opened.name, counted))
+    Ok((opened.name, counted, fault))
 }
 
 /// The file that `place` means, if it is one, and whether it was found rather than named.

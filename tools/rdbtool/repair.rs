@@ -55,7 +55,7 @@ enum Which {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let (name, mut input) = opened::seekable(&arguments.place)?;
+    let (name, mut input, fault) = opened::seekable_part(&arguments.place)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut target = match &arguments.output {
         Some(path) => {
@@ -76,7 +76,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     if let Some(Noted { target, failure: Some(error) }) = output {
         return Err(error).context(target.name().to_owned());
     }
-    let mended = mended.map_err(|error| opened::failure(&name, &error))?;
+    let mut mended = mended.map_err(|error| opened::failure(&name, &error))?;
+    if let Some(fault) = fault {
+        mended.fixed.push(format!("the packing was damaged, and what came out before that was read: {fault}"));
+    }
     drop(input); // the progress bar ends before the report
     let written = target.as_ref().map(|target| target.name().to_owned());
     if let Some(target) = target {
