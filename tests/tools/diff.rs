@@ -323,3 +323,12 @@ fn a_damaged_file_is_named_and_exits_3() {
     assert!(stderr_of(&output).contains("cut: "), "{}", stderr_of(&output));
     assert_eq!(run("diff", &whole, &["/nowhere"]).status.code(), Some(3));
 }
+
+/// Two servers with the same data, asked with --limit 5, were told to differ in ten keys: each gave its own first five.
+#[test]
+fn a_limit_on_sides_of_different_order_is_refused() {
+    let sample = &samples()[0];
+    let output = diff(sample, sample, &["--limit", "5"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr_of(&output).contains("--show"), "{}", stderr_of(&output));
+}

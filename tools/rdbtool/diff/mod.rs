@@ -69,10 +69,21 @@ struct Listed {
     summary: Summary,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+/// Refuses what would give an answer that means nothing.
+fn refuse_senseless(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.first == arguments.second && arguments.first.as_os_str() == "-" {
         return Err(Failure::error(Exit::Usage, "standard input can be read once: name a file for one of the two"));
     }
+    if arguments.selection.limit.is_some() {
+        let message =
+            "--limit would take the first keys of each side in its own order: --show lists so many differences";
+        return Err(Failure::error(Exit::Usage, message));
+    }
+    Ok(())
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    refuse_senseless(arguments)?;
     let scope = Scope {
         selection: &arguments.selection,
         ignores_expiry: arguments.ignore_expiry,
