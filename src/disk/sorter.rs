@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 /// How much of a run is read at once while merging, in bytes.
-const READ_AHEAD: usize = 32 * 1024;
+const READ_AHEAD: usize = 8 * 1024;
 /// Room for what is left of a record when more is read, in bytes.
 const LEFT_OVER: usize = 4 * 1024;
 /// From this many records on they get the room that the budget allows at once: a buffer that grows leaves as much behind

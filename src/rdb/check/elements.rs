@@ -13,7 +13,7 @@ use crate::value::hash::MAX_EXPIRE_MS;
 use crate::value::{ArrayItem, Element};
 
 /// Memory for the fingerprints of one value.
-const MOST_BYTES: usize = 4 << 20;
+const MOST_BYTES: usize = 2 << 20;
 
 /// The visitor; one for all values.
 pub(super) struct Elements {
