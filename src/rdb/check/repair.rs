@@ -268,12 +268,12 @@ impl Plan {
             },
             Step::Key(key, Value::Empty) => (Some(key), "has no elements".to_owned()),
             Step::Key(key, Value::Refused { what, .. }) => (Some(key), what),
+            // The end marker is missing, and nothing else.
+            Step::Damage(damage) if span.is_empty() && damage.key.is_none() => return Ok((Fate::Leave, None)),
             Step::Damage(damage) => {
                 lost.resumed = Some(damage.resumed);
-                {
-                    let what = damage.what();
-                    (damage.key, what)
-                }
+                let what = damage.what();
+                (damage.key, what)
             }
         };
         lost.what = what;
