@@ -126,6 +126,18 @@ pub enum Checksum {
     Mismatch { expected: u64, found: u64 },
 }
 
+impl Checksum {
+    /// One word for reports: `correct`, `absent`, `disabled`, `wrong`.
+    pub fn state(&self) -> &'static str {
+        match self {
+            Checksum::Ok => "correct",
+            Checksum::Absent => "absent",
+            Checksum::Disabled => "disabled",
+            Checksum::Mismatch { .. } => "wrong",
+        }
+    }
+}
+
 /// Takes the elements of one value as they are read. Methods that are not overridden drop what they get.
 ///
 /// A visitor cannot stop the reader; one that cannot go on remembers why and drops the rest.

@@ -173,6 +173,20 @@ fn a_hash_of_two_million_fields_is_checked_in_32_mb() {
     }
 }
 
+/// "1 lost (0 bytes)", although every key was there.
+#[test]
+fn a_file_that_only_lacks_its_end_has_lost_nothing() {
+    let (folder, path) = saved(b"REDIS0003\xfe\x00\x00\x01k\x01a\x00\x01l\x01b");
+    let report = json_of("check", &path);
+    assert_eq!((&report["findings"][0]["kind"], &report["findings"][0]["offset"]), (&"end".into(), &21.into()));
+    assert_eq!(report["loads"], false);
+    let out = folder.path().join("out.rdb");
+    let output = run("repair", &path, &["--output", out.to_str().unwrap()]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("2 keys kept, 0 lost"), "{said}");
+    assert_eq!(std::fs::read(out).unwrap(), b"REDIS0003\xfe\x00\x00\x01k\x01a\x00\x01l\x01b\xff");
+}
+
 #[test]
 fn a_file_cut_at_any_byte_is_damaged_and_never_loads() {
     let hash = b"\x04\x01h\x02\x01a\x01x\x01b\xc0\x05";

@@ -12,8 +12,8 @@ use ironkeep::cli::json::Object;
 use ironkeep::cli::plural::plural;
 use ironkeep::cli::utc::Utc;
 use ironkeep::engine::functions::Functions;
+use ironkeep::rdb::Error;
 use ironkeep::rdb::check::{Concern, Finding, Report, Resumed, Rules, judge};
-use ironkeep::rdb::{Checksum, Error};
 use std::io::{self, Write};
 
 /// How many findings a text report lists without --all.
@@ -95,10 +95,7 @@ impl Told<'_> {
     fn checksum_state(&self) -> &'static str {
         match &self.report.checksum {
             Some(_) if !self.verify => "not verified",
-            Some(Checksum::Ok) => "correct",
-            Some(Checksum::Absent) => "absent",
-            Some(Checksum::Disabled) => "disabled",
-            Some(Checksum::Mismatch { .. }) => "wrong",
+            Some(checksum) => checksum.state(),
             None => "not reached",
         }
     }
@@ -188,7 +185,7 @@ impl Told<'_> {
                 let says_where = refusal.what.starts_with("at offset ");
                 let place = if says_where { String::new() } else { format!(" at offset {}", refusal.offset) };
                 writeln!(out, "{}: {who} it{place}: {what}", self.verdict())?;
-                let faults = [Concern::Damage, Concern::Value, Concern::Duplicate, Concern::Checksum]
+                let faults = [Concern::Damage, Concern::Value, Concern::Duplicate, Concern::End, Concern::Checksum]
                     .map(|concern| found.count(concern));
                 if found.header.is_none() {
                     writeln!(out, "without a header nothing can be told of the rest, nor repaired")?;

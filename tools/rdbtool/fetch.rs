@@ -143,13 +143,7 @@ impl Report {
     }
 
     fn checksum_state(&self) -> &'static str {
-        match &self.checksum {
-            Some(Checksum::Ok) => "correct",
-            Some(Checksum::Absent) => "absent",
-            Some(Checksum::Disabled) => "disabled",
-            Some(Checksum::Mismatch { .. }) => "wrong",
-            None => "not reached",
-        }
+        self.checksum.as_ref().map_or("not reached", Checksum::state)
     }
 
     /// On stdout, unless the data went there.

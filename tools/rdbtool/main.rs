@@ -12,6 +12,7 @@ mod fits;
 mod info;
 mod library;
 mod load;
+mod losses;
 mod memory;
 mod merge;
 mod opened;

@@ -235,9 +235,6 @@ pub fn judge<R: Read + Seek>(
         note(&mut report, rules, &mut walk, &mut keys, function, item)?;
     }
     hints.settle(&mut report);
-    if report.checksum.is_none() && report.count(Concern::Damage) == 0 {
-        report.add_plain(Concern::End, report.bytes..report.bytes, "the end marker is missing".to_owned());
-    }
     let repeated = keys.finish().map_err(|error| Error::new(0, "the list of keys", Cause::Io(error)))?;
     let is_ended = report.checksum.is_some();
     if is_ended {
@@ -325,7 +322,7 @@ fn note_damage(report: &mut Report, span: Range<u64>, damage: Damage, uncertain:
     }
     report.refuse(span.start, error.offset(), error.to_string());
     report.add(Finding {
-        concern: Concern::Damage,
+        concern: if Damage::is_missing_end(&span, key.as_ref()) { Concern::End } else { Concern::Damage },
         span,
         db: key.as_ref().map(|key| key.db),
         db_uncertain: uncertain,

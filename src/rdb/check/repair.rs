@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::repeats::Repeats;
 use super::salvage::Salvage;
-use super::walk::{Item, Resumed, Step, Value, Walk};
+use super::walk::{Damage, Item, Resumed, Step, Value, Walk};
 use crate::codec::crc64::Crc64;
 use crate::rdb::error::{Cause, Error};
 use crate::rdb::event::{Checksum, Event, KeyHeader};
@@ -255,6 +255,8 @@ impl Plan {
             resumed: None,
             salvaged: None,
         };
+        // What is dropped for another value of the key is not salvaged.
+        let mut is_broken = true;
         let (key, what) = match step {
             Step::Event(Event::SelectDb(_) | Event::ResizeDb { .. }) | Step::End(_) => return Ok((Fate::Leave, None)),
             Step::Event(event) if is_slot_hint(&event) => return Ok((Fate::Leave, None)),
@@ -264,12 +266,16 @@ impl Plan {
             Step::Event(_) => return Ok((Fate::Copy, None)),
             Step::Key(key, Value::Fine) => match self.is_surplus(walk.fingerprint(&key)) {
                 false => return Ok((Fate::Copy, Some(key))),
-                true => (Some(key), "another value of this key is kept".to_owned()),
+                true => {
+                    is_broken = false;
+                    (Some(key), "another value of this key is kept".to_owned())
+                }
             },
             Step::Key(key, Value::Empty) => (Some(key), "has no elements".to_owned()),
             Step::Key(key, Value::Refused { what, .. }) => (Some(key), what),
-            // The end marker is missing, and nothing else.
-            Step::Damage(damage) if span.is_empty() && damage.key.is_none() => return Ok((Fate::Leave, None)),
+            Step::Damage(damage) if Damage::is_missing_end(&span, damage.key.as_ref()) => {
+                return Ok((Fate::Leave, None));
+            }
             Step::Damage(damage) => {
                 lost.resumed = Some(damage.resumed);
                 let what = damage.what();
@@ -280,8 +286,6 @@ impl Plan {
         let mut fate = Fate::Leave;
         if let Some(key) = &key {
             (lost.db, lost.key) = (Some(key.db), Some(key.key.clone()));
-            // What was dropped for another value of the key is not salvaged.
-            let is_broken = lost.resumed.is_some() || lost.what != "another value of this key is kept";
             if let (true, true, Some(place)) = (self.wishes.salvage, is_broken, place) {
                 let fingerprint = walk.fingerprint(key);
                 let fingerprints = walk.fingerprints().clone();

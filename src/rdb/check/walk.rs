@@ -135,6 +135,11 @@ fn is_loose(kind: Kind) -> bool {
 }
 
 impl Damage {
+    /// Whether what is damaged, with this span and key, is only that the file ends between two items.
+    pub(super) fn is_missing_end(span: &Range<u64>, key: Option<&KeyHeader>) -> bool {
+        span.is_empty() && key.is_none()
+    }
+
     /// One sentence.
     pub fn what(&self) -> String {
         match self.resumed {

@@ -1,14 +1,14 @@
 //! What the first reading finds: the version to write, the keys of each database, and whether a key comes twice.
 
 use super::{Record, Records};
+use crate::losses;
 use anyhow::Context;
-use ironkeep::cli::escape::Quoted;
 use ironkeep::cli::exit::{Exit, Failure};
-use ironkeep::cli::json::{self, Object};
+use ironkeep::cli::json::Object;
 use ironkeep::cli::plural::plural;
 use ironkeep::codec::fingerprint::Fingerprints;
 use ironkeep::disk::Sorter;
-use ironkeep::rdb::{Feature, Losses, ObjectRef, Version, Weight, WriteError, WriteOptions, Writer};
+use ironkeep::rdb::{Feature, Losses, ObjectRef, Version, WriteError, WriteOptions, Writer};
 use ironkeep::value::Object as Value;
 use std::collections::BTreeMap;
 use std::io::{self, Sink, Write};
@@ -137,11 +137,7 @@ impl Plan {
                 writeln!(out, "  left out: {} {what}", plural(count, noun))?;
             }
         }
-        for (feature, loss) in self.losses.iter() {
-            let keys: Vec<String> = loss.keys.iter().map(|key| Quoted(key).to_string()).collect();
-            let first = if keys.is_empty() { String::new() } else { format!(", first {}", keys.join(", ")) };
-            writeln!(out, "  left out: {} x {}{first}", loss.count, feature.row().name)?;
-        }
+        losses::write_text(&self.losses, out)?;
         Ok(())
     }
 
@@ -152,13 +148,7 @@ impl Plan {
         report.str("header", &self.version.header().to_string());
         report.u64("keys", self.databases.values().map(|count| count.keys).sum());
         report.u64("databases", self.databases.len() as u64); // usize fits
-        report.array("lost", self.losses.iter(), |out, (feature, loss)| {
-            let mut row = Object::open(out);
-            row.str("kind", feature.row().name).bool("hint", feature.row().weight == Weight::Hint);
-            row.u64("count", loss.count);
-            row.array("keys", &loss.keys, |out, key| json::write_bytes(out, key));
-            row.close();
-        });
+        losses::write_json(&self.losses, &mut report);
         report.u64("empty_keys", self.empty).u64("foreign_opcodes", self.foreign);
         report.close();
         out.push(b'\n');

@@ -2,11 +2,11 @@
 
 use super::source::Source;
 use super::survey::Survey;
+use crate::losses;
 use anyhow::Context;
-use ironkeep::cli::escape::Quoted;
-use ironkeep::cli::json::{self, Object};
+use ironkeep::cli::json::Object;
 use ironkeep::cli::plural::plural;
-use ironkeep::rdb::{Losses, Version, Weight};
+use ironkeep::rdb::{Losses, Version};
 use std::io::{self, Write};
 
 /// The outcome, as it grows.
@@ -67,14 +67,7 @@ impl Report {
     fn write_text(&self, out: &mut Vec<u8>) -> io::Result<()> {
         let origin = if self.origin == "log" { "a log" } else { &self.origin };
         writeln!(out, "{}: {} as {}, from {origin}", self.output, plural(self.keys, "key"), self.version.header())?;
-        for (feature, loss) in self.losses.iter() {
-            let row = feature.row();
-            let what = if row.weight == Weight::Hint { "left out (a hint)" } else { "lost" };
-            write!(out, "{what}: {} {}", loss.count, row.name)?;
-            let keys: Vec<String> = loss.keys.iter().map(|key| Quoted(key).to_string()).collect();
-            let more = if loss.count > keys.len() as u64 { ", ..." } else { "" }; // widening
-            writeln!(out, "{}", if keys.is_empty() { String::new() } else { format!(": {}{more}", keys.join(", ")) })?;
-        }
+        losses::write_text(&self.losses, out)?;
         if self.empty > 0 {
             writeln!(out, "left out: {} without elements, which servers skip too", plural(self.empty, "key"))?;
         }
@@ -89,13 +82,7 @@ impl Report {
         report.str("schema", "rdbtool.convert/1").str("file", &self.from).str("output", &self.output);
         report.str("from", &self.origin).str("to", &self.version.header().to_string());
         report.u64("keys", self.keys).u64("bytes", self.bytes);
-        report.array("lost", self.losses.iter(), |out, (feature, loss)| {
-            let mut row = Object::open(out);
-            row.str("kind", feature.row().name).bool("hint", feature.row().weight == Weight::Hint);
-            row.u64("count", loss.count);
-            row.array("keys", &loss.keys, |out, key| json::write_bytes(out, key));
-            row.close();
-        });
+        losses::write_json(&self.losses, &mut report);
         report.u64("empty_keys", self.empty).u64("foreign_opcodes", self.foreign);
         report.u64("trailing_bytes", self.trailing_bytes);
         report.close();

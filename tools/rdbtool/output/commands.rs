@@ -292,10 +292,6 @@ impl Format for Commands {
         &mut self.sink
     }
 
-    fn open(&mut self) {}
-
-    fn aux(&mut self, _name: &[u8], _value: &[u8]) {}
-
     fn module_aux(&mut self, _id: u64, _raw: &[u8]) {
         self.lost.module_aux += 1;
     }

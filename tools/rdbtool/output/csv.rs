@@ -125,12 +125,6 @@ impl Format for Csv {
         self.sink.buffer().extend_from_slice(HEADER);
     }
 
-    fn aux(&mut self, _name: &[u8], _value: &[u8]) {}
-
-    fn module_aux(&mut self, _id: u64, _raw: &[u8]) {}
-
-    fn function(&mut self, _code: &[u8]) {}
-
     fn begin_key(&mut self, key: &KeyHeader) {
         self.sink.begin_record();
         self.key = Some(key.clone());

@@ -38,14 +38,6 @@ impl Format for Keys {
         &mut self.sink
     }
 
-    fn open(&mut self) {}
-
-    fn aux(&mut self, _name: &[u8], _value: &[u8]) {}
-
-    fn module_aux(&mut self, _id: u64, _raw: &[u8]) {}
-
-    fn function(&mut self, _code: &[u8]) {}
-
     fn begin_key(&mut self, key: &KeyHeader) {
         self.sink.begin_record();
         write_key(self.sink.buffer(), &key.key, self.escaped);

@@ -40,13 +40,19 @@ pub trait Format: Visitor {
     /// Where its bytes go.
     fn sink(&mut self) -> &mut Sink;
     /// Everything that precedes the first record.
-    fn open(&mut self);
+    fn open(&mut self) {}
     /// A name and its value out of the file's preamble.
-    fn aux(&mut self, name: &[u8], value: &[u8]);
+    fn aux(&mut self, name: &[u8], value: &[u8]) {
+        let _ = (name, value);
+    }
     /// What a module stored beside the keys.
-    fn module_aux(&mut self, id: u64, raw: &[u8]);
+    fn module_aux(&mut self, id: u64, raw: &[u8]) {
+        let _ = (id, raw);
+    }
     /// The code of a function library.
-    fn function(&mut self, code: &[u8]);
+    fn function(&mut self, code: &[u8]) {
+        let _ = code;
+    }
     /// A slot import that was under way.
     fn slot_import(&mut self, job: &[u8], ranges: &[(u64, u64)]) {
         let _ = (job, ranges);

@@ -91,8 +91,6 @@ impl Format for Listing {
         &mut self.sink
     }
 
-    fn open(&mut self) {}
-
     fn aux(&mut self, name: &[u8], value: &[u8]) {
         self.line(format_args!("# {}: {}", Escaped(name), Escaped(value)));
     }
