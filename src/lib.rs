@@ -13,6 +13,7 @@
 //!
 //! [`cli`] is what the binaries share: exit codes, JSON, finding the files, editing them in place.
 
+pub mod allocator;
 pub mod aof;
 pub mod cli;
 pub mod codec;

@@ -197,7 +197,7 @@ fn memory(engine: &Engine, page: &mut Page) {
         "mem_cluster_links",
     ]);
     page.line("mem_aof_buffer", engine.journal.pending().len());
-    page.line("mem_allocator", "mimalloc");
+    page.line("mem_allocator", "jemalloc");
     page.line("active_defrag_running", 0);
     let (deferred, deferred_bytes) = engine.keyspace.deferred();
     page.line("lazyfree_pending_objects", deferred);

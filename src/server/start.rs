@@ -83,7 +83,7 @@ fn say(text: &str) -> anyhow::Result<u8> {
 fn version_line() -> String {
     let build = option_env!("IRONKEEP_BUILD").unwrap_or("0");
     let version = env!("CARGO_PKG_VERSION");
-    format!("Ironkeep server v={version} sha=00000000:0 malloc=mimalloc bits=64 build={build}\n")
+    format!("Ironkeep server v={version} sha=00000000:0 malloc=jemalloc bits=64 build={build}\n")
 }
 
 fn serve(invocation: &Invocation) -> anyhow::Result<u8> {

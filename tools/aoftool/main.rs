@@ -18,7 +18,7 @@ use ironkeep::cli::manual;
 use ironkeep::disk::{Disk, RealDisk};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ironkeep::allocator::Jemalloc = ironkeep::allocator::Jemalloc;
 
 /// Look into append-only logs of any version of Redis and Valkey, and mend them.
 ///

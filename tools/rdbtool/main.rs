@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ironkeep::allocator::Jemalloc = ironkeep::allocator::Jemalloc;
 
 /// Look into RDB files of any version of Redis and Valkey.
 ///
