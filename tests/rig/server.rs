@@ -134,6 +134,22 @@ impl Server {
         self.port
     }
 
+    #[allow(dead_code)] // for the benches, which share this module
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// CPU time that all its threads have used.
+    #[allow(dead_code)] // as above
+    pub fn cpu_seconds(&self) -> f64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let nanoseconds = tasks.flatten().filter_map(|task| {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        nanoseconds.sum::<u64>() as f64 / 1e9
+    }
+
     /// What it printed so far.
     pub fn output(&self) -> String {
         self.output.lock().unwrap().clone()

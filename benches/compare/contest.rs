@@ -1,0 +1,132 @@
+//! What all tables share: options, servers side by side, turns, medians, Markdown.
+
+use crate::rig::{Program, Server};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// The options of a table: as given, or as usual.
+pub struct Options(HashMap<String, String>);
+
+impl Options {
+    pub fn new(usual: &[(&str, &str)], given: &[(String, String)]) -> Self {
+        let usual = usual.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut options: HashMap<String, String> = usual.collect();
+        for (name, value) in given {
+            options.entry(name.clone()).and_modify(|usual| usual.clone_from(value));
+        }
+        Self(options)
+    }
+
+    pub fn text(&self, name: &str) -> &str {
+        self.0.get(name).unwrap_or_else(|| panic!("the table names no option {name}"))
+    }
+
+    pub fn count(&self, name: &str) -> usize {
+        self.text(name).parse().unwrap_or_else(|_| panic!("--{name} {}: no count", self.text(name)))
+    }
+
+    /// A list with commas.
+    pub fn list(&self, name: &str) -> Vec<&str> {
+        self.text(name).split(',').filter(|word| !word.is_empty()).collect()
+    }
+}
+
+/// Running servers, ours first, each in a folder of its own.
+pub struct Contest {
+    pub programs: Vec<Program>,
+    pub servers: Vec<Server>,
+    _folders: Vec<tempfile::TempDir>,
+}
+
+impl Contest {
+    /// Ours, Redis 8.0 and Valkey 9.1, with the same directives.
+    pub fn start(directives: &[(&str, &str)]) -> Self {
+        let peers = [Program::redis_8(), Program::valkey_9()].into_iter().flatten();
+        Self::of(std::iter::once(Program::ours()).chain(peers).collect(), directives)
+    }
+
+    pub fn of(programs: Vec<Program>, directives: &[(&str, &str)]) -> Self {
+        let folders: Vec<_> = programs.iter().map(|_| tempfile::tempdir().unwrap()).collect();
+        let start =
+            |(program, folder): (&Program, &tempfile::TempDir)| Server::start(program, folder.path(), directives);
+        let servers = programs.iter().zip(&folders).map(start).collect();
+        Self { programs, servers, _folders: folders }
+    }
+
+    pub fn names(&self) -> Vec<&'static str> {
+        self.programs.iter().map(|program| program.name).collect()
+    }
+
+    /// A tool of the peers: `benchmark`, `cli`.
+    pub fn tool(&self, tool: &str) -> PathBuf {
+        self.programs.get(1).expect("no peer is here to compare with").tool(tool)
+    }
+
+    /// Measures each server in turn, `rounds` times; the median of each.
+    pub fn medians(&self, rounds: usize, mut measure: impl FnMut(&Server) -> f64) -> Vec<f64> {
+        let mut figures = vec![Vec::new(); self.servers.len()];
+        for _ in 0..rounds {
+            for (server, figures) in self.servers.iter().zip(&mut figures) {
+                figures.push(measure(server));
+            }
+        }
+        figures.iter_mut().map(|figures| median(figures)).collect()
+    }
+
+    /// One run of redis-benchmark with these arguments: what it did for `requests` requests.
+    pub fn benchmark(&self, server: &Server, requests: usize, arguments: &[&str]) -> Run {
+        let before = server.cpu_seconds();
+        let output = Command::new(self.tool("benchmark"))
+            .args(["-p", &server.port().to_string(), "-n", &requests.to_string(), "--csv"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let cpu_us_each = (server.cpu_seconds() - before) * 1e6 / requests as f64;
+        let text = String::from_utf8_lossy(&output.stdout);
+        // The last line is the test asked for; those before are the heading and what prepares it.
+        let cells: Vec<f64> = text.lines().last().map_or_else(Vec::new, |row| {
+            row.rsplit("\",\"").map(|cell| cell.trim_matches('"').parse().unwrap_or(0.0)).collect()
+        });
+        // From the end: max, p99, p95, p50, min, avg latency in ms, requests per second.
+        match cells.get(6) {
+            Some(&rate) if rate > 0.0 => Run { rate, p99_ms: cells[1], max_ms: cells[0], cpu_us_each },
+            _ => panic!("redis-benchmark said:\n{text}{}", String::from_utf8_lossy(&output.stderr)),
+        }
+    }
+}
+
+/// What one run of redis-benchmark gave.
+#[derive(Debug, Clone, Copy)]
+#[allow(dead_code)] // not every table looks at everything
+pub struct Run {
+    /// Requests per second.
+    pub rate: f64,
+    pub p99_ms: f64,
+    pub max_ms: f64,
+    /// CPU time of the server for each request, in microseconds.
+    pub cpu_us_each: f64,
+}
+
+pub fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// The head of a table: one column for each name.
+pub fn print_head(first: &str, names: &[&str]) {
+    println!("| {first} | {} |\n|---{}|", names.join(" | "), "|---:".repeat(names.len()));
+}
+
+/// A row: our figure, then each peer's with ours as a multiple of it, then any further cells.
+pub fn print_row(name: &str, figures: &[f64], more: &[String]) {
+    let mut cells = vec![name.to_owned(), format_figure(figures[0])];
+    cells.extend(figures[1..].iter().map(|peer| format!("{} ({:.2} x)", format_figure(*peer), figures[0] / peer)));
+    cells.extend_from_slice(more);
+    println!("| {} |", cells.join(" | "));
+}
+
+fn format_figure(figure: f64) -> String {
+    if figure < 100.0 { format!("{figure:.2}") } else { format!("{figure:.0}") }
+}
