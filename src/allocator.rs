@@ -88,6 +88,40 @@ pub fn usage() -> Usage {
     Usage { allocated: count(c"stats.allocated"), active: count(c"stats.active"), resident: count(c"stats.resident") }
 }
 
+/// Bytes that this thread has taken since it began, less those that it has given back: two loads. It goes below zero
+/// where the thread frees what others took. Always zero where jemalloc is not the global allocator.
+pub fn thread_balance() -> i64 {
+    thread_local! {
+        /// Where jemalloc counts the bytes that this thread takes, and those that it gives back.
+        static COUNTERS: (*const u64, *const u64) = (counter(c"thread.allocatedp"), counter(c"thread.deallocatedp"));
+    }
+    COUNTERS.with(|&(taken, given)| {
+        if taken.is_null() || given.is_null() {
+            return 0;
+        }
+        // SAFETY: jemalloc keeps the counters for as long as the thread lives, and only this thread writes to them.
+        let (taken, given) = unsafe { (taken.read(), given.read()) };
+        taken.wrapping_sub(given) as i64 // a difference of two counts that both may wrap
+    })
+}
+
+fn counter(name: &CStr) -> *const u64 {
+    let mut address: *const u64 = std::ptr::null();
+    // SAFETY: the names under thread that end in p are addresses of a u64.
+    unsafe { control(name, &mut address, false) };
+    address
+}
+
+/// Whether what this program takes comes from jemalloc: in the binaries of this package, not in tests of the library.
+pub fn is_global() -> bool {
+    const SIZE: usize = 1 << 16;
+    let before = thread_balance();
+    let block = std::hint::black_box(vec![0u8; SIZE]);
+    let taken = thread_balance() - before;
+    drop(block);
+    taken >= SIZE as i64 // a constant
+}
+
 /// Lets threads of jemalloc's own give unused pages back, instead of whoever frees the last block in them.
 pub fn purge_in_background() {
     let mut on = true;
@@ -146,6 +180,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_balance_of_a_thread_follows_what_it_takes_and_gives_back() {
+        let layout = Layout::from_size_align(1 << 20, 8).unwrap();
+        let before = thread_balance();
+        // SAFETY: as above.
+        let block = unsafe { Jemalloc.alloc(layout) };
+        let during = thread_balance() - before;
+        unsafe { Jemalloc.dealloc(block, layout) };
+        assert_eq!((during, thread_balance() - before), (1 << 20, 0));
+        assert!(!is_global(), "the library's tests run on the allocator of the system");
     }
 
     #[test]

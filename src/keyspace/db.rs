@@ -113,11 +113,7 @@ impl<'a> Db<'a> {
     /// Bytes of the key's entry and of what it holds.
     pub fn footprint(&self, key: &[u8]) -> Option<usize> {
         let entry = self.find(key)?;
-        let object = match entry.view() {
-            View::Object(object) => object.footprint() + size_of::<Object>(),
-            _ => 0,
-        };
-        Some(entry.size() + size_of::<u64>() + object)
+        Some(entry.size() + size_of::<u64>() + object_len(entry))
     }
 
     /// As [`Db::into_value`], and marks the key as used.
@@ -219,7 +215,7 @@ impl<'a> Db<'a> {
             return entry.object_mut();
         }
         let content = Content::Object(Box::new(object.clone()));
-        self.put(key, content, Expiry::Keep).object_mut()
+        self.replace(key, content, Expiry::Keep, true).object_mut()
     }
 
     /// Says that a hash in this keyspace may have got a field expiry.
@@ -231,7 +227,7 @@ impl<'a> Db<'a> {
     pub fn remove(&mut self, key: &[u8]) -> bool {
         match self.unlink(key) {
             Some(entry) => {
-                self.epochs.retire(entry);
+                self.epochs.retire(entry, || object_len(entry));
                 true
             }
             None => false,
@@ -248,7 +244,8 @@ impl<'a> Db<'a> {
             }
             view => view.to_object(),
         };
-        self.epochs.retire(entry);
+        // What is returned shares everything with it.
+        self.epochs.retire(entry, || size_of::<Object>());
         Some((object, expire_at_ms))
     }
 
@@ -260,22 +257,36 @@ impl<'a> Db<'a> {
             (Some(_), Some(at)) if !self.epochs.is_shared(entry) => entry.set_expire_at_ms(at),
             (_, at) => {
                 let expiry = at.map_or(Expiry::Clear, Expiry::At);
-                match entry.view() {
-                    View::Int(value) => self.put(key, Content::Int(value), expiry),
-                    View::Bytes(bytes) => self.put(key, Content::Bytes(bytes), expiry),
-                    View::Object(object) => self.put(key, Content::Object(Box::new(object.clone())), expiry),
+                let content = match entry.view() {
+                    View::Int(value) => Content::Int(value),
+                    View::Bytes(bytes) => Content::Bytes(bytes),
+                    View::Object(object) => Content::Object(Box::new(object.clone())),
                 };
+                self.replace(key, content, expiry, true);
             }
         }
         true
     }
 
-    /// Removes all keys.
+    /// Removes all keys, in no time at any size.
     pub fn clear(&mut self) {
+        let size = self.estimated_size();
         let table = std::mem::take(self.table);
-        for segment in table.slots.into_segments() {
-            segment.iter().for_each(|payload| self.epochs.retire(Entry::from_payload(payload)));
+        self.epochs.retire_table(table.slots, table.keys, size);
+    }
+
+    /// About how many bytes all keys take, by a few of them.
+    fn estimated_size(&self) -> usize {
+        const SAMPLES: usize = 64;
+        let (mut count, mut size) = (0, 0);
+        if self.table.keys > 0 {
+            self.table.slots.visit_from(0, SAMPLES, &mut |payload| {
+                let entry = Entry::from_payload(payload);
+                count += 1;
+                size += entry.size() + size_of::<u64>() + object_len(entry);
+            });
         }
+        (size as u128 * self.table.keys as u128 / count.max(1)) as usize // below the memory there is
     }
 
     /// Visits keys from a position of the hash order on, at least `at_least` of them; returns the position to go on
@@ -305,6 +316,11 @@ impl<'a> Db<'a> {
 
     /// Makes a new entry, replacing any former one, which the key slice may come from.
     fn put(&mut self, key: &[u8], content: Content<'_>, expiry: Expiry) -> Entry {
+        self.replace(key, content, expiry, false)
+    }
+
+    /// As [`Db::put`]; `shares`: the content shares what it holds with the former's.
+    fn replace(&mut self, key: &[u8], content: Content<'_>, expiry: Expiry, shares: bool) -> Entry {
         let place = self.place_of(key);
         let expire_at_ms = match expiry {
             Expiry::Clear => None,
@@ -320,7 +336,7 @@ impl<'a> Db<'a> {
             Some(former) => {
                 entry.set_access(former.access());
                 self.table.expires -= usize::from(former.expire_at_ms().is_some());
-                self.epochs.retire(former);
+                self.epochs.retire(former, || if shares { size_of::<Object>() } else { object_len(former) });
             }
             None => self.table.keys += 1,
         }
@@ -343,6 +359,14 @@ impl<'a> Db<'a> {
             }
             _ => {}
         }
+    }
+}
+
+/// Bytes of what an entry holds outside of itself.
+fn object_len(entry: Entry) -> usize {
+    match entry.view() {
+        View::Object(object) => object.footprint() + size_of::<Object>(),
+        _ => 0,
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::Entry;
+use super::lazyfree::{Garbage, LazyFree};
+use crate::cow::segments::SegmentTable;
 use crate::rdb::Version;
 
 /// Held by a snapshot for as long as it may read entries.
@@ -23,7 +25,16 @@ impl Drop for Token {
 /// An entry that was replaced or removed while a snapshot could reach it.
 struct Deferred {
     entry: Entry,
+    birth: u32,
     death: u32,
+    size: usize,
+}
+
+/// A table that was flushed while a snapshot could reach it.
+struct DeferredTable {
+    table: SegmentTable,
+    death: u32,
+    keys: usize,
     size: usize,
 }
 
@@ -34,7 +45,9 @@ pub(super) struct Epochs {
     /// Epochs of open snapshots, oldest first.
     open: Vec<(u32, Arc<AtomicBool>)>,
     deferred: VecDeque<Deferred>,
+    deferred_tables: Vec<DeferredTable>,
     deferred_size: usize,
+    pub(super) lazy_free: LazyFree,
     pub(super) field_expiry_seen: bool,
     /// The highest RDB version that any other value took; `None`: the usual one.
     pub(super) rdb_version_seen: Option<Version>,
@@ -62,36 +75,67 @@ impl Epochs {
         self.open.last().is_some_and(|&(epoch, _)| entry.birth() <= epoch)
     }
 
-    /// Takes an entry that no table holds any more.
-    pub(super) fn retire(&mut self, entry: Entry) {
+    /// Takes an entry that no table holds any more. `kept_len`: bytes outside of it that go with it.
+    pub(super) fn retire(&mut self, entry: Entry, kept_len: impl FnOnce() -> usize) {
         if self.is_shared(entry) {
-            let size = entry.size();
+            let size = entry.size() + kept_len();
             self.deferred_size += size;
-            self.deferred.push_back(Deferred { entry, death: self.current, size });
+            self.deferred.push_back(Deferred { entry, birth: entry.birth(), death: self.current, size });
         } else {
-            entry.free();
+            self.lazy_free.free(entry);
+        }
+    }
+
+    /// Takes a table with all of its `keys` entries, of about `size` bytes: in no time at any size. It is kept whole
+    /// until no snapshot is open that was there when it died.
+    pub(super) fn retire_table(&mut self, table: SegmentTable, keys: usize, size: usize) {
+        self.forget_closed();
+        if keys == 0 {
+            return;
+        }
+        if self.open.is_empty() {
+            self.lazy_free.take(Garbage::Table(table), keys, size);
+        } else {
+            self.deferred_size += size;
+            self.deferred_tables.push(DeferredTable { table, death: self.current, keys, size });
         }
     }
 
     pub(super) fn deferred(&self) -> (usize, usize) {
-        (self.deferred.len(), self.deferred_size)
+        let in_tables: usize = self.deferred_tables.iter().map(|table| table.keys).sum();
+        (self.deferred.len() + in_tables, self.deferred_size)
     }
 
     pub(super) fn reclaim(&mut self) -> bool {
-        if self.forget_closed() == 0 && self.deferred.is_empty() {
+        if self.forget_closed() == 0 && self.deferred.is_empty() && self.deferred_tables.is_empty() {
             return false;
         }
+        self.reclaim_tables();
+        let (mut dead, mut dead_size) = (Vec::new(), 0);
         for _ in 0..RECLAIM_BATCH.min(self.deferred.len()) {
             let Some(oldest) = self.deferred.pop_front() else { break };
-            let birth = oldest.entry.birth();
-            if self.open.iter().any(|&(epoch, _)| birth <= epoch && epoch < oldest.death) {
+            if self.open.iter().any(|&(epoch, _)| oldest.birth <= epoch && epoch < oldest.death) {
                 self.deferred.push_back(oldest);
             } else {
-                self.deferred_size -= oldest.size;
-                oldest.entry.free();
+                dead_size += oldest.size;
+                dead.push(oldest.entry);
             }
         }
+        if !dead.is_empty() {
+            self.deferred_size -= dead_size;
+            let count = dead.len();
+            self.lazy_free.take(Garbage::Entries(dead), count, dead_size);
+        }
         !self.deferred.is_empty() && self.open.is_empty()
+    }
+
+    fn reclaim_tables(&mut self) {
+        let open = &self.open;
+        let may_go = |table: &mut DeferredTable| open.iter().all(|&(epoch, _)| epoch >= table.death);
+        for DeferredTable { table, keys, size, .. } in self.deferred_tables.extract_if(.., may_go) {
+            self.deferred_size -= size;
+            self.lazy_free.take(Garbage::Table(table), keys, size);
+        }
     }
 
     /// Leaves to their fate the entries that a snapshot on another thread may still read, as the process is ending; frees

@@ -14,10 +14,12 @@
 mod db;
 mod entry;
 mod epochs;
+mod lazyfree;
 mod snapshot;
 
 pub use db::{Db, Expiry};
 pub use entry::View;
+pub use lazyfree::LazyFreeCounts;
 pub use snapshot::{Snapshot, SnapshotDb, SnapshotEntry};
 
 use std::hash::{BuildHasher, RandomState};
@@ -108,12 +110,27 @@ impl Keyspace {
         self.epochs.deferred()
     }
 
+    /// What the thread that frees has to do and has done.
+    pub fn lazy_free(&self) -> LazyFreeCounts {
+        self.epochs.lazy_free.counts()
+    }
+
+    /// Begins the count of what was freed anew.
+    pub fn reset_lazy_freed(&mut self) {
+        self.epochs.lazy_free.reset_freed();
+    }
+
+    /// Gives back a value that left its key, wherever that is quick.
+    pub fn free_object(&mut self, object: crate::value::Object) {
+        self.epochs.lazy_free.free_object(object);
+    }
+
     /// Exchanges two databases.
     pub fn swap(&mut self, first: usize, second: usize) {
         self.dbs.swap(first, second);
     }
 
-    /// Empties all databases.
+    /// Empties all databases, in no time at any size.
     pub fn clear(&mut self) {
         for index in 0..self.dbs.len() {
             self.db(index).clear();
