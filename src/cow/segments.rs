@@ -182,6 +182,13 @@ impl SegmentTable {
         slots_of(segment).nth(random.usize(..count_of(segment))).map(|slot| slot & PAYLOAD_MASK)
     }
 
+    /// The payloads of segment number `index`.
+    pub fn payloads_of(&self, index: usize) -> impl Iterator<Item = u64> {
+        let segment =
+            self.root.pages[index >> PAGE_BITS].as_ref().and_then(|page| page.segments[index & (FAN_OUT - 1)].as_ref());
+        segment.into_iter().flat_map(|segment| slots_of(segment)).map(|slot| slot & PAYLOAD_MASK)
+    }
+
     /// Takes the table apart segment by segment, letting go of each as soon as it was visited, so that its next write
     /// need not copy it.
     pub fn into_segments(self) -> impl Iterator<Item = SegmentPayloads> {

@@ -8,7 +8,7 @@ use crate::rdb::Version;
 use crate::value::{Object, StringValue};
 
 use super::entry::{Content, Entry, MAX_INLINE, View};
-use super::epochs::Epochs;
+use super::epochs::{Epochs, Renewal};
 use super::snapshot::{SnapshotDb, SnapshotEntry};
 
 /// What a write does to the expiry of its key.
@@ -48,6 +48,13 @@ impl Table {
 
     pub(super) fn share(&self) -> SnapshotDb {
         SnapshotDb::new(self.slots.clone(), self.keys, self.expires)
+    }
+
+    /// Sees to it that the births in one segment stay young enough.
+    pub(super) fn renew(&self, renewal: Renewal) {
+        let each = || self.slots.payloads_of(renewal.segment).map(Entry::from_payload);
+        each().for_each(Entry::prefetch);
+        each().for_each(|entry| renewal.renew(entry));
     }
 
     pub(super) fn prefetch_segment(&self, place: Place) {
@@ -330,7 +337,7 @@ impl<'a> Db<'a> {
                 former.and_then(Entry::expire_at_ms)
             }
         };
-        let entry = Entry::new(key, content, expire_at_ms, self.epochs.current(), 0);
+        let entry = Entry::new(key, content, expire_at_ms, self.epochs.newborn(), 0);
         self.table.expires += usize::from(expire_at_ms.is_some());
         match self.table.slots.insert(place, entry.to_payload(), is_entry_of(key)).map(Entry::from_payload) {
             Some(former) => {

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! offset
-//! 0   u32      birth: the epoch in which it was made
-//! 4   u32      meta: bits 0-1 kind (0 integer, 1 bytes, 2 object), bit 2 has an expiry, bits 8-31 access
-//! 8   i64      expiry, Unix ms             (only with bit 2)
+//! 0   u32      meta: bits 0-1 kind (0 integer, 1 bytes, 2 object), bit 2 has an expiry, bits 8-31 access
+//! 4   u16      birth: the epoch in which it was made, its low half
+//! 6   i64      expiry, Unix ms             (only with bit 2)
 //! ..  varint   length of the key, key
 //! ..  value    integer: i64 | bytes: varint length, bytes | object: address of a Box<Object>
 //! ```
@@ -12,7 +12,10 @@
 //! Entries are not reference counted. The keyspace's rule makes that sound, and all of its methods keep it: an entry that
 //! an open snapshot may reach (its birth is not younger than the youngest open snapshot) is never written but for its
 //! access bits, and not freed until no open snapshot lies between its birth and its death. The access bits are a
-//! relaxed atomic. Everything here is visible to the keyspace only.
+//! relaxed atomic. The birth is the executor's alone: a snapshot never reads it, so the executor may renew it while a
+//! snapshot reads the rest. Everything here is visible to the keyspace only.
+//!
+//! Six bytes of header make a key of 16 bytes with a value of 32 take 56, which is a size class of the allocator.
 
 #![allow(unsafe_code)]
 
@@ -24,9 +27,9 @@ use crate::codec::prefetch::prefetch;
 use crate::value::{Element, Object};
 
 const ALIGN: usize = 8;
-const BIRTH: usize = 0;
-const META: usize = 4;
-const BODY: usize = 8;
+const META: usize = 0;
+const BIRTH: usize = 4;
+const BODY: usize = 6;
 const KIND_MASK: u32 = 0b11;
 const KIND_INT: u32 = 0;
 const KIND_BYTES: u32 = 1;
@@ -102,7 +105,7 @@ const fn assert_shareable<T: Send + Sync>() {}
 const _: () = assert_shareable::<Object>();
 
 impl Entry {
-    pub(super) fn new(key: &[u8], content: Content<'_>, expire_at_ms: Option<i64>, birth: u32, access: u32) -> Self {
+    pub(super) fn new(key: &[u8], content: Content<'_>, expire_at_ms: Option<i64>, birth: u16, access: u32) -> Self {
         let (kind, value_len) = match &content {
             Content::Int(_) => (KIND_INT, 8),
             Content::Bytes(bytes) => (KIND_BYTES, varint_len(bytes.len()) + bytes.len()),
@@ -115,8 +118,8 @@ impl Entry {
         let Some(start) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
         let meta = kind | if expire_at_ms.is_some() { HAS_EXPIRY } else { 0 } | (access & ACCESS_MASK) << ACCESS_SHIFT;
         let mut cursor = Writer { at: start };
-        cursor.put(&birth.to_ne_bytes());
         cursor.put(&meta.to_ne_bytes());
+        cursor.put(&birth.to_ne_bytes());
         if let Some(expire_at_ms) = expire_at_ms {
             cursor.put(&expire_at_ms.to_ne_bytes());
         }
@@ -149,9 +152,17 @@ impl Entry {
         prefetch(self.0.as_ptr());
     }
 
-    pub(super) fn birth(self) -> u32 {
-        // SAFETY: every entry begins with its birth, and is aligned to 8.
-        unsafe { self.0.byte_add(BIRTH).cast::<u32>().read() }
+    /// The low half of the epoch in which it was made. For the executor only.
+    pub(super) fn birth(self) -> u16 {
+        // SAFETY: every entry has its birth there, aligned to 2; only the executor reads or writes it.
+        unsafe { self.0.byte_add(BIRTH).cast::<u16>().read() }
+    }
+
+    /// Makes it as old as what was born in `birth`. For the executor only, which knows that no open snapshot lies between
+    /// the two births.
+    pub(super) fn set_birth(self, birth: u16) {
+        // SAFETY: as in `birth`.
+        unsafe { self.0.byte_add(BIRTH).cast::<u16>().write(birth) }
     }
 
     pub(super) fn access(self) -> u32 {
@@ -164,8 +175,8 @@ impl Entry {
     }
 
     pub(super) fn expire_at_ms(self) -> Option<i64> {
-        // SAFETY: with the flag the expiry stands at BODY, aligned to 8.
-        self.has_expiry().then(|| unsafe { self.0.byte_add(BODY).cast::<i64>().read() })
+        // SAFETY: with the flag the expiry stands at BODY.
+        self.has_expiry().then(|| unsafe { self.0.byte_add(BODY).cast::<i64>().read_unaligned() })
     }
 
     pub(super) fn key<'a>(self) -> &'a [u8] {
@@ -198,8 +209,8 @@ impl Entry {
     /// Overwrites the expiry; there must be one. The caller has made sure that no snapshot may reach the entry.
     pub(super) fn set_expire_at_ms(self, expire_at_ms: i64) {
         assert!(self.has_expiry(), "only an expiry that has a place is overwritten");
-        // SAFETY: with the flag the expiry stands at BODY, aligned to 8, and no other thread reads it.
-        unsafe { self.0.byte_add(BODY).cast::<i64>().write(expire_at_ms) }
+        // SAFETY: with the flag the expiry stands at BODY, and no other thread reads it.
+        unsafe { self.0.byte_add(BODY).cast::<i64>().write_unaligned(expire_at_ms) }
     }
 
     /// The object, to change. The caller has made sure that no snapshot may reach the entry, and holds the keyspace

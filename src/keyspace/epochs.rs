@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::Entry;
 use super::lazyfree::{Garbage, LazyFree};
-use crate::cow::segments::SegmentTable;
+use crate::cow::segments::{SEGMENTS, SegmentTable};
 use crate::rdb::Version;
 
 /// Held by a snapshot for as long as it may read entries.
@@ -25,25 +25,36 @@ impl Drop for Token {
 /// An entry that was replaced or removed while a snapshot could reach it.
 struct Deferred {
     entry: Entry,
-    birth: u32,
-    death: u32,
+    birth: u64,
+    death: u64,
     size: usize,
 }
 
 /// A table that was flushed while a snapshot could reach it.
 struct DeferredTable {
     table: SegmentTable,
-    death: u32,
+    death: u64,
     keys: usize,
     size: usize,
 }
 
+/// A snapshot that has been open for so long that no further one can be opened: births would lose their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a snapshot is still open that {MOST_BEHIND} others came after; when it has ended, try again")]
+pub struct SnapshotTooOld;
+
+/// Snapshots that may come while one stays open.
+const MOST_BEHIND: u64 = 1 << 15;
+// An entry is renewed at least once in SEGMENTS epochs, and is then at most as old as the oldest open snapshot, so the low
+// half of its birth tells the whole.
+const _: () = assert!(MOST_BEHIND + (SEGMENTS as u64) < 1 << 16);
+
 #[derive(Default)]
 pub(super) struct Epochs {
     /// The epoch that new entries are born in: one more than the last snapshot's.
-    current: u32,
+    current: u64,
     /// Epochs of open snapshots, oldest first.
-    open: Vec<(u32, Arc<AtomicBool>)>,
+    open: Vec<(u64, Arc<AtomicBool>)>,
     deferred: VecDeque<Deferred>,
     deferred_tables: Vec<DeferredTable>,
     deferred_size: usize,
@@ -53,26 +64,70 @@ pub(super) struct Epochs {
     pub(super) rdb_version_seen: Option<Version>,
 }
 
+/// What keeps births from growing too old: each time a snapshot opens, one segment of every table is renewed.
+#[derive(Clone, Copy)]
+pub(super) struct Renewal {
+    current: u64,
+    /// The epoch of the oldest open snapshot, or the current one.
+    oldest: u64,
+    pub(super) segment: usize,
+}
+
+impl Renewal {
+    /// Makes an entry that is older than every open snapshot as young as the oldest of them: all of them reach it as before.
+    pub(super) fn renew(&self, entry: Entry) {
+        if birth_of(entry, self.current) < self.oldest {
+            entry.set_birth(self.oldest as u16); // the low half, as entries keep it
+        }
+    }
+}
+
+/// The whole birth of an entry that is in a table in epoch `current`: it's less than 2^16 epochs old.
+fn birth_of(entry: Entry, current: u64) -> u64 {
+    current - u64::from((current as u16).wrapping_sub(entry.birth())) // the low half, as entries keep it
+}
+
 /// Entries that one call of [`Epochs::reclaim`] looks at.
 const RECLAIM_BATCH: usize = 20_000;
 
 impl Epochs {
-    pub(super) fn current(&self) -> u32 {
+    #[cfg(test)]
+    pub(super) fn start_at(&mut self, epoch: u64) {
+        self.current = epoch;
+    }
+
+    #[cfg(test)]
+    pub(super) fn current(&self) -> u64 {
         self.current
+    }
+
+    /// The birth of an entry that is made now.
+    pub(super) fn newborn(&self) -> u16 {
+        self.current as u16 // the low half, as entries keep it
+    }
+
+    /// Begins a snapshot: first, `renew` must be given one segment of every table, so that no entry grows too old.
+    pub(super) fn begin_open(&mut self) -> Result<Renewal, SnapshotTooOld> {
+        self.forget_closed();
+        let oldest = self.open.first().map_or(self.current, |&(epoch, _)| epoch);
+        if self.current - oldest >= MOST_BEHIND {
+            return Err(SnapshotTooOld);
+        }
+        let segment = (self.current % SEGMENTS as u64) as usize; // below SEGMENTS
+        Ok(Renewal { current: self.current, oldest, segment })
     }
 
     /// Opens a snapshot: whatever was born until now is its own.
     pub(super) fn open(&mut self) -> Token {
-        self.forget_closed();
         let closed = Arc::new(AtomicBool::new(false));
         self.open.push((self.current, Arc::clone(&closed)));
-        self.current = self.current.checked_add(1).expect("fewer than 2^32 snapshots are taken in one run");
+        self.current += 1;
         Token { closed }
     }
 
     /// Whether an open snapshot may reach `entry`, which is in a table now.
     pub(super) fn is_shared(&self, entry: Entry) -> bool {
-        self.open.last().is_some_and(|&(epoch, _)| entry.birth() <= epoch)
+        self.open.last().is_some_and(|&(epoch, _)| birth_of(entry, self.current) <= epoch)
     }
 
     /// Takes an entry that no table holds any more. `kept_len`: bytes outside of it that go with it.
@@ -80,7 +135,12 @@ impl Epochs {
         if self.is_shared(entry) {
             let size = entry.size() + kept_len();
             self.deferred_size += size;
-            self.deferred.push_back(Deferred { entry, birth: entry.birth(), death: self.current, size });
+            self.deferred.push_back(Deferred {
+                entry,
+                birth: birth_of(entry, self.current),
+                death: self.current,
+                size,
+            });
         } else {
             self.lazy_free.free(entry);
         }

@@ -6,7 +6,8 @@
 //! **Epochs.** The keyspace counts snapshots. An entry carries the epoch of its birth. An entry younger than every open
 //! snapshot is changed in place or freed at once. Any other is replaced by a new one, and the old is kept, with the epoch
 //! of its death, until no open snapshot lies between the two: so a snapshot holds at most one old version of a key,
-//! and snapshots that overlap drain.
+//! and snapshots that overlap drain. Entries keep the low half of their birth only; each time a snapshot opens, the births
+//! in one of the segments are renewed, so that none gets old enough to be mistaken for a young one.
 //!
 //! Values are inside entries when they are short strings, and `value::Object`s else; those are copy-on-write
 //! themselves, so replacing the entry of a large collection copies a pointer to it.
@@ -19,6 +20,7 @@ mod snapshot;
 
 pub use db::{Db, Expiry};
 pub use entry::View;
+pub use epochs::SnapshotTooOld;
 pub use lazyfree::LazyFreeCounts;
 pub use snapshot::{Snapshot, SnapshotDb, SnapshotEntry};
 
@@ -94,10 +96,12 @@ impl Keyspace {
         places.iter().for_each(|&place| table.prefetch_entry(place));
     }
 
-    /// A snapshot of all databases, in microseconds at any size.
-    pub fn snapshot(&mut self) -> Snapshot {
+    /// A snapshot of all databases, in microseconds at any size. Fails only while one is open that is 2^15 snapshots old.
+    pub fn snapshot(&mut self) -> Result<Snapshot, SnapshotTooOld> {
+        let renewal = self.epochs.begin_open()?;
+        self.dbs.iter().for_each(|table| table.renew(renewal));
         let token = self.epochs.open();
-        Snapshot::new(self.dbs.iter().map(db::Table::share).collect(), token)
+        Ok(Snapshot::new(self.dbs.iter().map(db::Table::share).collect(), token))
     }
 
     /// Frees what no open snapshot can reach any more, some thousand entries at a time; true if there is more to do.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::value::{Limits, List, Object};
 
-use super::{Expiry, Keyspace, Snapshot, View};
+use super::{Expiry, Keyspace, Snapshot, SnapshotTooOld, View};
 
 type Model = HashMap<Vec<u8>, (Vec<Vec<u8>>, Option<i64>)>;
 
@@ -67,11 +67,18 @@ fn change(keyspace: &mut Keyspace, model: &mut Model, random: &mut fastrand::Rng
     }
 }
 
-#[test]
-fn snapshots_read_what_was_there_when_they_were_taken() {
-    let steps = if cfg!(miri) { 300 } else { 30_000 };
+/// How many snapshots are taken and closed again at once.
+fn pass_epochs(keyspace: &mut Keyspace, count: usize) {
+    for _ in 0..count {
+        drop(keyspace.snapshot().unwrap());
+    }
+}
+
+/// Random changes and overlapping snapshots from some epoch on; `leap`: at most so many epochs pass at once.
+fn run(first_epoch: u64, steps: usize, leap: usize) -> Keyspace {
     let mut random = fastrand::Rng::with_seed(7);
     let mut keyspace = Keyspace::new(2);
+    keyspace.epochs.start_at(first_epoch);
     let mut model = Model::new();
     let mut open: Vec<(Snapshot, Model)> = Vec::new();
     let mut threads = Vec::new();
@@ -79,7 +86,7 @@ fn snapshots_read_what_was_there_when_they_were_taken() {
         change(&mut keyspace, &mut model, &mut random);
         assert_eq!(keyspace.counts(0).0, model.len());
         match random.u8(..100) {
-            0 if open.len() < 4 => open.push((keyspace.snapshot(), model.clone())),
+            0 if open.len() < 4 => open.push((keyspace.snapshot().unwrap(), model.clone())),
             1 if !open.is_empty() => {
                 let (snapshot, expected) = open.swap_remove(random.usize(..open.len()));
                 threads.push(std::thread::spawn(move || assert_eq!(contents(snapshot), expected)));
@@ -89,6 +96,7 @@ fn snapshots_read_what_was_there_when_they_were_taken() {
                 keyspace.clear();
                 model.clear();
             }
+            4 => pass_epochs(&mut keyspace, random.usize(..=leap)),
             _ => {}
         }
     }
@@ -98,5 +106,55 @@ fn snapshots_read_what_was_there_when_they_were_taken() {
     threads.into_iter().for_each(|thread| thread.join().expect("the snapshot equals the model"));
     while keyspace.reclaim() {}
     assert_eq!(keyspace.deferred(), (0, 0));
-    assert_eq!(contents(keyspace.snapshot()), model);
+    assert_eq!(contents(keyspace.snapshot().unwrap()), model);
+    keyspace
+}
+
+#[test]
+fn snapshots_read_what_was_there_when_they_were_taken() {
+    run(0, if cfg!(miri) { 300 } else { 30_000 }, 0);
+}
+
+#[test]
+fn snapshots_stay_right_while_the_count_of_epochs_passes_what_an_entry_keeps_of_it() {
+    let mut keyspace = run(65_400, 20_000, 1_300);
+    let passed = keyspace.epochs.current() - 65_400;
+    assert!(passed > 2 * 65_536, "{passed} epochs are less than two rounds");
+    let value = |keyspace: &mut Keyspace| keyspace.db(0).get(b"old").unwrap().string().unwrap().to_vec();
+    // The ages at which an entry whose birth was never renewed would look as young as can be.
+    for age in [65_535, 1, 1] {
+        keyspace.db(0).set_string(b"old", b"before", Expiry::Clear);
+        pass_epochs(&mut keyspace, age);
+        let snapshot = keyspace.snapshot().unwrap();
+        keyspace.db(0).set_string(b"old", b"behind", Expiry::Clear);
+        assert_eq!(value(&mut keyspace), b"behind");
+        assert_eq!(contents(snapshot)[&b"old"[..]].0, [b"before"]);
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_open_for_too_long_stands_against_others_and_stays_right() {
+    let mut keyspace = Keyspace::new(1);
+    for number in 0..2_000 {
+        keyspace.db(0).set_string(format!("key:{number}").as_bytes(), b"before", Expiry::Clear);
+    }
+    let oldest = keyspace.snapshot().unwrap();
+    let mut count = 0;
+    let refused = loop {
+        match keyspace.snapshot() {
+            Ok(snapshot) => drop(snapshot),
+            Err(refused) => break refused,
+        }
+        count += 1;
+        // Entries of every age, also such as are born just after the oldest snapshot.
+        let key = format!("key:{}", count % 2_000);
+        keyspace.db(0).set_string(key.as_bytes(), b"behind", Expiry::Clear);
+    };
+    assert_eq!((refused, count), (SnapshotTooOld, (1 << 15) - 1));
+    let seen = contents(oldest);
+    assert_eq!(seen.len(), 2_000);
+    assert!(seen.values().all(|(value, _)| value == &[b"before"]));
+    assert!(keyspace.snapshot().is_ok());
+    while keyspace.reclaim() {}
+    assert_eq!(keyspace.deferred(), (0, 0));
 }

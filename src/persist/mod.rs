@@ -35,6 +35,8 @@ pub enum PersistError {
     Replay { path: PathBuf, offset: u64, reason: String },
     #[error("{}: {reason}", .path.display())]
     Refused { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Snapshot(#[from] crate::keyspace::SnapshotTooOld),
     #[error("cancelled")]
     Cancelled,
 }

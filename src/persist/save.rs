@@ -10,14 +10,14 @@ use crate::engine::Engine;
 use crate::engine::module_aux::ModuleAux;
 use crate::engine::params::EvictionPolicy;
 use crate::engine::persistence::Progress;
-use crate::keyspace::{Snapshot, SnapshotEntry, View};
+use crate::keyspace::{Snapshot, SnapshotEntry, SnapshotTooOld, View};
 use crate::rdb::{self, KeyMeta, ObjectRef, WriteOptions, Writer};
 
 use super::PersistError;
 
 /// All that an RDB of one moment is made from. It's taken on the executor and written anywhere.
 pub struct Image {
-    snapshot: Snapshot,
+    snapshot: Result<Snapshot, SnapshotTooOld>,
     functions: Vec<Vec<u8>>,
     module_aux: ModuleAux,
     version: rdb::Version,
@@ -63,7 +63,7 @@ impl Image {
     }
 
     pub fn keys(&self) -> usize {
-        self.snapshot.len()
+        self.snapshot.as_ref().map_or(0, Snapshot::len)
     }
 
     /// Writes it to `folder/name` under a temporary name and makes it durable; nobody sees it until it is committed.
@@ -94,6 +94,7 @@ impl Image {
 
     fn write(self, out: &mut dyn Write, path: &Path, progress: &Progress) -> Result<(), PersistError> {
         let failed = |source| PersistError::Write { path: path.to_owned(), source };
+        let snapshot = self.snapshot?;
         let mut writer = Writer::new(out, self.version, self.options).map_err(failed)?;
         for (name, value) in &self.aux {
             writer.aux(name.as_bytes(), value.as_bytes()).map_err(failed)?;
@@ -106,7 +107,7 @@ impl Image {
         }
         let access = self.access;
         let writer_cell = std::cell::RefCell::new(writer);
-        self.snapshot.visit(
+        snapshot.visit(
             |index, db| {
                 let mut writer = writer_cell.borrow_mut();
                 writer.select_db(index as u64, db.keys as u64, db.expires as u64).map_err(failed)?; // all fit 64 bits

@@ -46,7 +46,7 @@ impl Executed {
         for library in self.0.functions.iter() {
             each(Record::Function(&library.code))?;
         }
-        let snapshot = self.0.keyspace.snapshot();
+        let snapshot = self.0.keyspace.snapshot()?;
         let visited = snapshot.visit(
             |_, _| Ok(true),
             |db, entry| {
