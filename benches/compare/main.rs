@@ -18,6 +18,7 @@ mod rig;
 mod commands;
 mod contest;
 mod durability;
+mod memory;
 mod throughput;
 
 use contest::Options;
@@ -36,6 +37,7 @@ const TABLES: &[Table] = &[
     Table { name: "throughput", is_usual: true, options: throughput::OPTIONS, run: throughput::run },
     Table { name: "commands", is_usual: true, options: commands::OPTIONS, run: commands::run },
     Table { name: "durability", is_usual: true, options: durability::OPTIONS, run: durability::run },
+    Table { name: "memory", is_usual: false, options: memory::OPTIONS, run: memory::run },
 ];
 
 fn main() {

@@ -22,7 +22,7 @@ pub struct Context<'a> {
 
 /// The typed views of a key: one macro row each, as they differ in the type only.
 macro_rules! typed {
-    ($($read:ident $write:ident $create:ident $kind:ident;)*) => {
+    ($($read:ident $write:ident $create:ident $kind:ident $name:literal;)*) => {
         $(
             /// The key's value to read; an error if it holds another type.
             pub fn $read(&mut self, key: &[u8]) -> Result<Option<&$kind>, CommandError> {
@@ -35,7 +35,7 @@ macro_rules! typed {
 
             /// The key's value to change; an error if it holds another type.
             pub fn $write(&mut self, key: &[u8]) -> Result<Option<&mut $kind>, CommandError> {
-                if self.$read(key)?.is_none() {
+                if !self.holds(key, $name)? {
                     return Ok(None);
                 }
                 match self.db_mut().into_object_mut(key) {
@@ -46,7 +46,7 @@ macro_rules! typed {
 
             /// The key's value to change, made empty if there is none; an error if it holds another type.
             pub fn $create(&mut self, key: &[u8]) -> Result<&mut $kind, CommandError> {
-                self.$read(key)?;
+                self.holds(key, $name)?;
                 match self.db_mut().into_object_or_insert(key, || Object::$kind($kind::new())) {
                     Some(Object::$kind(value)) => Ok(value),
                     _ => Err(CommandError::WrongType),
@@ -85,11 +85,28 @@ impl<'a> Context<'a> {
     }
 
     typed! {
-        read_list write_list create_list List;
-        read_set write_set create_set Set;
-        read_hash write_hash create_hash Hash;
-        read_zset write_zset create_zset Zset;
-        read_stream write_stream create_stream Stream;
+        read_list write_list create_list List "list";
+        read_set write_set create_set Set "set";
+        read_hash write_hash create_hash Hash "hash";
+        read_zset write_zset create_zset Zset "zset";
+        read_stream write_stream create_stream Stream "stream";
+    }
+
+    /// Whether there is such a key, which counts as used; an error if it holds another type than `type_name`.
+    fn holds(&mut self, key: &[u8], type_name: &str) -> Result<bool, CommandError> {
+        let access = self.engine.access_clock();
+        let mut db = self.engine.keyspace.db(self.session.db);
+        db.set_access(key, access);
+        let found = db.get(key).map(View::type_name);
+        if found.is_some() {
+            self.engine.stats.keyspace_hits += 1;
+        } else {
+            self.engine.stats.keyspace_misses += 1;
+        }
+        match found {
+            Some(found) if found != type_name => Err(CommandError::WrongType),
+            found => Ok(found.is_some()),
+        }
     }
 
     /// The key's string to read; an error if it holds another type.

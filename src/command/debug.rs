@@ -154,6 +154,9 @@ fn digest_value(context: &mut Context<'_>) -> Outcome {
 }
 
 fn sign_value(signature: &mut Signature, value: View<'_>, has_expiry: bool) {
+    if let View::Compact(compact) = value {
+        return sign_value(signature, View::Object(&compact.to_object()), has_expiry);
+    }
     let type_number: u32 = match value {
         View::Object(Object::List(_)) => 1,
         View::Object(Object::Set(_)) => 2,

@@ -251,7 +251,7 @@ fn sdiff(context: &mut Context<'_>) -> Outcome {
 fn compute(context: &mut Context<'_>, operation: Operation) -> Outcome {
     let keys = &context.args[1..];
     let db = context.engine.keyspace.db(context.session.db);
-    let sets = typed::read_all::<Set>(&db, keys)?;
+    let sets = typed::read_all::<Set>(db, keys)?;
     let mut page = Page::new(context.reply.protocol());
     operation.visit(&sets, &mut |member| {
         page.push(member);
@@ -264,7 +264,7 @@ fn compute(context: &mut Context<'_>, operation: Operation) -> Outcome {
 fn collect(context: &mut Context<'_>, keys: &[&[u8]], operation: Operation) -> Result<Set, CommandError> {
     let limits = context.limits();
     let db = context.engine.keyspace.db(context.session.db);
-    let sets = typed::read_all::<Set>(&db, keys)?;
+    let sets = typed::read_all::<Set>(db, keys)?;
     let mut result = Set::new();
     operation.visit(&sets, &mut |member| {
         member.with(|text| result.insert(text, &limits));
@@ -307,7 +307,7 @@ fn sintercard(context: &mut Context<'_>) -> Outcome {
     let (keys, options) = args[2..].split_at(count);
     let limit = card_limit(options)?;
     let db = context.engine.keyspace.db(context.session.db);
-    let sets = typed::read_all::<Set>(&db, keys)?;
+    let sets = typed::read_all::<Set>(db, keys)?;
     let mut found = 0;
     Operation::Intersection.visit(&sets, &mut |_| {
         found += 1;

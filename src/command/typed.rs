@@ -12,13 +12,17 @@ use super::{CommandError, Context};
 /// A type of collection.
 pub(super) trait Collection: Sized {
     fn empty() -> Object;
+    /// As TYPE gives it.
+    const TYPE_NAME: &'static str;
     fn of(object: &Object) -> Option<&Self>;
     fn of_mut(object: &mut Object) -> Option<&mut Self>;
 }
 
 macro_rules! collections {
-    ($($kind:ident)*) => {
+    ($($kind:ident $name:literal)*) => {
         $(impl Collection for $kind {
+            const TYPE_NAME: &'static str = $name;
+
             fn empty() -> Object {
                 Object::$kind($kind::new())
             }
@@ -34,7 +38,7 @@ macro_rules! collections {
     };
 }
 
-collections! { List Set Hash Zset }
+collections! { List "list" Set "set" Hash "hash" Zset "zset" }
 
 /// The key's collection to read, and the reply to write; an error if the key holds another type.
 pub(super) fn read<'e, 'a, T: Collection>(
@@ -60,15 +64,15 @@ pub(super) fn read<'e, 'a, T: Collection>(
 
 /// Several keys' collections to read, of a database; an error if one of them holds another type.
 pub(super) fn read_all<'e, T: Collection>(
-    db: &'e Db<'_>,
+    db: Db<'e>,
     keys: &[&[u8]],
 ) -> Result<SmallVec<[Option<&'e T>; 8]>, CommandError> {
-    let of = |key: &&[u8]| match db.get(key) {
+    let of = |view| match view {
         None => Ok(None),
         Some(View::Object(object)) => T::of(object).map(Some).ok_or(CommandError::WrongType),
         Some(_) => Err(CommandError::WrongType),
     };
-    keys.iter().map(of).collect()
+    db.into_values(keys).into_iter().map(of).collect()
 }
 
 /// The key's collection to change, and the reply to write; an error if the key holds another type.
@@ -81,7 +85,7 @@ pub(super) fn write<'e, 'a, T: Collection>(
     db.set_access(key, access);
     let is_there = match db.get(key) {
         None => false,
-        Some(View::Object(object)) => T::of(object).map(|_| true).ok_or(CommandError::WrongType)?,
+        Some(view) if view.type_name() == T::TYPE_NAME => true,
         Some(_) => return Err(CommandError::WrongType),
     };
     let found = if is_there { db.into_object_mut(key).and_then(T::of_mut) } else { None };

@@ -19,6 +19,7 @@
 
 use std::sync::Arc;
 
+use crate::allocator::block_size;
 use crate::codec::prefetch::prefetch;
 
 const PAGE_BITS: u32 = 7;
@@ -32,6 +33,8 @@ const PAYLOAD_MASK: u64 = (1 << PAYLOAD_BITS) - 1;
 /// The first slot of a segment is its header.
 const HEADER: usize = 1;
 const MIN_CAPACITY: usize = 4;
+/// What stands before the slots of an [`Arc`]: two counts.
+const ARC_HEADER: usize = 16;
 
 const _: () = assert!(SEGMENTS == 16384);
 const _: () = assert!(TAG_BITS + SEGMENT_BITS <= 64);
@@ -180,6 +183,12 @@ impl SegmentTable {
             page.segments[index & (FAN_OUT - 1)].as_ref()
         })?;
         slots_of(segment).nth(random.usize(..count_of(segment))).map(|slot| slot & PAYLOAD_MASK)
+    }
+
+    /// Bytes that the allocator holds for the segment at `place`, shared among its payloads.
+    pub fn share_of(&self, place: Place) -> usize {
+        let share = |segment: &Segment| block_size(ARC_HEADER + size_of_val(&segment[..])) / count_of(segment).max(1);
+        self.segment(place).map_or(0, share)
     }
 
     /// The payloads of segment number `index`.

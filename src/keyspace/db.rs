@@ -2,6 +2,9 @@
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
+use smallvec::SmallVec;
+
+use crate::allocator::block_size;
 use crate::codec::number;
 use crate::cow::segments::{Place, SegmentTable};
 use crate::rdb::Version;
@@ -10,6 +13,7 @@ use crate::value::{Object, StringValue};
 use super::entry::{Content, Entry, MAX_INLINE, View};
 use super::epochs::{Epochs, Renewal};
 use super::snapshot::{SnapshotDb, SnapshotEntry};
+use super::unpacked::{Loose, Unpacked};
 
 /// What a write does to the expiry of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,10 @@ pub(super) fn place(hash: u64) -> Place {
     Place::of(hash)
 }
 
+fn place_in(hasher: &RandomState, key: &[u8]) -> Place {
+    place(hasher.hash_one(KeyHash(key)))
+}
+
 /// The keys of a database and their counts.
 #[derive(Default)]
 pub(super) struct Table {
@@ -44,6 +52,10 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.keys, self.expires)
+    }
+
+    fn find(&self, place: Place, key: &[u8]) -> Option<Entry> {
+        self.slots.find(place, is_entry_of(key)).map(Entry::from_payload)
     }
 
     pub(super) fn share(&self) -> SnapshotDb {
@@ -75,7 +87,9 @@ impl Table {
 /// A database, borrowed from its keyspace.
 pub struct Db<'a> {
     pub(super) table: &'a mut Table,
+    pub(super) index: usize,
     pub(super) epochs: &'a mut Epochs,
+    pub(super) unpacked: &'a mut Unpacked,
     pub(super) hasher: &'a RandomState,
 }
 
@@ -93,14 +107,21 @@ impl<'a> Db<'a> {
         self.table.expires
     }
 
-    /// What the key holds, whether expired or not: who runs commands removes expired keys first.
+    /// What the key holds, as its entry has it, whether expired or not: who runs commands removes expired keys first.
     pub fn get(&self, key: &[u8]) -> Option<View<'_>> {
         self.find(key).map(Entry::view)
     }
 
-    /// As [`Db::get`], for as long as the database is borrowed.
+    /// What the key holds, for as long as the database is borrowed; a small collection as an object too.
     pub fn into_value(self, key: &[u8]) -> Option<View<'a>> {
-        self.find(key).map(Entry::view)
+        let view = self.find(key)?.view();
+        Some(self.unpacked.unpack(view))
+    }
+
+    /// As [`Db::into_value`], of several keys.
+    pub fn into_values(self, keys: &[&[u8]]) -> SmallVec<[Option<View<'a>>; 8]> {
+        let Db { table, hasher, unpacked, .. } = self;
+        unpacked.unpack_all(keys.iter().map(|key| table.find(place_in(hasher, key), key).map(Entry::view)))
     }
 
     pub fn contains(&self, key: &[u8]) -> bool {
@@ -117,10 +138,11 @@ impl<'a> Db<'a> {
         self.find(key).map(SnapshotEntry::of)
     }
 
-    /// Bytes of the key's entry and of what it holds.
+    /// Bytes that the allocator holds for the key: its entry, what that points to, and its share of the table.
     pub fn footprint(&self, key: &[u8]) -> Option<usize> {
-        let entry = self.find(key)?;
-        Some(entry.size() + size_of::<u64>() + object_len(entry))
+        let place = self.place_of(key);
+        let entry = self.table.find(place, key)?;
+        Some(block_size(entry.size()) + object_len(entry) + self.table.slots.share_of(place))
     }
 
     /// As [`Db::into_value`], and marks the key as used.
@@ -129,7 +151,7 @@ impl<'a> Db<'a> {
         if entry.access() != access {
             entry.set_access(access);
         }
-        Some(entry.view())
+        Some(self.unpacked.unpack(entry.view()))
     }
 
     /// Marks the key as used: `access` is a clock of 24 bits, or an LFU counter with its clock.
@@ -161,17 +183,10 @@ impl<'a> Db<'a> {
 
     /// Stores an integer, in place where nothing stands against it.
     pub fn set_int(&mut self, key: &[u8], value: i64, expiry: Expiry) {
-        if let Some(entry) = self.find(key)
-            && expiry == Expiry::Keep
-            && matches!(entry.view(), View::Int(_))
-            && !self.epochs.is_shared(entry)
-        {
-            return entry.set_int(value);
-        }
         self.put(key, Content::Int(value), expiry);
     }
 
-    /// Stores any value; short strings go inside the entry.
+    /// Stores any value; short strings and small collections go inside the entry.
     pub fn insert(&mut self, key: &[u8], object: Object, expire_at_ms: Option<i64>) {
         let expiry = expire_at_ms.map_or(Expiry::Clear, Expiry::At);
         match object {
@@ -181,6 +196,10 @@ impl<'a> Db<'a> {
             Object::String(StringValue::Bytes(bytes)) => self.set_bytes(key, &bytes, expiry),
             object => {
                 self.note(&object);
+                if let Some(compact) = Content::compact(&object) {
+                    self.put(key, compact, expiry);
+                    return;
+                }
                 self.put(key, Content::Object(Box::new(object)), expiry);
             }
         }
@@ -203,7 +222,7 @@ impl<'a> Db<'a> {
     pub fn object_or_insert(&mut self, key: &[u8], new: impl FnOnce() -> Object) -> Option<&mut Object> {
         match self.find(key) {
             Some(entry) => self.exclusive_object(key, entry),
-            None => self.put(key, Content::Object(Box::new(new())), Expiry::Clear).object_mut(),
+            None => self.put_loose(key, new()).object_mut(),
         }
     }
 
@@ -211,18 +230,41 @@ impl<'a> Db<'a> {
     pub fn into_object_or_insert(mut self, key: &[u8], new: impl FnOnce() -> Object) -> Option<&'a mut Object> {
         match self.find(key) {
             Some(entry) => self.exclusive_object(key, entry),
-            None => self.put(key, Content::Object(Box::new(new())), Expiry::Clear).object_mut(),
+            None => self.put_loose(key, new()).object_mut(),
         }
     }
 
     /// The object of the entry, which a snapshot does not see change: it gets one of its own if it may see this one.
     fn exclusive_object<'o>(&mut self, key: &[u8], entry: Entry) -> Option<&'o mut Object> {
-        let View::Object(object) = entry.view() else { return None };
-        if !self.epochs.is_shared(entry) {
-            return entry.object_mut();
+        match entry.view() {
+            View::Object(_) if !self.epochs.is_shared(entry) => entry.object_mut(),
+            View::Object(object) => {
+                let content = Content::Object(Box::new(object.clone()));
+                self.replace(key, content, Expiry::Keep, true).object_mut()
+            }
+            View::Compact(compact) => self.put_loose(key, compact.to_object()).object_mut(),
+            _ => None,
         }
-        let content = Content::Object(Box::new(object.clone()));
-        self.replace(key, content, Expiry::Keep, true).object_mut()
+    }
+
+    /// Stores an object that is about to be changed, and may then be packed.
+    fn put_loose(&mut self, key: &[u8], object: Object) -> Entry {
+        let place = self.place_of(key);
+        let entry = self.put(key, Content::Object(Box::new(object)), Expiry::Keep);
+        self.unpacked.loosen(Loose { db: self.index, place, payload: entry.to_payload() });
+        entry
+    }
+
+    /// Packs the collection of a loose entry into the entry, if it is still there and small.
+    pub(super) fn pack(&mut self, loose: Loose) {
+        // What has the same payload at the same place is that entry, or one that came after it.
+        let Some(payload) = self.table.slots.find(loose.place, |payload| payload == loose.payload) else { return };
+        let entry = Entry::from_payload(payload);
+        let View::Object(object) = entry.view() else { return };
+        // An empty one is about to be removed by the command that emptied it.
+        if let Some(compact) = Content::compact(object).filter(|_| !object.is_empty()) {
+            self.exchange(loose.place, entry, (compact, entry.expire_at_ms()), false);
+        }
     }
 
     /// Says that a hash in this keyspace may have got a field expiry.
@@ -268,6 +310,7 @@ impl<'a> Db<'a> {
                     View::Int(value) => Content::Int(value),
                     View::Bytes(bytes) => Content::Bytes(bytes),
                     View::Object(object) => Content::Object(Box::new(object.clone())),
+                    View::Compact(compact) => Content::Compact(compact),
                 };
                 self.replace(key, content, expiry, true);
             }
@@ -314,14 +357,15 @@ impl<'a> Db<'a> {
     }
 
     fn place_of(&self, key: &[u8]) -> Place {
-        place(self.hasher.hash_one(KeyHash(key)))
+        place_in(self.hasher, key)
     }
 
     fn find(&self, key: &[u8]) -> Option<Entry> {
-        self.table.slots.find(self.place_of(key), is_entry_of(key)).map(Entry::from_payload)
+        self.table.find(self.place_of(key), key)
     }
 
-    /// Makes a new entry, replacing any former one, which the key slice may come from.
+    /// Stores the content: over the former one where it takes its place and no snapshot sees it, else in a new entry. The
+    /// key and the content may be slices of the former entry.
     fn put(&mut self, key: &[u8], content: Content<'_>, expiry: Expiry) -> Entry {
         self.replace(key, content, expiry, false)
     }
@@ -329,24 +373,35 @@ impl<'a> Db<'a> {
     /// As [`Db::put`]; `shares`: the content shares what it holds with the former's.
     fn replace(&mut self, key: &[u8], content: Content<'_>, expiry: Expiry, shares: bool) -> Entry {
         let place = self.place_of(key);
+        let former = self.table.find(place, key);
         let expire_at_ms = match expiry {
             Expiry::Clear => None,
             Expiry::At(at) => Some(at),
-            Expiry::Keep => {
-                let former = self.table.slots.find(place, is_entry_of(key)).map(Entry::from_payload);
-                former.and_then(Entry::expire_at_ms)
-            }
+            Expiry::Keep => former.and_then(Entry::expire_at_ms),
         };
-        let entry = Entry::new(key, content, expire_at_ms, self.epochs.newborn(), 0);
-        self.table.expires += usize::from(expire_at_ms.is_some());
-        match self.table.slots.insert(place, entry.to_payload(), is_entry_of(key)).map(Entry::from_payload) {
-            Some(former) => {
-                entry.set_access(former.access());
-                self.table.expires -= usize::from(former.expire_at_ms().is_some());
-                self.epochs.retire(former, || if shares { size_of::<Object>() } else { object_len(former) });
-            }
-            None => self.table.keys += 1,
+        let Some(former) = former else {
+            let entry = Entry::new(key, content, expire_at_ms, self.epochs.newborn(), 0);
+            self.table.slots.insert(place, entry.to_payload(), |_| false);
+            self.table.keys += 1;
+            self.table.expires += usize::from(expire_at_ms.is_some());
+            return entry;
+        };
+        if !self.epochs.is_shared(former) && former.overwrite(&content, expire_at_ms) {
+            return former;
         }
+        self.exchange(place, former, (content, expire_at_ms), shares)
+    }
+
+    /// A new entry, with content and expiry, in the place of one that is in the table; `shares` as in [`Db::replace`].
+    fn exchange(&mut self, place: Place, former: Entry, new: (Content<'_>, Option<i64>), shares: bool) -> Entry {
+        let (content, expire_at_ms) = new;
+        let entry = Entry::new(former.key(), content, expire_at_ms, self.epochs.newborn(), former.access());
+        let (old, new) = (former.to_payload(), entry.to_payload());
+        let replaced = self.table.slots.insert(place, new, |payload| payload == old);
+        assert_eq!(replaced, Some(old), "the former entry was found there");
+        self.table.expires += usize::from(expire_at_ms.is_some());
+        self.table.expires -= usize::from(former.expire_at_ms().is_some());
+        self.epochs.retire(former, || if shares { size_of::<Object>() } else { object_len(former) });
         entry
     }
 
@@ -372,7 +427,7 @@ impl<'a> Db<'a> {
 /// Bytes of what an entry holds outside of itself.
 fn object_len(entry: Entry) -> usize {
     match entry.view() {
-        View::Object(object) => object.footprint() + size_of::<Object>(),
+        View::Object(object) => object.footprint() + block_size(size_of::<Object>()),
         _ => 0,
     }
 }

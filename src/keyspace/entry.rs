@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! offset
-//! 0   u32      meta: bits 0-1 kind (0 integer, 1 bytes, 2 object), bit 2 has an expiry, bits 8-31 access
+//! 0   u32      meta: bits 0-1 kind (0 integer, 1 bytes, 2 object, 3 compact), bit 2 has an expiry, bits 3-5 the shape
+//!              of what is compact, bits 8-31 access
 //! 4   u16      birth: the epoch in which it was made, its low half
 //! 6   i64      expiry, Unix ms             (only with bit 2)
 //! ..  varint   length of the key, key
 //! ..  value    integer: i64 | bytes: varint length, bytes | object: address of a Box<Object>
+//!              compact: varint length, the bytes of a small collection
 //! ```
 //!
 //! Entries are not reference counted. The keyspace's rule makes that sound, and all of its methods keep it: an entry that
@@ -24,7 +26,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::codec::prefetch::prefetch;
-use crate::value::{Element, Object};
+use crate::value::{Compact, Element, Object, Shape};
 
 const ALIGN: usize = 8;
 const META: usize = 0;
@@ -34,12 +36,17 @@ const KIND_MASK: u32 = 0b11;
 const KIND_INT: u32 = 0;
 const KIND_BYTES: u32 = 1;
 const KIND_OBJECT: u32 = 2;
+const KIND_COMPACT: u32 = 3;
+const SHAPE_SHIFT: u32 = 3;
+const SHAPE_MASK: u32 = 0b111;
 const HAS_EXPIRY: u32 = 0b100;
 const ACCESS_SHIFT: u32 = 8;
 /// The access bits of an entry are this many.
 pub(super) const ACCESS_MASK: u32 = 0x00FF_FFFF;
 /// Strings longer than this live in an object of their own, so that replacing an entry copies little.
 pub(super) const MAX_INLINE: usize = 4096;
+/// Small collections longer than this live in an object of their own, so that changing them copies little.
+const MAX_COMPACT: usize = 1024;
 
 /// What a key holds, to look at.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +54,8 @@ pub enum View<'a> {
     Int(i64),
     Bytes(&'a [u8]),
     Object(&'a Object),
+    /// A small collection that is inside the entry. `Db::into_value` gives it as an object.
+    Compact(Compact<'a>),
 }
 
 impl<'a> View<'a> {
@@ -56,7 +65,7 @@ impl<'a> View<'a> {
             View::Int(value) => Some(Element::Int(value)),
             View::Bytes(bytes) => Some(Element::Bytes(bytes)),
             View::Object(Object::String(string)) => Some(string.element()),
-            View::Object(_) => None,
+            View::Object(_) | View::Compact(_) => None,
         }
     }
 
@@ -66,6 +75,7 @@ impl<'a> View<'a> {
             View::Int(value) => Object::String(crate::value::StringValue::Int(value)),
             View::Bytes(bytes) => Object::String(crate::value::StringValue::Bytes(bytes.to_vec())),
             View::Object(object) => object.clone(),
+            View::Compact(compact) => compact.to_object(),
         }
     }
 
@@ -73,6 +83,7 @@ impl<'a> View<'a> {
         match self {
             View::Int(_) | View::Bytes(_) => "string",
             View::Object(object) => object.type_name(),
+            View::Compact(compact) => compact.type_name(),
         }
     }
 
@@ -83,6 +94,7 @@ impl<'a> View<'a> {
             View::Bytes(bytes) if bytes.len() <= 44 => "embstr",
             View::Bytes(_) => "raw",
             View::Object(object) => object.encoding(),
+            View::Compact(compact) => compact.encoding(),
         }
     }
 }
@@ -92,6 +104,23 @@ pub(super) enum Content<'a> {
     Int(i64),
     Bytes(&'a [u8]),
     Object(Box<Object>),
+    Compact(Compact<'a>),
+}
+
+impl<'a> Content<'a> {
+    /// The object's compact form, if that fits an entry.
+    pub(super) fn compact(object: &'a Object) -> Option<Self> {
+        Compact::of(object).filter(|compact| compact.bytes.len() <= MAX_COMPACT).map(Content::Compact)
+    }
+
+    fn kind(&self) -> u32 {
+        match self {
+            Content::Int(_) => KIND_INT,
+            Content::Bytes(_) => KIND_BYTES,
+            Content::Object(_) => KIND_OBJECT,
+            Content::Compact(compact) => KIND_COMPACT | u32::from(compact.shape.code()) << SHAPE_SHIFT,
+        }
+    }
 }
 
 /// A handle: the address of an entry. Copying it copies no ownership.
@@ -106,17 +135,18 @@ const _: () = assert_shareable::<Object>();
 
 impl Entry {
     pub(super) fn new(key: &[u8], content: Content<'_>, expire_at_ms: Option<i64>, birth: u16, access: u32) -> Self {
-        let (kind, value_len) = match &content {
-            Content::Int(_) => (KIND_INT, 8),
-            Content::Bytes(bytes) => (KIND_BYTES, varint_len(bytes.len()) + bytes.len()),
-            Content::Object(_) => (KIND_OBJECT, 8),
+        let value_len = match &content {
+            Content::Int(_) | Content::Object(_) => 8,
+            Content::Bytes(bytes) | Content::Compact(Compact { bytes, .. }) => varint_len(bytes.len()) + bytes.len(),
         };
         let expiry_len = if expire_at_ms.is_some() { 8 } else { 0 };
         let size = BODY + expiry_len + varint_len(key.len()) + key.len() + value_len;
         let layout = Layout::from_size_align(size, ALIGN).expect("a key and an inline value fit the address space");
         // SAFETY: the size is at least BODY and so not zero.
         let Some(start) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
-        let meta = kind | if expire_at_ms.is_some() { HAS_EXPIRY } else { 0 } | (access & ACCESS_MASK) << ACCESS_SHIFT;
+        let meta = content.kind()
+            | if expire_at_ms.is_some() { HAS_EXPIRY } else { 0 }
+            | (access & ACCESS_MASK) << ACCESS_SHIFT;
         let mut cursor = Writer { at: start };
         cursor.put(&meta.to_ne_bytes());
         cursor.put(&birth.to_ne_bytes());
@@ -127,7 +157,7 @@ impl Entry {
         cursor.put(key);
         match content {
             Content::Int(value) => cursor.put(&value.to_ne_bytes()),
-            Content::Bytes(bytes) => {
+            Content::Bytes(bytes) | Content::Compact(Compact { bytes, .. }) => {
                 cursor.put_varint(bytes.len());
                 cursor.put(bytes);
             }
@@ -193,17 +223,35 @@ impl Entry {
                 let len = reader.varint();
                 View::Bytes(reader.slice(len))
             }
+            KIND_COMPACT => {
+                let len = reader.varint();
+                let shape = self.meta().load(Ordering::Relaxed) >> SHAPE_SHIFT & SHAPE_MASK;
+                View::Compact(Compact { shape: Shape::of_code(shape as u8), bytes: reader.slice(len) }) // three bits
+            }
             // SAFETY: the address came from Box::into_raw and is freed only with the entry.
             _ => View::Object(unsafe { &*object_address(reader.array()) }),
         }
     }
 
-    /// Overwrites an integer. The caller has made sure that no snapshot may reach the entry.
-    pub(super) fn set_int(self, value: i64) {
-        assert_eq!(self.kind(), KIND_INT, "only integers are overwritten");
-        let at = self.value().at;
-        // SAFETY: an integer entry has 8 bytes there, and no other thread reads them.
-        unsafe { at.cast::<i64>().write_unaligned(value) }
+    /// Overwrites a string and the expiry, if the new ones take the places of the old; false if they don't. The caller
+    /// has made sure that no snapshot may reach the entry.
+    pub(super) fn overwrite(self, content: &Content<'_>, expire_at_ms: Option<i64>) -> bool {
+        if self.has_expiry() != expire_at_ms.is_some() || self.kind() != content.kind() {
+            return false;
+        }
+        let mut value = self.value();
+        match content {
+            Content::Int(new) => value.overwrite(&new.to_ne_bytes()),
+            Content::Bytes(bytes) => {
+                if value.varint() != bytes.len() {
+                    return false;
+                }
+                value.overwrite(bytes);
+            }
+            Content::Object(_) | Content::Compact(_) => return false,
+        }
+        expire_at_ms.into_iter().for_each(|at| self.set_expire_at_ms(at));
+        true
     }
 
     /// Overwrites the expiry; there must be one. The caller has made sure that no snapshot may reach the entry.
@@ -224,7 +272,7 @@ impl Entry {
     pub(super) fn size(self) -> usize {
         let mut reader = self.value();
         let tail = match self.kind() {
-            KIND_BYTES => {
+            KIND_BYTES | KIND_COMPACT => {
                 let len = reader.varint();
                 len + (reader.at.addr().get() - self.value().at.addr().get())
             }
@@ -347,6 +395,12 @@ impl Reader {
         }
     }
 
+    /// Writes over what would be read next, which is as long and which no other thread reads.
+    fn overwrite(&mut self, bytes: &[u8]) {
+        // SAFETY: the caller has compared the lengths. `bytes` may be what stands there already.
+        unsafe { std::ptr::copy(bytes.as_ptr(), self.at.as_ptr(), bytes.len()) }
+    }
+
     fn skip(&mut self, len: usize) {
         // SAFETY: as in `array`.
         self.at = unsafe { self.at.byte_add(len) };
@@ -356,7 +410,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::List;
+    use crate::value::{Limits, List, Set};
 
     #[test]
     fn every_kind_reads_back_with_and_without_expiry() {
@@ -374,14 +428,44 @@ mod tests {
                     entry.free();
                 }
                 let entry = Entry::new(key, Content::Int(-5), expire_at_ms, 1, 0);
-                entry.set_int(77);
+                assert!(entry.overwrite(&Content::Int(77), expire_at_ms.map(|_| 8)));
+                assert_eq!(entry.expire_at_ms(), expire_at_ms.map(|_| 8));
                 assert!(matches!(entry.view(), View::Int(77)));
                 entry.free();
                 let entry = Entry::new(key, Content::Object(Box::new(Object::List(List::new()))), expire_at_ms, 1, 0);
                 assert_eq!(entry.view().type_name(), "list");
                 assert!(entry.object_mut().is_some());
                 assert!(matches!(entry.into_object().as_deref(), Some(Object::List(_))));
+                let mut set = Set::new();
+                set.insert(b"700", &Limits::default());
+                let set = Object::Set(set);
+                let entry = Entry::new(key, Content::compact(&set).unwrap(), expire_at_ms, 1, 5);
+                assert_eq!((entry.view().type_name(), entry.view().encoding()), ("set", "intset"));
+                assert!(matches!(entry.view().to_object(), Object::Set(set) if set.contains(b"700")));
+                assert_eq!((entry.key(), entry.expire_at_ms(), entry.access()), (key, expire_at_ms, 5));
+                entry.free();
             }
         }
+    }
+
+    #[test]
+    fn a_string_is_overwritten_only_by_one_that_takes_its_place() {
+        let entry = Entry::new(b"key", Content::Bytes(b"before"), Some(1), 1, 3);
+        for other in [Content::Bytes(b"longer."), Content::Bytes(b""), Content::Int(1)] {
+            assert!(!entry.overwrite(&other, Some(2)));
+        }
+        assert!(!entry.overwrite(&Content::Bytes(b"behind"), None));
+        assert!(matches!(entry.view(), View::Bytes(b"before")));
+        assert!(entry.overwrite(&Content::Bytes(b"behind"), Some(2)));
+        assert!(matches!(entry.view(), View::Bytes(b"behind")));
+        assert_eq!((entry.expire_at_ms(), entry.key(), entry.access()), (Some(2), &b"key"[..], 3));
+        entry.free();
+    }
+
+    #[test]
+    fn a_key_of_16_bytes_with_a_value_of_32_takes_56() {
+        let entry = Entry::new(&[b'k'; 16], Content::Bytes(&[b'v'; 32]), None, 1, 0);
+        assert_eq!((entry.size(), crate::allocator::block_size(entry.size())), (56, 56));
+        entry.free();
     }
 }

@@ -212,9 +212,9 @@ mod tests {
         for number in 0..1_000 {
             keyspace.db(number % 2).set_string(number.to_string().as_bytes(), b"a value of some length", Expiry::Clear);
         }
-        let seeing = keyspace.snapshot();
+        let seeing = keyspace.snapshot().unwrap();
         keyspace.clear();
-        let later = keyspace.snapshot();
+        let later = keyspace.snapshot().unwrap();
         assert_eq!((keyspace.len(), keyspace.deferred().0), (0, 1_000));
         assert!(keyspace.deferred().1 > 1_000 * 22);
         keyspace.reclaim();

@@ -9,14 +9,16 @@
 //! and snapshots that overlap drain. Entries keep the low half of their birth only; each time a snapshot opens, the births
 //! in one of the segments are renewed, so that none gets old enough to be mistaken for a young one.
 //!
-//! Values are inside entries when they are short strings, and `value::Object`s else; those are copy-on-write
-//! themselves, so replacing the entry of a large collection copies a pointer to it.
+//! Values are inside entries when they are short strings or small collections that nobody changes at the moment
+//! (`value::Compact`), and `value::Object`s else; those are copy-on-write themselves, so replacing the entry of a large
+//! collection copies a pointer to it.
 
 mod db;
 mod entry;
 mod epochs;
 mod lazyfree;
 mod snapshot;
+mod unpacked;
 
 pub use db::{Db, Expiry};
 pub use entry::View;
@@ -29,11 +31,13 @@ use std::hash::{BuildHasher, RandomState};
 use crate::rdb::Version;
 
 use epochs::Epochs;
+use unpacked::Unpacked;
 
 /// All databases of a server.
 pub struct Keyspace {
     dbs: Vec<db::Table>,
     epochs: Epochs,
+    unpacked: Unpacked,
     hasher: RandomState,
 }
 
@@ -43,6 +47,7 @@ impl Keyspace {
         Self {
             dbs: (0..count).map(|_| db::Table::default()).collect(),
             epochs: Epochs::default(),
+            unpacked: Unpacked::default(),
             hasher: RandomState::new(),
         }
     }
@@ -54,7 +59,15 @@ impl Keyspace {
     /// A database to read and change. Panics if there is no such number, as the session's number is checked when it is
     /// set.
     pub fn db(&mut self, index: usize) -> Db<'_> {
-        Db { table: &mut self.dbs[index], epochs: &mut self.epochs, hasher: &self.hasher }
+        while let Some(loose) = self.unpacked.overdue() {
+            self.borrow(loose.db).pack(loose);
+        }
+        self.borrow(index)
+    }
+
+    fn borrow(&mut self, index: usize) -> Db<'_> {
+        let Self { dbs, epochs, unpacked, hasher } = self;
+        Db { table: &mut dbs[index], index, epochs, unpacked, hasher }
     }
 
     /// The hash that decides a key's place.
@@ -132,6 +145,7 @@ impl Keyspace {
     /// Exchanges two databases.
     pub fn swap(&mut self, first: usize, second: usize) {
         self.dbs.swap(first, second);
+        self.unpacked.swap(first, second);
     }
 
     /// Empties all databases, in no time at any size.

@@ -10,6 +10,7 @@ type Model = HashMap<Vec<u8>, (Vec<Vec<u8>>, Option<i64>)>;
 
 fn render(value: View<'_>) -> Vec<Vec<u8>> {
     match value {
+        View::Compact(compact) => render(View::Object(&compact.to_object())),
         View::Object(Object::List(list)) => list.iter().map(|item| item.to_vec()).collect(),
         other => vec![other.string().expect("the model stores strings and lists").to_vec()],
     }
@@ -51,7 +52,7 @@ fn change(keyspace: &mut Keyspace, model: &mut Model, random: &mut fastrand::Rng
         }
         6..8 => {
             let item = random.u32(..).to_string().into_bytes();
-            let is_list = matches!(db.get(&key), None | Some(View::Object(Object::List(_))));
+            let is_list = db.get(&key).is_none_or(|view| view.type_name() == "list");
             if is_list {
                 let made = db.object_or_insert(&key, || Object::List(List::new()));
                 let Some(Object::List(list)) = made else { unreachable!("checked before") };

@@ -12,6 +12,7 @@ use crate::engine::params::EvictionPolicy;
 use crate::engine::persistence::Progress;
 use crate::keyspace::{Snapshot, SnapshotEntry, SnapshotTooOld, View};
 use crate::rdb::{self, KeyMeta, ObjectRef, WriteOptions, Writer};
+use crate::value::{List, Object};
 
 use super::PersistError;
 
@@ -106,6 +107,7 @@ impl Image {
             writer.function(code).map_err(failed)?;
         }
         let access = self.access;
+        let mut unpacked = Object::List(List::new());
         let writer_cell = std::cell::RefCell::new(writer);
         snapshot.visit(
             |index, db| {
@@ -119,7 +121,7 @@ impl Image {
                 {
                     return Err(PersistError::Cancelled);
                 }
-                write_key(&mut writer_cell.borrow_mut(), &entry, access).map_err(failed)
+                write_key(&mut writer_cell.borrow_mut(), &entry, access, &mut unpacked).map_err(failed)
             },
         )?;
         let mut writer = writer_cell.into_inner();
@@ -135,6 +137,7 @@ fn write_key<W: Write>(
     writer: &mut Writer<W>,
     entry: &SnapshotEntry<'_>,
     access: Access,
+    unpacked: &mut Object,
 ) -> Result<(), rdb::WriteError> {
     let (idle_seconds, frequency) = match access {
         Access::Unsaid => (None, None),
@@ -145,6 +148,10 @@ fn write_key<W: Write>(
         KeyMeta { key: entry.key, expire_at_ms: entry.expire_at_ms, idle_seconds, frequency, ..KeyMeta::default() };
     match entry.value {
         View::Object(object) => writer.key(&meta, ObjectRef::Object(object)),
+        View::Compact(compact) => {
+            compact.fill(unpacked);
+            writer.key(&meta, ObjectRef::Object(unpacked))
+        }
         other => match other.string() {
             Some(string) => writer.key(&meta, ObjectRef::String(string)),
             None => Ok(()),

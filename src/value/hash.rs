@@ -123,6 +123,16 @@ impl Hash {
         if let Repr::PackedExpiring(pack) = &self.0 { Some(pack) } else { None }
     }
 
+    /// What [`super::Compact`] keeps of it, as it was.
+    pub(super) fn of_packed(pack: Listpack) -> Self {
+        Hash(Repr::Packed(pack))
+    }
+
+    /// Its listpack, to be filled anew.
+    pub(super) fn packed_mut(&mut self) -> Option<&mut Listpack> {
+        if let Repr::Packed(pack) = &mut self.0 { Some(pack) } else { None }
+    }
+
     /// The value of `field`.
     pub fn get(&self, field: &[u8]) -> Option<Element<'_>> {
         match &self.0 {

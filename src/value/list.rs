@@ -149,6 +149,21 @@ impl List {
         }
     }
 
+    /// The elements of a packed list.
+    pub fn as_listpack(&self) -> Option<&Listpack> {
+        if let Repr::Packed(pack) = &self.0 { Some(pack) } else { None }
+    }
+
+    /// What [`super::Compact`] keeps of it, as it was.
+    pub(super) fn of_packed(pack: Listpack) -> Self {
+        List(Repr::Packed(pack))
+    }
+
+    /// Its listpack, to be filled anew.
+    pub(super) fn packed_mut(&mut self) -> Option<&mut Listpack> {
+        if let Repr::Packed(pack) = &mut self.0 { Some(pack) } else { None }
+    }
+
     /// The nodes in order, as the RDB stores them.
     pub fn nodes(&self) -> impl Iterator<Item = ListNode<'_>> + '_ {
         match &self.0 {

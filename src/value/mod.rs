@@ -6,6 +6,7 @@
 //! [`Limits`], with Redis's numbers; it never turns back by itself, but for a list that shrinks to one short node.
 
 pub mod array;
+pub mod compact;
 pub mod footprint;
 pub mod hash;
 pub mod list;
@@ -19,6 +20,7 @@ pub mod string;
 pub mod zset;
 
 pub use array::{Array, ArrayItem};
+pub use compact::{Compact, Shape};
 pub use hash::Hash;
 pub use list::{List, ListNode};
 pub use module::Module;

@@ -114,6 +114,21 @@ impl Set {
         }
     }
 
+    /// What [`super::Compact`] keeps of it, as it was.
+    pub(super) fn of_packed(pack: Listpack) -> Self {
+        Set(Repr::Packed(pack))
+    }
+
+    /// Its listpack, to be filled anew.
+    pub(super) fn packed_mut(&mut self) -> Option<&mut Listpack> {
+        if let Repr::Packed(pack) = &mut self.0 { Some(pack) } else { None }
+    }
+
+    /// As [`Set::of_packed`], of integers.
+    pub(super) fn of_integers(integers: Intset) -> Self {
+        Set(Repr::Integers(integers))
+    }
+
     /// Whether `member` is there.
     pub fn contains(&self, member: &[u8]) -> bool {
         match &self.0 {

@@ -1,6 +1,7 @@
 //! String values: an integer, bytes, or bytes behind a pointer that a snapshot can share.
 
 use super::packed::Element;
+use crate::allocator::block_size;
 use crate::codec::number::parse_i64;
 use std::sync::Arc;
 
@@ -89,8 +90,10 @@ impl StringValue {
     pub fn footprint(&self) -> usize {
         match self {
             StringValue::Int(_) => 0,
-            StringValue::Bytes(bytes) => bytes.capacity(),
-            StringValue::Blob(bytes) => bytes.capacity() + 40,
+            StringValue::Bytes(bytes) => block_size(bytes.capacity()),
+            StringValue::Blob(bytes) => {
+                block_size(bytes.capacity()) + block_size(2 * size_of::<usize>() + size_of::<Vec<u8>>())
+            }
         }
     }
 }

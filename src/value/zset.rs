@@ -117,6 +117,16 @@ impl Zset {
         }
     }
 
+    /// What [`super::Compact`] keeps of it, as it was.
+    pub(super) fn of_packed(pack: Listpack) -> Self {
+        Zset(Repr::Packed(pack))
+    }
+
+    /// Its listpack, to be filled anew.
+    pub(super) fn packed_mut(&mut self) -> Option<&mut Listpack> {
+        if let Repr::Packed(pack) = &mut self.0 { Some(pack) } else { None }
+    }
+
     /// The member's score.
     pub fn score(&self, member: &[u8]) -> Option<f64> {
         match &self.0 {

@@ -81,7 +81,8 @@ fn drop_expired_fields(context: &mut Context<'_>, key: &[u8]) {
     }
     let now = context.now_ms();
     let index = context.session.db;
-    let Some(View::Object(Object::Hash(hash))) = context.engine.keyspace.db(index).into_value(key) else { return };
+    let db = context.engine.keyspace.db(index);
+    let Some(View::Object(Object::Hash(hash))) = db.get(key) else { return };
     if hash.min_expire().is_none_or(|at| at > now) {
         return;
     }

@@ -26,8 +26,8 @@ enum Operand<'e> {
 }
 
 impl<'e> Operand<'e> {
-    fn find(db: &'e Db<'_>, key: &[u8]) -> Result<Self, CommandError> {
-        match db.get(key) {
+    fn of(view: Option<View<'e>>) -> Result<Self, CommandError> {
+        match view {
             None => Ok(Operand::Missing),
             Some(View::Object(Object::Set(set))) => Ok(Operand::Set(set)),
             Some(View::Object(Object::Zset(zset))) => Ok(Operand::Zset(zset)),
@@ -144,8 +144,8 @@ fn keys<'a>(arguments: Words<'a>, name: &'static str) -> Result<(Words<'a>, Word
     Ok(arguments[1..].split_at(count.ok_or(CommandError::Syntax)?))
 }
 
-fn operands<'e>(db: &'e Db<'_>, keys: &[&[u8]]) -> Result<SmallVec<[Operand<'e>; 8]>, CommandError> {
-    keys.iter().map(|key| Operand::find(db, key)).collect()
+fn operands<'e>(db: Db<'e>, keys: &[&[u8]]) -> Result<SmallVec<[Operand<'e>; 8]>, CommandError> {
+    db.into_values(keys).into_iter().map(Operand::of).collect()
 }
 
 /// The result of an operation on operands with their weights.
@@ -213,7 +213,7 @@ fn show(context: &mut Context<'_>, operation: Operation, name: &'static str) -> 
     let (keys, rest) = keys(&context.args[1..], name)?;
     let limits = context.limits();
     let db = context.engine.keyspace.db(context.session.db);
-    let operands = operands(&db, keys)?;
+    let operands = operands(db, keys)?;
     let options = Options::parse(rest, keys.len(), operation, false)?;
     let result = compute(operation, &operands, &options, &limits);
     let places = places(&context.reply, result.len(), options.with_scores);
@@ -238,7 +238,7 @@ fn compute_and_store(context: &mut Context<'_>, operation: Operation, name: &'st
     let (keys, rest) = keys(&context.args[2..], name)?;
     let limits = context.limits();
     let db = context.engine.keyspace.db(context.session.db);
-    let operands = operands(&db, keys)?;
+    let operands = operands(db, keys)?;
     let options = Options::parse(rest, keys.len(), operation, true)?;
     let result = compute(operation, &operands, &options, &limits);
     drop(operands);
@@ -248,7 +248,7 @@ fn compute_and_store(context: &mut Context<'_>, operation: Operation, name: &'st
 pub(super) fn zintercard(context: &mut Context<'_>) -> Outcome {
     let (keys, rest) = keys(&context.args[1..], "zintercard")?;
     let db = context.engine.keyspace.db(context.session.db);
-    let mut operands = operands(&db, keys)?;
+    let mut operands = operands(db, keys)?;
     let limit = card_limit(rest)?;
     operands.sort_by_key(|operand| operand.len());
     let mut found = 0;

@@ -18,6 +18,7 @@
 //! ```
 
 use super::{PackedError, make_room};
+use crate::allocator::block_size;
 
 const HEADER: usize = 8;
 
@@ -61,6 +62,11 @@ impl Intset {
         Ok(set)
     }
 
+    /// Bytes that [`Intset::as_bytes`] gave: nothing is checked.
+    pub(in crate::value) fn of_own_bytes(bytes: Vec<u8>) -> Self {
+        Intset(bytes)
+    }
+
     /// The bytes as the RDB stores them.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -83,7 +89,7 @@ impl Intset {
 
     /// Bytes held by the allocation.
     pub fn footprint(&self) -> usize {
-        self.0.capacity()
+        block_size(self.0.capacity())
     }
 
     /// The integer at `index` in ascending order.

@@ -28,6 +28,7 @@
 //! ```
 
 use super::{Element, PackedError, make_room};
+use crate::allocator::block_size;
 use crate::codec::number::parse_i64;
 use std::ops::Range;
 
@@ -81,6 +82,17 @@ impl Listpack {
         Ok(Listpack(bytes))
     }
 
+    /// Bytes that [`Listpack::as_bytes`] gave: nothing is checked.
+    pub(in crate::value) fn of_own_bytes(bytes: Vec<u8>) -> Self {
+        Listpack(bytes)
+    }
+
+    /// The same, in the memory that it has.
+    pub(in crate::value) fn refill(&mut self, bytes: &[u8]) {
+        self.0.clear();
+        self.0.extend_from_slice(bytes);
+    }
+
     /// The bytes as the RDB stores them.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -98,7 +110,7 @@ impl Listpack {
 
     /// Bytes held by the allocation.
     pub fn footprint(&self) -> usize {
-        self.0.capacity()
+        block_size(self.0.capacity())
     }
 
     /// How many entries; beyond 65534 this walks.

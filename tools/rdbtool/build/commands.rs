@@ -51,7 +51,9 @@ impl Executed {
             |_, _| Ok(true),
             |db, entry| {
                 let header = KeyMeta { key: entry.key, expire_at_ms: entry.expire_at_ms, ..KeyMeta::default() };
+                let unpacked = if let View::Compact(compact) = entry.value { Some(compact.to_object()) } else { None };
                 let value = match entry.value {
+                    View::Compact(_) => unpacked.as_ref().map(ObjectRef::Object),
                     View::Object(object) => Some(ObjectRef::Object(object)),
                     other => other.string().map(ObjectRef::String),
                 };
