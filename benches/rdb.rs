@@ -26,65 +26,115 @@ const BATCH: usize = 256;
 
 type Request = Vec<Vec<u8>>;
 
-/// Text as applications store it: words, numbers, now and then something binary.
-fn text(random: &mut fastrand::Rng, len: usize) -> Vec<u8> {
-    if random.u8(..20) == 0 {
-        return (0..len).map(|_| random.u8(..)).collect();
-    }
-    let words = ["session", "user", "\"id\":", "1024", " price ", "https://", "green", "ok, ", "{", "}"];
-    let mut text = Vec::with_capacity(len + 10);
-    while text.len() < len {
-        text.extend_from_slice(words[random.usize(..words.len())].as_bytes());
-        text.push(random.u8(b'a'..=b'z'));
-    }
-    text
+/// Words that sentences are made of.
+const WORDS: usize = 2_000;
+
+/// What applications store: tokens, sentences, JSON, numbers, now and then something binary.
+struct Texts {
+    random: fastrand::Rng,
+    words: Vec<String>,
 }
 
-/// The requests that make one key: seven strings to one collection, of which one in fifty is large.
-fn requests(random: &mut fastrand::Rng, index: u64) -> Vec<Request> {
-    let key = format!("app:{}:{index}", random.u16(..)).into_bytes();
-    let mut made = Vec::new();
-    if !index.is_multiple_of(8) {
-        let len = random.usize(5..150);
-        made.push(vec![b"SET".to_vec(), key.clone(), text(random, len)]);
-    } else {
-        let count = if random.u8(..50) == 0 { random.usize(500..2_000) } else { random.usize(2..40) };
-        let verb: &[u8] = [&b"RPUSH"[..], b"SADD", b"HSET", b"ZADD", b"XADD"][random.usize(..5)];
-        let mut request = vec![verb.to_vec(), key.clone()];
-        for element in 0..count {
-            match verb {
-                b"RPUSH" => request.push(text(random, 20)),
-                b"SADD" => request.push(random.u32(..).to_string().into_bytes()),
-                b"HSET" => request.extend([format!("field:{element}").into_bytes(), text(random, 25)]),
-                b"ZADD" => request.extend([format!("{:.3}", random.f64() * 1e4).into_bytes(), text(random, 15)]),
-                _ => {
-                    let id = format!("{}-{element}", 1_700_000_000_000 + index).into_bytes();
-                    made.push(vec![
-                        verb.to_vec(),
-                        key.clone(),
-                        id,
-                        b"temperature".to_vec(),
-                        text(random, 6),
-                        b"humidity".to_vec(),
-                        text(random, 6),
-                    ]);
+impl Texts {
+    fn with_seed(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let words = (0..WORDS).map(|_| (0..random.usize(2..10)).map(|_| random.lowercase()).collect()).collect();
+        Self { random, words }
+    }
+
+    /// One text of about `len` bytes.
+    fn text(&mut self, len: usize) -> Vec<u8> {
+        let random = &mut self.random;
+        match random.u8(..20) {
+            0 => (0..len).map(|_| random.u8(..)).collect(),
+            1..4 => random.u64(..).to_string().into_bytes(),
+            4..10 => (0..len).map(|_| random.alphanumeric() as u8).collect(), // ASCII
+            10..13 => format!(
+                r#"{{"id":{},"{}":"{}"}}"#,
+                random.u32(..),
+                self.words[random.usize(..WORDS)],
+                (0..len.saturating_sub(25)).map(|_| random.alphanumeric()).collect::<String>(),
+            )
+            .into_bytes(),
+            _ => {
+                let mut text = Vec::with_capacity(len + 10);
+                while text.len() < len {
+                    text.extend_from_slice(self.words[random.usize(..WORDS)].as_bytes());
+                    text.push(b' ');
                 }
+                text
             }
         }
-        if verb != b"XADD" {
-            made.push(request);
+    }
+
+    /// What collections hold: ids, numbers, words.
+    fn element(&mut self) -> Vec<u8> {
+        let random = &mut self.random;
+        match random.u8(..8) {
+            0..2 => random.u32(..).to_string().into_bytes(),
+            2..4 => format!("user:{}", random.u32(..10_000_000)).into_bytes(),
+            4..6 => self.words[random.usize(..WORDS)].clone().into_bytes(),
+            6 => random.u8(..).to_string().into_bytes(),
+            _ => self.text(16),
         }
     }
-    if index.is_multiple_of(5) {
-        made.push(vec![b"PEXPIREAT".to_vec(), key, b"4000000000000".to_vec()]);
+
+    /// The requests that make one key: a string in eight of thirty-two, a stream in one, a set, list, hash or sorted set
+    /// in five or six; one collection in four hundred is large.
+    fn requests(&mut self, index: u64) -> Vec<Request> {
+        let key = format!("app:{}:{index}", self.random.u16(..)).into_bytes();
+        let mut made = Vec::new();
+        let verb: &[u8] = match self.random.u8(..32) {
+            0..8 => b"SET",
+            8..14 => b"SADD",
+            14..20 => b"RPUSH",
+            20..26 => b"HSET",
+            26..31 => b"ZADD",
+            _ => b"XADD",
+        };
+        let is_large = self.random.u16(..400) == 0;
+        let count = if is_large { self.random.usize(300..1_000) } else { self.random.usize(2..20) };
+        let of_numbers = self.random.bool();
+        let mut request = vec![verb.to_vec(), key.clone()];
+        match verb {
+            b"SET" => {
+                let len = self.random.usize(5..200);
+                request.push(self.text(len));
+            }
+            b"SADD" if of_numbers => request.extend((0..count).map(|_| self.random.u32(..).to_string().into_bytes())),
+            b"SADD" | b"RPUSH" => request.extend((0..count).map(|_| self.element())),
+            b"HSET" => {
+                for field in 0..count {
+                    request.extend([format!("f{field}").into_bytes(), self.element()]);
+                }
+            }
+            b"ZADD" => {
+                for _ in 0..count {
+                    let score = format!("{:.2}", self.random.f64() * 1e4);
+                    request.extend([score.into_bytes(), self.element()]);
+                }
+            }
+            _ => {
+                for entry in 0..count {
+                    let id = format!("{}-{entry}", 1_700_000_000_000 + index).into_bytes();
+                    let fields = [b"temperature".to_vec(), self.element(), b"humidity".to_vec(), self.element()];
+                    made.push([verb.to_vec(), key.clone(), id].into_iter().chain(fields).collect());
+                }
+                request.clear();
+            }
+        }
+        made.extend((!request.is_empty()).then_some(request));
+        if index.is_multiple_of(5) {
+            made.push(vec![b"PEXPIREAT".to_vec(), key, b"4000000000000".to_vec()]);
+        }
+        made
     }
-    made
 }
 
-fn fill(client: &mut Client, random: &mut fastrand::Rng, keys: std::ops::Range<u64>) {
+fn fill(client: &mut Client, texts: &mut Texts, keys: std::ops::Range<u64>) {
     let mut batch = Vec::new();
     for index in keys {
-        batch.extend(requests(random, index));
+        batch.extend(texts.requests(index));
         if batch.len() >= BATCH {
             client.pipeline(&std::mem::take(&mut batch));
         }
@@ -102,12 +152,12 @@ fn make(program: &Program, mb: u64) -> PathBuf {
     eprintln!("making {} by {}", path.display(), program.name);
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(program, folder.path(), &[]);
-    let (mut client, mut random) = (server.client(), fastrand::Rng::with_seed(mb));
+    let (mut client, mut texts) = (server.client(), Texts::with_seed(mb));
     let saved = folder.path().join("dump.rdb");
-    fill(&mut client, &mut random, 0..SAMPLE);
+    fill(&mut client, &mut texts, 0..SAMPLE);
     client.line("SAVE");
     let per_key = std::fs::metadata(&saved).unwrap().len() / SAMPLE;
-    fill(&mut client, &mut random, SAMPLE..mb * 1_000_000 / per_key);
+    fill(&mut client, &mut texts, SAMPLE..mb * 1_000_000 / per_key);
     client.line("SAVE");
     std::fs::copy(&saved, &path).unwrap();
     path
@@ -155,7 +205,9 @@ struct Contender {
     arguments: &'static [&'static str],
 }
 
+/// Output goes to a file: standard output is one, and crate `rdb` has an option for it.
 fn contenders() -> Vec<Contender> {
+    const OUT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/bench.json");
     let ours = |name, arguments| Contender { name, program: env!("CARGO_BIN_EXE_rdbtool").into(), arguments };
     let mut all = vec![
         ours("rdbtool dump --json", &["dump", "--json"]),
@@ -163,12 +215,16 @@ fn contenders() -> Vec<Contender> {
         ours("rdbtool memory", &["memory"]),
         ours("rdbtool info", &["info"]),
     ];
-    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/rdb");
-    if theirs.exists() {
-        all.push(Contender { name: "crate rdb 0.4.0, json", program: theirs, arguments: &["-f", "json"] });
-    } else {
-        eprintln!("left out: crate rdb (cargo install rdb --root target/tools)");
-    }
+    let mut theirs = |name, program: PathBuf, arguments, hint| {
+        if program.exists() {
+            all.push(Contender { name, program, arguments });
+        } else {
+            eprintln!("left out: {name} ({hint})");
+        }
+    };
+    let rdb = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/rdb");
+    theirs("crate rdb 0.4.0, JSON", rdb, &["-f", "json", "-o", OUT], "cargo install rdb --root target/tools");
+    theirs("redis-check-rdb 7.0", "/usr/bin/redis-check-rdb".into(), &[], "apt-get install redis-tools");
     all
 }
 

@@ -22,6 +22,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::codec::number;
+
 /// What marks a byte string that is given as base64.
 pub const BASE64_PREFIX: &[u8] = b"base64:";
 
@@ -98,6 +100,9 @@ pub fn write_f64(out: &mut Vec<u8>, value: f64) {
         out.extend_from_slice(if value > 0.0 { b"\"inf\"" } else { b"\"-inf\"" });
     } else if value.trunc() == value && value.abs() < 1e15 && !(value == 0.0 && value.is_sign_negative()) {
         write_i64(out, value as i64); // whole and below 2^53: exact
+    } else if let Some((digits, places)) = number::short_decimal(value.abs()) {
+        out.extend_from_slice(if value < 0.0 { b"-" } else { b"" });
+        number::write_short_decimal(out, digits, places);
     } else {
         out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
     }
@@ -220,6 +225,10 @@ fn plain_len(bytes: &[u8]) -> usize {
             return done + (marks.trailing_zeros() / 8) as usize; // below 8
         }
         done += 8;
+    }
+    // The last eight, seen before in part, are all plain more often than not.
+    if bytes.last_chunk().is_some_and(|last| not_plain(u64::from_le_bytes(*last)) == 0) {
+        return bytes.len();
     }
     done + bytes[done..].iter().take_while(|&&byte| is_plain(byte)).count()
 }

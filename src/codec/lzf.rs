@@ -163,44 +163,115 @@ pub enum LzfError {
 /// Appends the `length` bytes that `input` unpacks to. On an error `out` holds what was unpacked so far. Never
 /// allocates more than 88 times the input.
 pub fn decompress(input: &[u8], length: usize, out: &mut Vec<u8>) -> Result<(), LzfError> {
-    if length > input.len().saturating_mul(MAX_COPY / MIN_COPY) {
+    if is_absurd(input, length) {
         return Err(LzfError::WrongLength);
     }
     out.try_reserve(length).map_err(|_| LzfError::OutOfMemory)?;
-    let (start, end) = (out.len(), out.len() + length);
-    let mut rest = input;
-    while let [control, tail @ ..] = rest {
-        if *control < 32 {
-            let (run, tail) = tail.split_at_checked(usize::from(*control) + 1).ok_or(LzfError::CutShort)?;
-            if run.len() > end - out.len() {
-                return Err(LzfError::WrongLength);
-            }
-            out.extend_from_slice(run);
-            rest = tail;
-            continue;
-        }
-        let (count, low, tail) = match (*control >> 5, tail) {
-            (7, [more, low, tail @ ..]) => (usize::from(*more) + 9, *low, tail),
-            (7, _) | (_, []) => return Err(LzfError::CutShort),
-            (short, [low, tail @ ..]) => (usize::from(short) + 2, *low, tail),
-        };
-        let distance = (usize::from(*control & 31) << 8 | usize::from(low)) + 1;
-        if count > end - out.len() {
-            return Err(LzfError::WrongLength);
-        }
-        let from = (out.len() - start).checked_sub(distance).ok_or(LzfError::TooFarBack)? + start;
-        repeat(out, from, count);
-        rest = tail;
-    }
-    if out.len() == end { Ok(()) } else { Err(LzfError::WrongLength) }
+    let start = out.len();
+    out.resize(start + length, 0);
+    let (unpacked, ending) = unpack(input, &mut out[start..]);
+    out.truncate(start + unpacked);
+    ending
 }
 
-/// Appends `count` bytes that begin at `from`, which may reach into what is being appended.
-fn repeat(out: &mut Vec<u8>, from: usize, mut count: usize) {
-    while count > 0 {
-        let piece = count.min(out.len() - from);
-        out.extend_from_within(from..from + piece);
-        count -= piece;
+/// Whether `input` is too short for what it is said to unpack to.
+fn is_absurd(input: &[u8], length: usize) -> bool {
+    length > input.len().saturating_mul(MAX_COPY / MIN_COPY)
+}
+
+/// Whether [`decompress`] would give `length` bytes, and its error otherwise, without unpacking anything.
+pub fn prove(input: &[u8], length: usize) -> Result<(), LzfError> {
+    if is_absurd(input, length) {
+        return Err(LzfError::WrongLength);
+    }
+    let (mut rest, mut at) = (input, 0);
+    while let [control, tail @ ..] = rest {
+        let (count, distance, tail) = match *control {
+            literal @ ..32 => {
+                let count = usize::from(literal) + 1;
+                (count, 0, tail.get(count..).ok_or(LzfError::CutShort)?)
+            }
+            control => repetition(control, tail)?,
+        };
+        if count > length - at {
+            return Err(LzfError::WrongLength);
+        }
+        if distance > at {
+            return Err(LzfError::TooFarBack);
+        }
+        (at, rest) = (at + count, tail);
+    }
+    if at == length { Ok(()) } else { Err(LzfError::WrongLength) }
+}
+
+/// Fills `out`; the bytes that were unpacked, and whether they are all.
+fn unpack(input: &[u8], out: &mut [u8]) -> (usize, Result<(), LzfError>) {
+    let (mut rest, mut at) = (input, 0);
+    while let [control, tail @ ..] = rest {
+        let step = match *control {
+            literal @ ..32 => put_run(tail, usize::from(literal) + 1, out, at),
+            _ => put_repetition(*control, tail, out, at),
+        };
+        match step {
+            Ok((end, tail)) => (at, rest) = (end, tail),
+            Err(error) => return (at, Err(error)),
+        }
+    }
+    (at, if at == out.len() { Ok(()) } else { Err(LzfError::WrongLength) })
+}
+
+/// Copies the first `count` bytes of `tail` to `at`; the end of what is unpacked then, and what follows them.
+#[inline]
+fn put_run<'a>(tail: &'a [u8], count: usize, out: &mut [u8], at: usize) -> Result<(usize, &'a [u8]), LzfError> {
+    let room = &mut out[at..];
+    // Two registers are copied faster than a length is looked at; what is too much is overwritten later.
+    if let (Some(run), Some(room)) = (tail.first_chunk::<MAX_LITERAL>(), room.first_chunk_mut::<MAX_LITERAL>()) {
+        *room = *run;
+        return Ok((at + count, &tail[count..]));
+    }
+    let (run, tail) = tail.split_at_checked(count).ok_or(LzfError::CutShort)?;
+    room.get_mut(..count).ok_or(LzfError::WrongLength)?.copy_from_slice(run);
+    Ok((at + count, tail))
+}
+
+/// How long the copy is that begins with `control`, how far back it reaches, and what follows it.
+#[inline]
+fn repetition(control: u8, tail: &[u8]) -> Result<(usize, usize, &[u8]), LzfError> {
+    let (count, low, tail) = match (control >> 5, tail) {
+        (7, [more, low, tail @ ..]) => (usize::from(*more) + 9, *low, tail),
+        (7, _) | (_, []) => return Err(LzfError::CutShort),
+        (short, [low, tail @ ..]) => (usize::from(short) + 2, *low, tail),
+    };
+    Ok((count, (usize::from(control & 31) << 8 | usize::from(low)) + 1, tail))
+}
+
+/// Repeats at `at` what a copy names; the end of what is unpacked then, and what follows the copy.
+#[inline]
+fn put_repetition<'a>(control: u8, tail: &'a [u8], out: &mut [u8], at: usize) -> Result<(usize, &'a [u8]), LzfError> {
+    let (count, distance, tail) = repetition(control, tail)?;
+    if count > out.len() - at {
+        return Err(LzfError::WrongLength);
+    }
+    let from = at.checked_sub(distance).ok_or(LzfError::TooFarBack)?;
+    repeat(out, from, at, count);
+    Ok((at + count, tail))
+}
+
+/// Copies `count` bytes from `from` to `at`, which may lie in what is being copied.
+#[inline]
+fn repeat(out: &mut [u8], from: usize, at: usize, count: usize) {
+    const BLOCK: usize = 16;
+    if at - from >= BLOCK && at + count + BLOCK <= out.len() {
+        for done in (0..count).step_by(BLOCK) {
+            out.copy_within(from + done..from + done + BLOCK, at + done);
+        }
+        return;
+    }
+    let mut done = 0;
+    while done < count {
+        let piece = (count - done).min(at + done - from);
+        out.copy_within(from..from + piece, at + done);
+        done += piece;
     }
 }
 
@@ -275,7 +346,9 @@ mod tests {
                 broken.truncate(random.usize(0..=broken.len()));
                 let length = random.usize(1..1000);
                 let mut unpacked = Vec::new();
-                if decompress(&broken, length, &mut unpacked).is_ok() {
+                let ending = decompress(&broken, length, &mut unpacked);
+                assert_eq!(prove(&broken, length), ending);
+                if ending.is_ok() {
                     assert_eq!(unpacked.len(), length);
                     assert_eq!(lzf::decompress(&broken, length).ok(), Some(unpacked));
                 }

@@ -46,6 +46,9 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 /// Parses a floating point number as a score or increment: decimal or exponent notation, `inf`, `+inf`, `-inf`,
 /// `infinity`, any case, and C's hexadecimal integers. NaN, spaces and an empty string are `None`.
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    if let Some(value) = parse_short_decimal(text) {
+        return Some(value);
+    }
     let text = std::str::from_utf8(text).ok()?;
     if text.is_empty() || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
         return None;
@@ -61,6 +64,55 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     }
     let value: f64 = text.parse().ok()?;
     (!value.is_nan()).then_some(value)
+}
+
+/// A decimal of few digits, as most scores are: both it and the power of ten are exact doubles, and so their quotient
+/// is the double that is nearest.
+fn parse_short_decimal(text: &[u8]) -> Option<f64> {
+    const MOST_DIGITS: usize = 15;
+    let unsigned = text.strip_prefix(b"-").unwrap_or(text);
+    let (mut digits, mut whole_len) = (0u64, None);
+    for (at, byte) in unsigned.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
+            b'.' if whole_len.is_none() => whole_len = Some(at),
+            _ => return None,
+        }
+        if at > MOST_DIGITS {
+            return None;
+        }
+    }
+    let places = match whole_len {
+        None => 0,
+        Some(at) => unsigned.len() - at - 1,
+    };
+    if unsigned.is_empty() || whole_len.is_some() && (places == 0 || places + 1 == unsigned.len()) {
+        return None;
+    }
+    let value = digits as f64 / *POWERS_OF_TEN.get(places)?; // at most 16 digits of which one may be a point
+    Some(if unsigned.len() < text.len() { -value } else { value })
+}
+
+/// All are exact.
+const POWERS_OF_TEN: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+
+/// The digits of a value that has at most four places behind the point, and how many places it has, at least one: the
+/// shortest decimal that reads back as it, found without searching for it.
+pub fn short_decimal(value: f64) -> Option<(i64, u32)> {
+    const MOST: f64 = 1e15;
+    POWERS_OF_TEN[1..=4].iter().zip(1..).find_map(|(power, places)| {
+        let digits = (value * power).round();
+        (digits.abs() < MOST && digits / power == value).then_some((digits as i64, places)) // whole, below 2^53
+    })
+}
+
+/// Appends what [`short_decimal`] gave; the value is not negative.
+pub fn write_short_decimal(out: &mut Vec<u8>, digits: i64, places: u32) {
+    let power = 10i64.pow(places); // at most four
+    write_i64(out, digits / power);
+    let start = out.len();
+    write_i64(out, digits % power + power); // a one in front keeps the zeros
+    out[start] = b'.';
 }
 
 /// Appends the decimal form of `value`.
@@ -87,6 +139,9 @@ pub fn write_f64(out: &mut Vec<u8>, value: f64) {
     }
     if value < 0.0 {
         out.push(b'-');
+    }
+    if let Some((digits, places)) = short_decimal(value.abs()) {
+        return write_short_decimal(out, digits, places);
     }
     let (digits, exponent) = shortest_digits(value.abs());
     lay_out(out, digits.as_bytes(), exponent);
@@ -183,6 +238,36 @@ mod tests {
         let mut out = Vec::new();
         write_f64(&mut out, value);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn short_decimals_are_what_the_long_way_gives() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut short = 0;
+        for _ in 0..50_000 {
+            let digits = random.u64(..10u64.pow(random.u32(1..18)));
+            let power = 10u64.pow(random.u32(0..7));
+            let sign = if random.bool() { "-" } else { "" };
+            let text = match random.u8(..4) {
+                0 => format!("{sign}{digits}"),
+                _ => format!("{sign}{}.{:0width$}", digits / power, digits % power, width = random.usize(1..8)),
+            };
+            let expected: f64 = text.parse().unwrap();
+            assert_eq!(parse_f64(text.as_bytes()).unwrap().to_bits(), expected.to_bits(), "{text}");
+            let value = expected.abs();
+            if value.trunc() != value
+                && let Some((digits, places)) = short_decimal(value)
+            {
+                short += 1;
+                let mut out = Vec::new();
+                write_short_decimal(&mut out, digits, places);
+                assert_eq!(out, ryu::Buffer::new().format_finite(value).as_bytes());
+            }
+        }
+        assert!(short > 5_000, "{short}");
+        for text in ["", "-", ".", "-.", "1.", ".5", "1..2", "--1", "1e5", "0x10", "+1", " 1", "1-"] {
+            assert_eq!(parse_short_decimal(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

@@ -146,6 +146,12 @@ pub trait Visitor {
     fn begin(&mut self, kind: Kind, count: Option<u64>) {
         let _ = (kind, count);
     }
+    /// The length of a string that is packed in the file. True where no more is wanted of it: its bytes are proven
+    /// and not unpacked, and [`Visitor::string`] is not called.
+    fn string_length(&mut self, length: u64) -> bool {
+        let _ = length;
+        false
+    }
     /// The value of a string.
     fn string(&mut self, value: Element<'_>) {
         let _ = value;
@@ -166,6 +172,12 @@ pub trait Visitor {
     /// A field of a hash, and when it expires (Unix time in ms), if it does.
     fn hash_field(&mut self, field: Element<'_>, value: Element<'_>, expire_at_ms: Option<i64>) {
         let _ = (field, value, expire_at_ms);
+    }
+    /// A node of a stream with so many entries that live. True where no more is wanted of them: they are proven, and
+    /// [`Visitor::stream_entry`] is not called for them.
+    fn stream_node(&mut self, entries: u64) -> bool {
+        let _ = entries;
+        false
     }
     /// The next entry of a stream. All entries come first, then the counters, then one group after the other, then
     /// what is known of producers.
@@ -233,4 +245,12 @@ pub trait Visitor {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Discard;
 
-impl Visitor for Discard {}
+impl Visitor for Discard {
+    fn string_length(&mut self, _length: u64) -> bool {
+        true
+    }
+
+    fn stream_node(&mut self, _entries: u64) -> bool {
+        true
+    }
+}

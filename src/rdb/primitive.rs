@@ -109,8 +109,14 @@ impl<R: Read> Input<'_, R> {
 
     /// A string, where it lies if it lies there plain and is short, in `scratch` otherwise.
     pub(super) fn element<'a>(&'a mut self, scratch: &'a mut Text) -> Result<Element<'a>, Error> {
+        let form = self.string_form()?;
+        self.element_of(form, scratch)
+    }
+
+    /// As [`Input::element`], behind its form.
+    pub(super) fn element_of<'a>(&'a mut self, form: StringForm, scratch: &'a mut Text) -> Result<Element<'a>, Error> {
         scratch.clear();
-        match self.string_form()? {
+        match form {
             StringForm::Int(value) => return Ok(Element::Int(value)),
             StringForm::Plain(length) => match usize::try_from(length) {
                 Ok(length) if length <= BUFFER => return self.slice(length).map(Element::Bytes),
@@ -155,14 +161,29 @@ impl<R: Read> Input<'_, R> {
 
     /// Appends to `out` the `length` bytes that the next `packed` bytes unpack to.
     fn unpack(&mut self, packed: u64, length: u64, out: &mut Vec<u8>) -> Result<(), Error> {
+        self.packed(packed, length, |compressed, length| lzf::decompress(compressed, length, out))
+    }
+
+    /// Passes over the next `packed` bytes, which must unpack to `length` bytes.
+    pub(super) fn prove(&mut self, packed: u64, length: u64) -> Result<(), Error> {
+        self.packed(packed, length, lzf::prove)
+    }
+
+    /// Takes the next `packed` bytes, of which `take` makes `length` bytes.
+    fn packed(
+        &mut self,
+        packed: u64,
+        length: u64,
+        take: impl FnOnce(&[u8], usize) -> Result<(), LzfError>,
+    ) -> Result<(), Error> {
         let offset = self.offset();
         let length = usize::try_from(length).map_err(|_| self.error(Cause::OutOfMemory { bytes: length }))?;
         let result = match usize::try_from(packed) {
-            Ok(packed) if packed <= BUFFER => lzf::decompress(self.slice(packed)?, length, out),
+            Ok(packed) if packed <= BUFFER => take(self.slice(packed)?, length),
             _ => {
                 let mut compressed = Vec::new();
                 self.take_into(&mut compressed, packed)?;
-                lzf::decompress(&compressed, length, out)
+                take(&compressed, length)
             }
         };
         result.map_err(|error| {

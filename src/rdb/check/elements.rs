@@ -98,6 +98,10 @@ impl Visitor for Elements {
         self.kind = Some(kind);
     }
 
+    fn string_length(&mut self, _length: u64) -> bool {
+        true
+    }
+
     fn list_item(&mut self, _item: Element<'_>) {
         self.count += 1;
     }
@@ -115,6 +119,10 @@ impl Visitor for Elements {
         if score.is_nan() {
             self.problem = Some("a score is not a number");
         }
+    }
+
+    fn stream_node(&mut self, _entries: u64) -> bool {
+        true
     }
 
     fn array_item(&mut self, _index: u64, _item: ArrayItem<'_>) {

@@ -8,6 +8,7 @@ use crate::rdb::event::Visitor;
 use crate::rdb::input::Input;
 use crate::rdb::kind::Kind;
 use crate::rdb::output::Output;
+use crate::rdb::primitive::StringForm;
 use crate::value::{Element, StringValue};
 
 pub(super) fn visit<R: Read>(
@@ -17,7 +18,10 @@ pub(super) fn visit<R: Read>(
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     visitor.begin(kind, None);
-    visitor.string(input.element(&mut scratch.first)?);
+    match input.string_form()? {
+        StringForm::Lzf { packed, length } if visitor.string_length(length) => input.prove(packed, length)?,
+        form => visitor.string(input.element_of(form, &mut scratch.first)?),
+    }
     Ok(())
 }
 

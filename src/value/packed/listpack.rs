@@ -345,9 +345,17 @@ pub struct ListpackIter<'a> {
     back: usize,
 }
 
+impl ListpackIter<'_> {
+    /// Position of the next entry from the front, or where the walk ends.
+    pub fn position(&self) -> usize {
+        self.front
+    }
+}
+
 impl<'a> Iterator for ListpackIter<'a> {
     type Item = Element<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Element<'a>> {
         if self.front >= self.back {
             return None;
@@ -368,19 +376,34 @@ impl DoubleEndedIterator for ListpackIter<'_> {
     }
 }
 
+/// [`data_len`] by the first byte, where that is enough to tell.
+const DATA_LEN: [u8; 256] = {
+    let mut table = [9; 256];
+    let mut first = 0;
+    while first < 256 {
+        table[first] = match first {
+            0x00..=0x7f => 1,
+            0x80..=0xbf => 1 + (first as u8 & 0x3f),
+            0xc0..=0xdf => 2,
+            0xe0..=0xf0 => 0, // more bytes tell
+            0xf1 => 3,
+            0xf2 => 4,
+            0xf3 => 5,
+            _ => 9,
+        };
+        first += 1;
+    }
+    table
+};
+
 /// Encoding byte, length bytes and data of an entry whose bytes are known to be good.
+#[inline]
 fn data_len(bytes: &[u8], at: usize) -> usize {
     let first = bytes[at];
-    match first {
-        0x00..=0x7f => 1,
-        0x80..=0xbf => 1 + usize::from(first & 0x3f),
-        0xc0..=0xdf => 2,
-        0xe0..=0xef => 2 + (usize::from(first & 0x0f) << 8 | usize::from(bytes[at + 1])),
-        0xf0 => 5 + long_len(bytes, at),
-        0xf1 => 3,
-        0xf2 => 4,
-        0xf3 => 5,
-        _ => 9,
+    match DATA_LEN[usize::from(first)] {
+        0 if first == 0xf0 => 5 + long_len(bytes, at),
+        0 => 2 + (usize::from(first & 0x0f) << 8 | usize::from(bytes[at + 1])),
+        len => usize::from(len),
     }
 }
 
@@ -390,34 +413,40 @@ fn long_len(bytes: &[u8], at: usize) -> usize {
     len as usize
 }
 
+#[inline]
 fn entry_size(bytes: &[u8], at: usize) -> usize {
     let data = data_len(bytes, at);
     data + back_len_size(data)
 }
 
 /// The entry at `at` and the position behind it.
+#[inline]
 fn decode(bytes: &[u8], at: usize) -> (Element<'_>, usize) {
     let data = data_len(bytes, at);
-    let body = &bytes[at..at + data];
-    let element = match *body {
-        [small] => match small {
-            0x00..=0x7f => Element::Int(i64::from(small)),
-            _ => Element::Bytes(&[]),
-        },
-        [first @ 0xc0..=0xdf, low] => {
-            let raw = i64::from(first & 0x1f) << 8 | i64::from(low);
-            Element::Int(if raw >= 1 << 12 { raw - (1 << 13) } else { raw })
-        }
-        [0x80..=0xbf, ref text @ ..] => Element::Bytes(text),
-        [0xe0..=0xef, _, ref text @ ..] => Element::Bytes(text),
-        [0xf0, _, _, _, _, ref text @ ..] => Element::Bytes(text),
-        [0xf1, a, b] => Element::Int(i64::from(i16::from_le_bytes([a, b]))),
-        [0xf2, a, b, c] => Element::Int(i64::from(i32::from_le_bytes([0, a, b, c]) >> 8)),
-        [0xf3, a, b, c, d] => Element::Int(i64::from(i32::from_le_bytes([a, b, c, d]))),
-        [_, a, b, c, d, e, f, g, h] => Element::Int(i64::from_le_bytes([a, b, c, d, e, f, g, h])),
-        _ => unreachable!("the entry was checked when the listpack was taken in"),
+    let end = at + data;
+    let element = match bytes[at] {
+        small @ 0x00..=0x7f => Element::Int(i64::from(small)),
+        0x80..=0xbf => Element::Bytes(&bytes[at + 1..end]),
+        0xe0..=0xef => Element::Bytes(&bytes[at + 2..end]),
+        0xf0 => Element::Bytes(&bytes[at + 5..end]),
+        _ => Element::Int(decode_integer(&bytes[at..end])),
     };
-    (element, at + data + back_len_size(data))
+    (element, end + back_len_size(data))
+}
+
+/// An integer of more than one byte.
+fn decode_integer(entry: &[u8]) -> i64 {
+    match *entry {
+        [first, low] => {
+            let raw = i64::from(first & 0x1f) << 8 | i64::from(low);
+            if raw >= 1 << 12 { raw - (1 << 13) } else { raw }
+        }
+        [_, a, b] => i64::from(i16::from_le_bytes([a, b])),
+        [_, a, b, c] => i64::from(i32::from_le_bytes([0, a, b, c]) >> 8),
+        [_, a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])),
+        [_, a, b, c, d, e, f, g, h] => i64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        _ => unreachable!("the entry was checked when the listpack was taken in"),
+    }
 }
 
 /// Checks the entry at `at` and returns the position behind it; `end` is where the end mark stands.
@@ -438,9 +467,15 @@ fn check_entry(bytes: &[u8], at: usize, end: usize) -> Result<usize, PackedError
     if next > end {
         return Err(cut_short);
     }
-    let mut expected = [0; 5];
-    let size = write_back_len(&mut expected, data);
-    if bytes[at + data..next] != expected[..size] {
+    let is_right = match bytes[at + data..next] {
+        [back] => usize::from(back) == data,
+        ref back => {
+            let mut expected = [0; 5];
+            let size = write_back_len(&mut expected, data);
+            *back == expected[..size]
+        }
+    };
+    if !is_right {
         return Err(PackedError::new(at + data, "a listpack entry whose back length is wrong"));
     }
     Ok(next)
@@ -460,6 +495,7 @@ fn previous_entry(bytes: &[u8], at: usize) -> usize {
 }
 
 /// Bytes of the back length of an entry of `data` bytes; see the module's word on the odd limits.
+#[inline]
 fn back_len_size(data: usize) -> usize {
     match data {
         0..=127 => 1,

@@ -232,7 +232,9 @@ impl Node {
     }
 
     fn int_at(&self, at: usize) -> (i64, usize) {
-        (self.pack.get(at).as_i64().expect("a node's numbers were checked"), self.after(at))
+        let mut elements = self.pack.iter_at(at);
+        let value = elements.next().and_then(|element| element.as_i64()).expect("a node's numbers were checked");
+        (value, elements.position())
     }
 
     /// The position behind the element at `at`.
@@ -261,14 +263,22 @@ impl Node {
         (0..length).try_fold(length_at, |at, _| self.pack.previous(at))
     }
 
-    fn fields<'a>(&'a self, place: Place, names: &[Element<'a>]) -> Fields<'a> {
+    /// The fields of the entry, and the position behind it.
+    fn fields<'a>(&'a self, place: Place, names: &[Element<'a>]) -> (Fields<'a>, usize) {
         let mut elements = self.pack.iter_at(place.body);
+        let mut fields = Fields::new();
         if place.flags & SAME_FIELDS != 0 {
-            return names.iter().copied().zip(elements).collect();
+            fields.reserve(names.len());
+            for (name, value) in names.iter().zip(&mut elements) {
+                fields.push((*name, value));
+            }
+        } else {
+            let len = elements.next().and_then(|len| len.as_i64()).map_or(0, uncount);
+            let mut pair = || Some((elements.next()?, elements.next()?));
+            fields.extend((0..len).map_while(|_| pair()));
         }
-        let len = elements.next().and_then(|len| len.as_i64()).map_or(0, uncount);
-        let mut pair = || Some((elements.next()?, elements.next()?));
-        (0..len).map_while(|_| pair()).collect()
+        elements.next(); // how long the entry is
+        (fields, elements.position())
     }
 }
 
@@ -292,10 +302,13 @@ impl<'a> Iterator for Range<'a> {
             if place.id > self.end {
                 break;
             }
-            self.front = self.node.behind(place);
-            if !place.is_deleted() {
-                return Some(Entry { id: place.id, fields: self.node.fields(place, &self.fields) });
+            if place.is_deleted() {
+                self.front = self.node.behind(place);
+                continue;
             }
+            let (fields, behind) = self.node.fields(place, &self.fields);
+            self.front = behind;
+            return Some(Entry { id: place.id, fields });
         }
         self.back = self.front;
         None
@@ -313,7 +326,7 @@ impl DoubleEndedIterator for Range<'_> {
             }
             self.back = at;
             if !place.is_deleted() && place.id <= self.end {
-                return Some(Entry { id: place.id, fields: self.node.fields(place, &self.fields) });
+                return Some(Entry { id: place.id, fields: self.node.fields(place, &self.fields).0 });
             }
         }
         self.back = self.front;
@@ -392,11 +405,9 @@ impl Check<'_> {
 
     fn int(&mut self, what: &'static str) -> Result<i64, PackedError> {
         let at = self.at.ok_or(PackedError::new(self.offset(), "a stream node cut short"))?;
-        let value = match self.pack.get(at) {
-            Element::Int(value) => value,
-            Element::Bytes(_) => return Err(PackedError::new(at, what)),
-        };
-        self.at = self.pack.next(at);
+        let mut elements = self.pack.iter_at(at);
+        let Some(Element::Int(value)) = elements.next() else { return Err(PackedError::new(at, what)) };
+        self.at = Some(elements.position()).filter(|at| *at < self.pack.end());
         Ok(value)
     }
 

@@ -7,7 +7,7 @@
 use super::allocator::Allocator;
 use super::server::{Keys, Server, sds};
 use super::stream::StreamSize;
-use ironkeep::codec::number::parse_i64;
+use ironkeep::codec::number::{parse_i64, short_decimal};
 use ironkeep::rdb::{KeyHeader, Kind, Visitor};
 use ironkeep::value::stream::StreamId;
 use ironkeep::value::{ArrayItem, Element, Limits, Module};
@@ -91,10 +91,13 @@ fn len_of(element: Element<'_>) -> u64 {
 }
 
 /// The integer that a string spells in the only way that servers take for one.
+/// Digits and sign of the longest integer.
+const LONGEST_INT: u64 = 20;
+
 fn int_of(element: Element<'_>) -> Option<i64> {
     match element {
         Element::Int(value) => Some(value),
-        Element::Bytes(bytes @ [b'-' | b'0'..=b'9', ..]) if bytes.len() <= 20 => parse_i64(bytes),
+        Element::Bytes(bytes @ [b'-' | b'0'..=b'9', ..]) if bytes.len() as u64 <= LONGEST_INT => parse_i64(bytes),
         Element::Bytes(_) => None,
     }
 }
@@ -134,6 +137,10 @@ fn packed_score(score: f64) -> u64 {
     let whole = score as i64; // compared below
     if whole as f64 == score && whole.unsigned_abs() < 1 << 53 {
         return packed_len(Element::Int(whole));
+    }
+    if let Some((digits, places)) = short_decimal(score.abs()) {
+        let whole = digits / 10i64.pow(places);
+        return packed_string(u64::from(score < 0.0) + self::digits(whole) + 1 + u64::from(places));
     }
     packed_string(ryu::Buffer::new().format(score).len() as u64) // usize fits
 }
@@ -328,6 +335,14 @@ impl Visitor for Estimator {
         if kind.type_name() == "stream" {
             self.stream = StreamSize::default();
         }
+    }
+
+    fn string_length(&mut self, length: u64) -> bool {
+        let is_enough = length > LONGEST_INT;
+        if is_enough {
+            (self.len, self.int) = (length, None);
+        }
+        is_enough
     }
 
     fn string(&mut self, value: Element<'_>) {

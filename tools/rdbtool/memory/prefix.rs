@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use ironkeep::codec::fingerprint::NameHash;
+
 /// Keys and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
@@ -30,7 +32,7 @@ pub struct Node {
     pub total: Sum,
     /// What was folded.
     pub other: Sum,
-    pub children: HashMap<Box<[u8]>, Node>,
+    pub children: HashMap<Box<[u8]>, Node, NameHash>,
 }
 
 impl Node {
@@ -119,7 +121,7 @@ impl Prefixes {
 fn find(key: &[u8], separator: &[u8]) -> Option<usize> {
     match separator {
         [] => None,
-        [byte] => key.iter().position(|one| one == byte).map(|at| at + 1),
+        [byte] => memchr::memchr(*byte, key).map(|at| at + 1),
         _ => key.windows(separator.len()).position(|window| window == separator).map(|at| at + separator.len()),
     }
 }

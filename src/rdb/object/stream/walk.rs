@@ -23,6 +23,9 @@ struct Entries<'a>(&'a mut dyn Visitor);
 
 impl Sink for Entries<'_> {
     fn node(&mut self, node: Node) {
+        if self.0.stream_node(node.live() as u64) {
+            return;
+        }
         for entry in node.range(StreamId::MIN, StreamId::MAX) {
             self.0.stream_entry(entry.id, &entry.fields);
         }
