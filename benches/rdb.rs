@@ -79,26 +79,26 @@ impl Texts {
         }
     }
 
-    /// The requests that make one key: a string in eight of thirty-two, a stream in one, a set, list, hash or sorted set
-    /// in five or six; one collection in four hundred is large.
+    /// The requests that make one key: a string in twelve of thirty-two, a stream in one, a set, list, hash or sorted
+    /// set in the others; one collection in four hundred is large.
     fn requests(&mut self, index: u64) -> Vec<Request> {
-        let key = format!("app:{}:{index}", self.random.u16(..)).into_bytes();
+        let key = format!("app:{}:{index}", self.random.u8(..)).into_bytes();
         let mut made = Vec::new();
         let verb: &[u8] = match self.random.u8(..32) {
-            0..8 => b"SET",
-            8..14 => b"SADD",
-            14..20 => b"RPUSH",
-            20..26 => b"HSET",
-            26..31 => b"ZADD",
+            0..12 => b"SET",
+            12..17 => b"SADD",
+            17..22 => b"RPUSH",
+            22..27 => b"HSET",
+            27..31 => b"ZADD",
             _ => b"XADD",
         };
         let is_large = self.random.u16(..400) == 0;
-        let count = if is_large { self.random.usize(300..1_000) } else { self.random.usize(2..20) };
+        let count = if is_large { self.random.usize(300..1_000) } else { self.random.usize(2..16) };
         let of_numbers = self.random.bool();
         let mut request = vec![verb.to_vec(), key.clone()];
         match verb {
             b"SET" => {
-                let len = self.random.usize(5..200);
+                let len = self.random.usize(5..400);
                 request.push(self.text(len));
             }
             b"SADD" if of_numbers => request.extend((0..count).map(|_| self.random.u32(..).to_string().into_bytes())),

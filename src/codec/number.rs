@@ -50,15 +50,10 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
         return Some(value);
     }
     let text = std::str::from_utf8(text).ok()?;
-    if text.is_empty() || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
-        return None;
-    }
-    let unsigned = text.trim_start_matches(['+', '-']);
-    if text.len() - unsigned.len() > 1 {
-        return None;
-    }
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     if let Some(hex) = unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X")) {
         // A score written in hexadecimal is rare enough that whole numbers suffice.
+        let hex = Some(hex).filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
         let magnitude = u64::from_str_radix(hex, 16).ok()? as f64; // rounds to nearest, as strtod does
         return Some(if text.starts_with('-') { -magnitude } else { magnitude });
     }
@@ -70,6 +65,9 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
 /// is the double that is nearest.
 fn parse_short_decimal(text: &[u8]) -> Option<f64> {
     const MOST_DIGITS: usize = 15;
+    if text.len() > MOST_DIGITS + 2 {
+        return None;
+    }
     let unsigned = text.strip_prefix(b"-").unwrap_or(text);
     let (mut digits, mut whole_len) = (0u64, None);
     for (at, byte) in unsigned.iter().enumerate() {
@@ -102,7 +100,7 @@ pub fn short_decimal(value: f64) -> Option<(i64, u32)> {
     const MOST: f64 = 1e15;
     POWERS_OF_TEN[1..=4].iter().zip(1..).find_map(|(power, places)| {
         let digits = (value * power).round();
-        (digits.abs() < MOST && digits / power == value).then_some((digits as i64, places)) // whole, below 2^53
+        (digits != 0.0 && digits.abs() < MOST && digits / power == value).then_some((digits as i64, places)) // whole, below 2^53
     })
 }
 
@@ -245,7 +243,8 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(5);
         let mut short = 0;
         for _ in 0..50_000 {
-            let digits = random.u64(..10u64.pow(random.u32(1..18)));
+            let most = 10u64.pow(random.u32(1..18));
+            let digits = random.u64(..most);
             let power = 10u64.pow(random.u32(0..7));
             let sign = if random.bool() { "-" } else { "" };
             let text = match random.u8(..4) {
@@ -265,6 +264,9 @@ mod tests {
             }
         }
         assert!(short > 5_000, "{short}");
+        for text in ["", "-", "--1", "1-", " 1", "1 ", "+-1", "0x", "0x+1", "nan", "-NaN", "1e", "ten"] {
+            assert_eq!(parse_f64(text.as_bytes()), None, "{text}");
+        }
         for text in ["", "-", ".", "-.", "1.", ".5", "1..2", "--1", "1e5", "0x10", "+1", " 1", "1-"] {
             assert_eq!(parse_short_decimal(text.as_bytes()), None, "{text}");
         }

@@ -305,7 +305,7 @@ fn note<R: Read + Seek>(
             let pushed = keys.push(walk.fingerprint(&key));
             pushed.map_err(|error| Error::new(span.start, "the list of keys", Cause::Io(error)))?;
         }
-        Step::Damage(damage) => note_damage(report, span, damage, uncertain),
+        Step::Damage(damage) => note_damage(report, span, *damage, uncertain),
         Step::End(checksum) => note_end(report, rules, span, checksum),
     }
     Ok(())

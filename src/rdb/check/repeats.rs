@@ -7,6 +7,9 @@ use crate::disk::Sorter;
 /// Bytes of one fingerprint.
 const EACH: usize = size_of::<u128>();
 
+/// So many are compared with one another, which is quicker than sorting them.
+const FEW: usize = 24;
+
 /// By what less is held in memory once there is a file.
 const REDUCTION: usize = 16;
 
@@ -58,6 +61,15 @@ impl Repeats {
     pub(super) fn finish(&mut self) -> io::Result<Vec<u128>> {
         let mut repeated = Vec::new();
         match self.spilled.take() {
+            None if self.held.len() <= FEW => {
+                for (at, fingerprint) in self.held.iter().enumerate() {
+                    if self.held[..at].contains(fingerprint) {
+                        repeated.push(*fingerprint);
+                    }
+                }
+                repeated.sort_unstable();
+                repeated.dedup();
+            }
             None => {
                 self.held.sort_unstable();
                 for pair in self.held.windows(2) {
@@ -112,6 +124,8 @@ mod tests {
                 }
                 assert_eq!(repeats.finish().unwrap(), [7 + round, 70 + round], "{budget}");
                 assert!(repeats.finish().unwrap().is_empty());
+                [9, 3, 9, 5, 3, 9].into_iter().for_each(|number| repeats.push(number).unwrap());
+                assert_eq!(repeats.finish().unwrap(), [3, 9]);
             }
         }
     }

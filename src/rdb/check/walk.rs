@@ -44,8 +44,8 @@ pub enum Step {
     Event(Event),
     /// A key whose value is whole as far as its bytes go.
     Key(KeyHeader, Value),
-    /// Bytes that cannot be read.
-    Damage(Damage),
+    /// Bytes that cannot be read. Boxed, since steps are moved about and this is the largest and rarest.
+    Damage(Box<Damage>),
     /// The end marker and the checksum.
     End(Checksum),
 }
@@ -335,7 +335,7 @@ impl<R: Read + Seek> Walk<R> {
             }
             self.reader.reposition(span.end, self.len, None)?;
         }
-        Ok(Item { span, db_uncertain: false, place, step: Step::Damage(Damage { error, key, resumed }) })
+        Ok(Item { span, db_uncertain: false, place, step: Step::Damage(Box::new(Damage { error, key, resumed })) })
     }
 
     /// Looks into the last keys for items that lead over the fault: a key whose length was damaged takes in those

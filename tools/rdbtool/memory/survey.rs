@@ -141,8 +141,8 @@ pub struct Survey {
     pub writer_used: Option<u64>,
     /// Name and version of the writer.
     pub writer: Option<String>,
-    /// By type and encoding.
-    pub types: BTreeMap<(&'static str, &'static str), Tally>,
+    /// By type and encoding, sorted.
+    pub types: Vec<((&'static str, &'static str), Tally)>,
     pub databases: BTreeMap<u64, Tally>,
     pub prefixes: Prefixes,
     top: BinaryHeap<Reverse<Large>>,
@@ -170,7 +170,7 @@ impl Survey {
             header: reader.header(),
             writer_used: None,
             writer: None,
-            types: BTreeMap::new(),
+            types: Vec::new(),
             databases: BTreeMap::new(),
             prefixes,
             top: BinaryHeap::new(),
@@ -270,7 +270,7 @@ impl Survey {
             return false;
         }
         let type_name = key.kind.type_name();
-        self.types.entry((type_name, estimate.encoding)).or_default().add(key, estimate);
+        self.tally_of((type_name, estimate.encoding)).add(key, estimate);
         self.databases.entry(key.db).or_default().add(key, estimate);
         self.prefixes.add(&key.key, estimate.bytes);
         self.sizes.add(estimate.bytes, estimate.bytes);
@@ -281,6 +281,16 @@ impl Survey {
         }
         self.keep_if_large(key, estimate);
         true
+    }
+
+    /// There are a dozen of them, so that looking through is quicker than a tree.
+    fn tally_of(&mut self, name: (&'static str, &'static str)) -> &mut Tally {
+        let at = self.types.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+            let at = self.types.partition_point(|(known, _)| *known < name);
+            self.types.insert(at, (name, Tally::default()));
+            at
+        });
+        &mut self.types[at].1
     }
 
     fn keep_if_large(&mut self, key: &KeyHeader, estimate: &Estimate) {
@@ -315,7 +325,7 @@ impl Survey {
     /// All that was counted.
     pub fn total(&self) -> Tally {
         let mut total = Tally::default();
-        self.types.values().for_each(|tally| total.merge(tally));
+        self.types.iter().for_each(|(_, tally)| total.merge(tally));
         total
     }
 
