@@ -216,11 +216,13 @@ fn persistence(engine: &Engine, page: &mut Page) {
     page.line("loading", u8::from(state.is_loading));
     page.line("async_loading", 0);
     let (_, deferred_bytes) = engine.keyspace.deferred();
-    page.line("current_cow_peak", deferred_bytes);
+    let jobs = [&state.save, &state.rewrite].into_iter().flatten();
+    let deferred_bytes = deferred_bytes as u64; // usize has at most 64 bits
+    page.line("current_cow_peak", jobs.map(|job| job.deferred_peak).fold(deferred_bytes, u64::max));
     page.line("current_cow_size", deferred_bytes);
-    page.line("current_cow_size_age", 0);
+    page.line("current_cow_size_age", 0); // it is measured now
     let job = state.save.as_ref().or(state.rewrite.as_ref());
-    let done = job.map_or(0, |job| job.keys_done.load(std::sync::atomic::Ordering::Relaxed));
+    let done = job.map_or(0, |job| job.keys_done());
     let total = job.map_or(0, |job| job.keys_total);
     page.line("current_fork_perc", percent(done, total).trim_end_matches('%'));
     page.line("current_save_keys_processed", done);
@@ -233,7 +235,7 @@ fn persistence(engine: &Engine, page: &mut Page) {
     page.line("rdb_last_bgsave_time_sec", state.last_save_seconds.unwrap_or(-1));
     page.line("rdb_current_bgsave_time_sec", running_seconds(state.save.as_ref(), now_ms));
     page.line("rdb_saves", state.saves);
-    page.line("rdb_last_cow_size", 0);
+    page.line("rdb_last_cow_size", state.last_save_deferred);
     page.line("rdb_last_load_keys_expired", state.loaded_expired);
     page.line("rdb_last_load_keys_loaded", state.loaded_keys);
     log_fields(engine, page);
@@ -262,7 +264,7 @@ fn log_fields(engine: &Engine, page: &mut Page) {
     page.line("aof_rewrites", state.rewrites);
     page.line("aof_rewrites_consecutive_failures", state.rewrite_failures);
     page.line("aof_last_write_status", status(state.log_error.is_none()));
-    page.line("aof_last_cow_size", 0);
+    page.line("aof_last_cow_size", state.last_rewrite_deferred);
 }
 
 fn loading_fields(engine: &Engine, page: &mut Page) {

@@ -4,6 +4,7 @@
 //! contract demands: they answer when the work is done, so the server does it between two commands.
 
 use crate::engine::jobs::{Job, Shutdown};
+use crate::engine::persistence::Progress;
 
 use super::args::is;
 use super::spec::{
@@ -47,8 +48,9 @@ fn bgsave(context: &mut Context<'_>) -> Outcome {
         [option] if is(option, "CANCEL") => return cancel(context),
         _ => return Err(CommandError::Syntax),
     };
+    let is_asked_for = context.engine.jobs.contains(&Job::BackgroundSave);
     let persistence = &mut context.engine.persistence;
-    if persistence.save.is_some() {
+    if persistence.save.is_some() || is_asked_for {
         return Err(CommandError::SaveInProgress);
     }
     if persistence.rewrite.is_some() {
@@ -63,9 +65,13 @@ fn bgsave(context: &mut Context<'_>) -> Outcome {
 }
 
 fn cancel(context: &mut Context<'_>) -> Outcome {
+    let asked_for = context.engine.jobs.iter().position(|job| *job == Job::BackgroundSave);
+    if let Some(index) = asked_for {
+        context.engine.jobs.remove(index);
+        return Ok(context.reply.simple("Background saving cancelled"));
+    }
     let persistence = &mut context.engine.persistence;
-    if let Some(save) = &persistence.save {
-        save.is_cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+    if persistence.save.as_ref().is_some_and(Progress::cancel) {
         return Ok(context.reply.simple("Background saving cancelled"));
     }
     if std::mem::take(&mut persistence.save_scheduled) {

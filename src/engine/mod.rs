@@ -64,6 +64,8 @@ impl Engine {
     /// An empty engine.
     pub fn new(config: Config, clock: Clock, mut random: fastrand::Rng) -> Self {
         let run_id = (0..40).map(|_| char::from(b"0123456789abcdef"[random.usize(..16)])).collect();
+        let persistence = Persistence::new(clock.now_ms());
+        persistence.max_rate.store(config.snapshot_max_rate, std::sync::atomic::Ordering::Relaxed);
         Self {
             keyspace: Keyspace::new(config.databases),
             limits: config.limits(),
@@ -74,7 +76,7 @@ impl Engine {
             clients: Clients::default(),
             watches: Watches::default(),
             stats: Stats::default(),
-            persistence: Persistence::new(clock.now_ms()),
+            persistence,
             expire_cursors: vec![0; config.databases],
             config,
             clock,
@@ -103,6 +105,7 @@ impl Engine {
     /// Takes over what CONFIG SET changed.
     pub fn config_changed(&mut self) {
         self.limits = self.config.limits();
+        self.persistence.max_rate.store(self.config.snapshot_max_rate, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// The value that an access in this second leaves on a key: the LRU clock of 24 bits, in seconds.

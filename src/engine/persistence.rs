@@ -1,7 +1,7 @@
 //! What is known of saving and logging, for INFO, LASTSAVE and the decision whether writes may go on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// State of the files, as the tasks report it.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub struct Persistence {
     pub last_save_attempt_ms: i64,
     pub last_save_ok: bool,
     pub last_save_seconds: Option<i64>,
+    /// [`Progress::deferred_peak`] of the last background save.
+    pub last_save_deferred: u64,
     pub saves: u64,
     /// The background save under way.
     pub save: Option<Progress>,
@@ -23,6 +25,8 @@ pub struct Persistence {
     pub rewrite_scheduled: bool,
     pub last_rewrite_ok: bool,
     pub last_rewrite_seconds: Option<i64>,
+    /// [`Progress::deferred_peak`] of the last rewrite.
+    pub last_rewrite_deferred: u64,
     pub rewrites: u64,
     pub rewrite_failures: u32,
     /// Why the log can't be written, if it can't.
@@ -42,23 +46,64 @@ pub struct Persistence {
     /// Duration of the last snapshot's start.
     pub last_snapshot_us: u64,
     pub is_loading: bool,
+    /// `snapshot-max-rate` for the threads: bytes per second, 0 is no limit.
+    pub max_rate: Arc<AtomicU64>,
 }
 
-/// A background job's progress.
+/// A background job's progress, seen from the engine and from the job's thread.
 #[derive(Debug, Clone)]
 pub struct Progress {
     pub started_ms: i64,
     pub keys_total: u64,
-    /// Keys done, counted by the job's thread.
-    pub keys_done: Arc<AtomicU64>,
-    /// Asks the job's thread to give up.
-    pub is_cancelled: Arc<AtomicBool>,
+    /// Of what snapshots held back, the most that was seen while the job ran, in bytes.
+    pub deferred_peak: u64,
+    keys_done: Arc<AtomicU64>,
+    stage: Arc<AtomicU8>,
 }
+
+const RUNNING: u8 = 0;
+const CANCELLED: u8 = 1;
+const COMMITTING: u8 = 2;
 
 impl Progress {
     pub fn new(started_ms: i64, keys_total: usize) -> Self {
         let keys_total = keys_total as u64; // usize has at most 64 bits
-        Self { started_ms, keys_total, keys_done: Arc::default(), is_cancelled: Arc::default() }
+        Self { started_ms, keys_total, deferred_peak: 0, keys_done: Arc::default(), stage: Arc::default() }
+    }
+
+    pub fn keys_done(&self) -> u64 {
+        self.keys_done.load(Ordering::Relaxed)
+    }
+
+    /// The job's thread says how far it is.
+    pub fn set_keys_done(&self, count: u64) {
+        self.keys_done.store(count, Ordering::Relaxed);
+    }
+
+    /// Asks the job to give up; false where it is too late, as the file is getting its name.
+    pub fn cancel(&self) -> bool {
+        self.leave_running(CANCELLED)
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) == CANCELLED
+    }
+
+    /// From here on the job can't be cancelled; false if it has been.
+    pub fn begin_commit(&self) -> bool {
+        self.leave_running(COMMITTING)
+    }
+
+    /// Whether the job is at `stage` now: it has been running, or is there already.
+    fn leave_running(&self, stage: u8) -> bool {
+        // Relaxed: nothing but the word itself is handed over by it.
+        let changed = self.stage.compare_exchange(RUNNING, stage, Ordering::Relaxed, Ordering::Relaxed);
+        changed.is_ok() || changed == Err(stage)
+    }
+
+    /// Notes what snapshots hold back now, in bytes.
+    pub fn note_deferred(&mut self, bytes: u64) {
+        self.deferred_peak = self.deferred_peak.max(bytes);
     }
 }
 
@@ -70,6 +115,7 @@ impl Persistence {
             last_save_attempt_ms: 0,
             last_save_ok: true,
             last_save_seconds: None,
+            last_save_deferred: 0,
             saves: 0,
             save: None,
             save_scheduled: false,
@@ -77,6 +123,8 @@ impl Persistence {
             rewrite_scheduled: false,
             last_rewrite_ok: true,
             last_rewrite_seconds: None,
+            last_rewrite_deferred: 0,
+            max_rate: Arc::default(),
             rewrites: 0,
             rewrite_failures: 0,
             log_error: None,
@@ -91,6 +139,11 @@ impl Persistence {
             last_snapshot_us: 0,
             is_loading: false,
         }
+    }
+
+    /// Notes what snapshots hold back now, in bytes, for the jobs under way.
+    pub fn note_deferred(&mut self, bytes: u64) {
+        [&mut self.save, &mut self.rewrite].into_iter().flatten().for_each(|job| job.note_deferred(bytes));
     }
 
     /// A save of the data as of `changes` is durable.

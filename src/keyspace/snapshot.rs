@@ -5,6 +5,9 @@ use crate::cow::segments::SegmentTable;
 use super::entry::{Entry, View};
 use super::epochs::Token;
 
+/// Entries lie anywhere in memory, so those this far ahead are fetched while one is visited.
+const AHEAD: usize = 16;
+
 /// All databases at one moment. Reading it consumes it, segment by segment, so that it lets go of what it has read.
 pub struct Snapshot {
     dbs: Vec<SnapshotDb>,
@@ -54,7 +57,10 @@ impl Snapshot {
                 continue;
             }
             for segment in db.table.into_segments() {
+                let mut ahead = segment.iter().map(Entry::from_payload);
+                ahead.by_ref().take(AHEAD).for_each(Entry::prefetch);
                 for payload in segment.iter() {
+                    ahead.by_ref().take(1).for_each(Entry::prefetch);
                     visit(index, SnapshotEntry::of(Entry::from_payload(payload)))?;
                 }
             }

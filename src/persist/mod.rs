@@ -5,6 +5,7 @@
 //! - [`append`]: the increment that is written to. Bytes of the journal go out with write(2), are synced by policy; the
 //!   positions that it reports decide when replies may leave.
 //! - [`save`]: an RDB from a snapshot, on a thread or at once.
+//! - [`outlets`]: the files that one snapshot is written to, their rate and their syncs.
 //! - [`rewrite`]: a new base from a snapshot, in five steps that each leave a directory that loads.
 //!
 //! The order that all of it keeps: what a manifest names is durable before the manifest is published.
@@ -12,6 +13,7 @@
 pub mod append;
 pub mod load;
 pub mod log_dir;
+pub mod outlets;
 pub mod rewrite;
 pub mod save;
 

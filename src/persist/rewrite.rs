@@ -19,6 +19,7 @@ use crate::engine::persistence::Progress;
 use super::PersistError;
 use super::append::Append;
 use super::log_dir::LogDir;
+use super::outlets::Outlet;
 use super::save::Image;
 
 /// Step 3, on a thread: `old` is the increment so far.
@@ -34,10 +35,9 @@ pub fn rotate(
     Ok((log_dir, path, file))
 }
 
-/// Step 4, on a thread.
-pub fn write_base(log_dir: &LogDir, image: Image, progress: &Progress) -> Result<Sealed, PersistError> {
-    log_dir.create_folder()?;
-    image.write_to(log_dir.disk(), log_dir.folder(), &log_dir.next_base().name, progress)
+/// Where step 4 writes to: [`Image::write_to`], on a thread.
+pub fn base_outlet(log_dir: &LogDir, progress: Progress) -> Outlet {
+    Outlet { folder: log_dir.folder().to_owned(), name: log_dir.next_base().name, progress }
 }
 
 /// Step 5, on a thread. `keep_increments`: those that began with or after the snapshot. Also where it fails half-way
@@ -53,7 +53,8 @@ pub fn replace_base(mut log_dir: LogDir, sealed: Sealed, keep_increments: usize)
 pub fn begin_log(engine: &mut Engine, append: &mut Append, log_dir: &mut LogDir) -> Result<(), PersistError> {
     let image = Image::take(engine, true);
     let progress = Progress::new(engine.clock.now_ms(), image.keys());
-    let sealed = write_base(log_dir, image, &progress)?;
+    log_dir.create_folder()?;
+    let sealed = image.write_at_once(log_dir.disk(), base_outlet(log_dir, progress))?;
     // The base first: the manifest before has no increment that would be loaded in front of it.
     let entry = log_dir.next_base();
     log_dir.replace_base(entry, sealed, 0)?;

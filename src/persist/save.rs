@@ -3,9 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use crate::disk::{Disk, Draft, Sealed};
+use crate::disk::{Disk, Sealed};
 use crate::engine::Engine;
 use crate::engine::module_aux::ModuleAux;
 use crate::engine::params::EvictionPolicy;
@@ -15,6 +14,7 @@ use crate::rdb::{self, KeyMeta, ObjectRef, WriteOptions, Writer};
 use crate::value::{List, Object};
 
 use super::PersistError;
+use super::outlets::{Manner, Outlet, Outlets, first_path};
 
 /// All that an RDB of one moment is made from. It's taken on the executor and written anywhere.
 pub struct Image {
@@ -25,7 +25,11 @@ pub struct Image {
     options: WriteOptions,
     aux: Vec<(&'static str, String)>,
     access: Access,
+    manner: Manner,
 }
+
+/// Keys between two reports of progress.
+const TELL_EVERY: u64 = 64;
 
 /// What the access bits mean.
 #[derive(Clone, Copy)]
@@ -59,6 +63,10 @@ impl Image {
                 ("aof-base", u8::from(is_base).to_string()),
             ],
             access,
+            manner: Manner {
+                max_rate: Arc::clone(&engine.persistence.max_rate),
+                syncs_early: engine.config.rdb_save_incremental_fsync,
+            },
             snapshot: engine.keyspace.snapshot(),
         }
     }
@@ -67,18 +75,22 @@ impl Image {
         self.snapshot.as_ref().map_or(0, Snapshot::len)
     }
 
-    /// Writes it to `folder/name` under a temporary name and makes it durable; nobody sees it until it is committed.
-    pub fn write_to(
-        self,
-        disk: &Arc<dyn Disk>,
-        folder: &Path,
-        name: &std::ffi::OsStr,
-        progress: &Progress,
-    ) -> Result<Sealed, PersistError> {
-        let path = folder.join(name);
-        let mut draft = Draft::create(disk, folder, name).map_err(PersistError::io(&path))?;
-        self.write(&mut draft, &path, progress)?;
-        draft.seal().map_err(PersistError::io(&path))
+    /// Writes it to each outlet under a temporary name and makes that durable; nobody sees a file until it is committed.
+    /// What became of each, in their order.
+    pub fn write_to(self, disk: &Arc<dyn Disk>, outlets: Vec<Outlet>) -> Vec<Result<Sealed, PersistError>> {
+        let path = first_path(&outlets);
+        let jobs: Vec<Progress> = outlets.iter().map(|outlet| outlet.progress.clone()).collect();
+        let mut outlets = Outlets::create(disk, outlets, &self.manner);
+        match self.write(&mut outlets, &path, &jobs) {
+            Ok(()) => outlets.seal(),
+            Err(error) => outlets.fail(&error.to_string()),
+        }
+    }
+
+    /// As [`Image::write_to`] for one outlet, for clients that wait: as fast as it goes.
+    pub fn write_at_once(mut self, disk: &Arc<dyn Disk>, outlet: Outlet) -> Result<Sealed, PersistError> {
+        self.manner.max_rate = Arc::default();
+        self.write_to(disk, vec![outlet]).pop().expect("one outlet gives one outcome")
     }
 
     /// Writes it to `out` in `version`; `path` is for errors.
@@ -89,11 +101,10 @@ impl Image {
         out: &mut dyn Write,
         path: &Path,
     ) -> Result<(), PersistError> {
-        let progress = Progress::new(0, self.keys());
-        Self { version, options, ..self }.write(out, path, &progress)
+        Self { version, options, ..self }.write(out, path, &[])
     }
 
-    fn write(self, out: &mut dyn Write, path: &Path, progress: &Progress) -> Result<(), PersistError> {
+    fn write(self, out: &mut dyn Write, path: &Path, jobs: &[Progress]) -> Result<(), PersistError> {
         let failed = |source| PersistError::Write { path: path.to_owned(), source };
         let snapshot = self.snapshot?;
         let mut writer = Writer::new(out, self.version, self.options).map_err(failed)?;
@@ -109,6 +120,7 @@ impl Image {
         let access = self.access;
         let mut unpacked = Object::List(List::new());
         let writer_cell = std::cell::RefCell::new(writer);
+        let mut keys_done = 0;
         snapshot.visit(
             |index, db| {
                 let mut writer = writer_cell.borrow_mut();
@@ -116,14 +128,15 @@ impl Image {
                 Ok::<_, PersistError>(true)
             },
             |_, entry| {
-                if progress.keys_done.fetch_add(1, Ordering::Relaxed).is_multiple_of(1024)
-                    && progress.is_cancelled.load(Ordering::Relaxed)
-                {
-                    return Err(PersistError::Cancelled);
+                write_key(&mut writer_cell.borrow_mut(), &entry, access, &mut unpacked).map_err(failed)?;
+                keys_done += 1;
+                if keys_done % TELL_EVERY == 0 {
+                    jobs.iter().for_each(|job| job.set_keys_done(keys_done));
                 }
-                write_key(&mut writer_cell.borrow_mut(), &entry, access, &mut unpacked).map_err(failed)
+                Ok(())
             },
         )?;
+        jobs.iter().for_each(|job| job.set_keys_done(keys_done));
         let mut writer = writer_cell.into_inner();
         for module in &self.module_aux.behind_keys {
             writer.module_aux(module.id, &module.raw).map_err(failed)?;
@@ -166,7 +179,8 @@ pub fn save_now(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<(), Persist
     let image = Image::take(engine, false);
     let progress = Progress::new(engine.clock.now_ms(), image.keys());
     let changes = engine.journal.changes();
-    let sealed = image.write_to(disk, &folder, name.as_ref(), &progress)?;
+    let outlet = Outlet { folder: folder.clone(), name: name.clone().into(), progress };
+    let sealed = image.write_at_once(disk, outlet)?;
     sealed.commit().map_err(PersistError::io(&folder.join(&name)))?;
     engine.persistence.saved(engine.clock.now_ms() / 1000, changes);
     Ok(())

@@ -1,24 +1,206 @@
 //! Saves and rewrites: their threads, and what the server learns from them.
+//!
+//! Both are made from one snapshot where they begin in one turn, and its one thread writes both files in one walk; each
+//! ends by itself. Where one is under way the other waits for its end, as the commands' replies say, so there is never a
+//! second walk beside the first.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::disk::File;
+use crate::disk::{File, Sealed};
 use crate::engine::Engine;
 use crate::engine::persistence::Progress;
 use crate::persist::append::Append;
+use crate::persist::log_dir::LogDir;
+use crate::persist::outlets::Outlet;
 use crate::persist::save::{self, Image};
 use crate::persist::{PersistError, rewrite};
 
 use super::log;
 use super::shared::Shared;
+
+/// What is to be begun from one snapshot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) save: bool,
+    pub(super) rewrite: bool,
+}
+
+/// A save that has begun.
+struct Save {
+    outlet: Outlet,
+    /// Changes of the data that it holds.
+    changes: u64,
+}
+
+/// A rewrite that has begun.
+struct Rewrite {
+    progress: Progress,
+    held: Option<Held>,
+    is_on: bool,
+}
+
+/// A log that is held for a rewrite.
+struct Held {
+    /// The increment so far, to be synced; none where a failed fsync has left its pages in doubt: whatever a second one
+    /// says, the new base replaces it.
+    old: Option<Box<dyn File>>,
+}
+
+/// Begins what is wanted and not under way yet.
+pub(super) fn start(shared: &Rc<Shared>, wanted: Wanted) {
+    let hold = (wanted.rewrite && may_rewrite(shared)).then(|| hold_log(shared)).flatten();
+    let mut engine = shared.engine.borrow_mut();
+    let is_saving = wanted.save && engine.persistence.save.is_none();
+    if !is_saving && hold.is_none() {
+        return;
+    }
+    // Step 2 of a rewrite: nothing was executed since the log is held.
+    let before = Instant::now();
+    let image = Image::take(&mut engine, hold.is_some());
+    engine.persistence.last_snapshot_us = u64::try_from(before.elapsed().as_micros()).unwrap_or(u64::MAX);
+    engine.stats.snapshots += 1;
+    let save = is_saving.then(|| begin_save(&mut engine, &image));
+    let rewrite = hold.map(|(held, is_on)| {
+        let progress = Progress::new(engine.clock.now_ms(), image.keys());
+        engine.persistence.rewrite = Some(progress.clone());
+        engine.persistence.rewrite_scheduled = false;
+        log::notice("Background append only file rewriting started");
+        Rewrite { progress, held, is_on }
+    });
+    drop(engine);
+    tokio::task::spawn_local(run(Rc::clone(shared), image, save, rewrite));
+}
+
+fn begin_save(engine: &mut Engine, image: &Image) -> Save {
+    let progress = Progress::new(engine.clock.now_ms(), image.keys());
+    let persistence = &mut engine.persistence;
+    persistence.save = Some(progress.clone());
+    persistence.save_scheduled = false;
+    persistence.last_save_attempt_ms = engine.clock.now_ms();
+    log::notice("Background saving started");
+    let (folder, name) = (PathBuf::from(&engine.config.dir), engine.config.dbfilename.clone().into());
+    Save { outlet: Outlet { folder, name, progress }, changes: engine.journal.changes() }
+}
+
+fn may_rewrite(shared: &Shared) -> bool {
+    shared.engine.borrow().persistence.rewrite.is_none() && !shared.append.borrow().is_held()
+}
+
+/// Step 1 of a rewrite: the log is held in the same moment as the snapshot is taken, or what is executed before the files
+/// change would stand in the old increment alone. Where the log is broken, what is queued is in the snapshot, and so in
+/// the base. None where the rewrite can't begin; else whether the log is on, and what is held if it is.
+fn hold_log(shared: &Shared) -> Option<(Option<Held>, bool)> {
+    let mut engine = shared.engine.borrow_mut();
+    let mut append = shared.append.borrow_mut();
+    let policy = engine.config.appendfsync;
+    let is_flushed = append.flush(&mut engine.journal, policy).is_ok();
+    if !is_flushed && (append.queued() > 0 || !append.needs_new_base()) {
+        return refuse_rewrite(&mut engine, "the log can't be written");
+    }
+    let held = match hold(&mut append) {
+        Ok(held) => held,
+        Err(error) => return refuse_rewrite(&mut engine, &error.to_string()),
+    };
+    append.cover_fault();
+    // What comes from here on goes into a new file, which begins with SELECT.
+    engine.journal.forget_selected_db();
+    Some((held, append.is_on()))
+}
+
+fn refuse_rewrite<T>(engine: &mut Engine, reason: &str) -> Option<T> {
+    engine.persistence.last_rewrite_ok = false;
+    engine.persistence.last_rewrite_ended_ms = engine.clock.now_ms();
+    log::warning(format!("Can't rewrite append only file in background: {reason}"));
+    None
+}
+
+/// Holds the log, if it is on. An increment that is still empty began with the snapshot, so no other need begin.
+fn hold(append: &mut Append) -> io::Result<Option<Held>> {
+    if !append.is_on() || append.is_empty() {
+        return Ok(None);
+    }
+    let trusts_old = !append.needs_new_base();
+    Ok(Some(Held { old: append.hold()?.filter(|_| trusts_old) }))
+}
+
+/// Carries out a save, a rewrite, or both, each to its own end.
+async fn run(shared: Rc<Shared>, image: Image, save: Option<Save>, mut rewrite: Option<Rewrite>) {
+    if let Some(begun) = &mut rewrite
+        && let Some(held) = begun.held.take()
+        && let Err(error) = rotate(&shared, held).await
+    {
+        rewrite = None;
+        end_rewrite(&shared, Err(error));
+    }
+    if save.is_some() || rewrite.is_some() {
+        write_and_end(&shared, image, save, rewrite).await;
+    }
+    start_scheduled(&shared);
+}
+
+async fn write_and_end(shared: &Rc<Shared>, image: Image, save: Option<Save>, rewrite: Option<Rewrite>) {
+    let changes = save.as_ref().map(|save| save.changes);
+    let (is_on, rewritten) = match &rewrite {
+        Some(rewrite) => (rewrite.is_on, Some(rewrite.progress.clone())),
+        None => (false, None),
+    };
+    let log_dir = shared.log_dir.borrow().clone();
+    let outlets = (save.map(|save| save.outlet), rewritten.clone());
+    let written = on_thread("snapshot", {
+        let log_dir = log_dir.clone();
+        move || Ok(write_files(image, &log_dir, outlets))
+    });
+    let (saved, base) = match written.await {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            let reason = error.to_string();
+            let failed = || PersistError::Refused { path: PathBuf::from("snapshot"), reason: reason.clone() };
+            (changes.map(|_| Err(failed())), rewritten.as_ref().map(|_| Err(failed())))
+        }
+    };
+    if let (Some(outcome), Some(changes)) = (saved, changes) {
+        end_save(shared, outcome, changes);
+    }
+    if let (Some(base), Some(progress)) = (base, rewritten) {
+        let outcome = match base {
+            Ok(sealed) => replace_base(shared, log_dir, sealed, is_on, &progress).await,
+            Err(error) => Err(error),
+        };
+        end_rewrite(shared, outcome);
+    }
+}
+
+/// What became of a save, and the file of a rewrite's base.
+type Written = (Option<Result<(), PersistError>>, Option<Result<Sealed, PersistError>>);
+
+/// Writes the image to the save's outlet, and to the base of a rewrite with this progress; gives the save its name. On the
+/// snapshot's thread.
+fn write_files(image: Image, log_dir: &LogDir, (save, rewrite): (Option<Outlet>, Option<Progress>)) -> Written {
+    let mut outlets = Vec::new();
+    let target = save.as_ref().map(|outlet| (outlet.progress.clone(), outlet.folder.join(&outlet.name)));
+    outlets.extend(save);
+    let has_base = rewrite.is_some();
+    let mut base_folder = Ok(());
+    if let Some(progress) = rewrite {
+        base_folder = log_dir.create_folder();
+        outlets.extend(base_folder.is_ok().then(|| rewrite::base_outlet(log_dir, progress)));
+    }
+    let mut sealed = image.write_to(log_dir.disk(), outlets).into_iter();
+    let saved = target.map(|(progress, path)| {
+        let sealed = sealed.next().unwrap_or(Err(PersistError::Cancelled))?;
+        if !progress.begin_commit() {
+            return Err(PersistError::Cancelled);
+        }
+        sealed.commit().map_err(|source| PersistError::Io { path, source })
+    });
+    let base = has_base.then(|| base_folder.and_then(|()| sealed.next().unwrap_or(Err(PersistError::Cancelled))));
+    (saved, base)
+}
 
 /// Runs work on a thread of its own, at a low priority.
 async fn on_thread<T: Send + 'static>(
@@ -36,136 +218,59 @@ async fn on_thread<T: Send + 'static>(
     receiver.await.unwrap_or_else(|_| Err(failed(io::Error::other("the thread ended without an answer"))))
 }
 
-/// Begins a background save, unless one is under way.
-pub(super) fn start_save(shared: &Rc<Shared>) {
-    let mut engine = shared.engine.borrow_mut();
-    if engine.persistence.save.is_some() {
-        return;
-    }
-    let before = Instant::now();
-    let image = Image::take(&mut engine, false);
-    engine.persistence.last_snapshot_us = u64::try_from(before.elapsed().as_micros()).unwrap_or(u64::MAX);
-    engine.stats.snapshots += 1;
-    let progress = Progress::new(engine.clock.now_ms(), image.keys());
-    let changes = engine.journal.changes();
-    engine.persistence.save = Some(progress.clone());
-    engine.persistence.save_scheduled = false;
-    engine.persistence.last_save_attempt_ms = engine.clock.now_ms();
-    let (folder, name) = (PathBuf::from(&engine.config.dir), OsString::from(&engine.config.dbfilename));
-    drop(engine);
-    log::notice("Background saving started");
-    let disk = Arc::clone(&shared.disk);
-    let shared = Rc::clone(shared);
-    tokio::task::spawn_local(async move {
-        let cancelled = Arc::clone(&progress.is_cancelled);
-        let outcome = on_thread("snapshot", move || {
-            let sealed = image.write_to(&disk, &folder, &name, &progress)?;
-            if progress.is_cancelled.load(Ordering::Relaxed) {
-                return Err(PersistError::Cancelled);
-            }
-            sealed.commit().map_err(|source| PersistError::Io { path: folder.join(&name), source })
-        })
-        .await;
-        end_save(&shared, outcome, changes, cancelled.load(Ordering::Relaxed));
-    });
-}
-
-fn end_save(shared: &Rc<Shared>, outcome: Result<(), PersistError>, changes: u64, is_cancelled: bool) {
+fn end_save(shared: &Rc<Shared>, outcome: Result<(), PersistError>, changes: u64) {
     let mut engine = shared.engine.borrow_mut();
     engine.clock.tick();
     let now = engine.clock.now_ms();
-    let started = engine.persistence.save.take().map_or(now, |progress| progress.started_ms);
-    engine.persistence.last_save_seconds = Some((now - started) / 1000);
+    note_deferred(&mut engine);
+    let persistence = &mut engine.persistence;
+    if let Some(progress) = persistence.save.take() {
+        persistence.last_save_seconds = Some((now - progress.started_ms) / 1000);
+        persistence.last_save_deferred = progress.deferred_peak;
+    }
     match outcome {
         Ok(()) => {
-            engine.persistence.saved(now / 1000, changes);
+            persistence.saved(now / 1000, changes);
             log::notice("Background saving terminated with success");
         }
-        Err(_) if is_cancelled => log::notice("Background saving cancelled"),
+        Err(PersistError::Cancelled) => log::notice("Background saving cancelled"),
         Err(error) => {
-            engine.persistence.last_save_ok = false;
+            persistence.last_save_ok = false;
             log::warning(format!("Background saving error: {error}"));
         }
     }
-    let rewrite_next = std::mem::take(&mut engine.persistence.rewrite_scheduled);
-    drop(engine);
-    if rewrite_next {
-        start_rewrite(shared);
-    }
 }
 
-/// Begins a rewrite, unless one is under way or the log is off.
-pub(super) fn start_rewrite(shared: &Rc<Shared>) {
-    if shared.engine.borrow().persistence.rewrite.is_some() || shared.append.borrow().is_held() {
-        return;
-    }
-    let (image, is_on, held) = {
-        // Step 1 and 2 of the rewrite: the log is held in the same moment as the snapshot is taken, or what is executed
-        // before the files change would stand in the old increment alone. Where the log is broken, what is queued is in
-        // the snapshot, and so in the base.
-        let mut engine = shared.engine.borrow_mut();
-        let mut append = shared.append.borrow_mut();
-        let policy = engine.config.appendfsync;
-        let is_flushed = append.flush(&mut engine.journal, policy).is_ok();
-        if !is_flushed && (append.queued() > 0 || !append.needs_new_base()) {
-            return refuse_rewrite(&mut engine, "the log can't be written");
+/// Begins what was to wait for the end of another job, unless one is still under way or the server is ending.
+fn start_scheduled(shared: &Rc<Shared>) {
+    let wanted = {
+        let persistence = &mut shared.engine.borrow_mut().persistence;
+        if shared.is_stopping.get() || persistence.save.is_some() || persistence.rewrite.is_some() {
+            return;
         }
-        let held = match hold(&mut append) {
-            Ok(held) => held,
-            Err(error) => return refuse_rewrite(&mut engine, &error.to_string()),
-        };
-        append.cover_fault();
-        // What comes from here on goes into a new file, which begins with SELECT.
-        engine.journal.forget_selected_db();
-        let before = Instant::now();
-        let image = Image::take(&mut engine, true);
-        engine.persistence.last_snapshot_us = u64::try_from(before.elapsed().as_micros()).unwrap_or(u64::MAX);
-        engine.stats.snapshots += 1;
-        engine.persistence.rewrite = Some(Progress::new(engine.clock.now_ms(), image.keys()));
-        engine.persistence.rewrite_scheduled = false;
-        (image, append.is_on(), held)
+        let save = std::mem::take(&mut persistence.save_scheduled);
+        Wanted { save, rewrite: std::mem::take(&mut persistence.rewrite_scheduled) }
     };
-    log::notice("Background append only file rewriting started");
-    let shared = Rc::clone(shared);
-    tokio::task::spawn_local(async move {
-        let outcome = rewrite_steps(&shared, image, is_on, held).await;
-        end_rewrite(&shared, outcome);
-    });
+    start(shared, wanted);
 }
 
-fn refuse_rewrite(engine: &mut Engine, reason: &str) {
-    engine.persistence.last_rewrite_ok = false;
-    engine.persistence.last_rewrite_ended_ms = engine.clock.now_ms();
-    log::warning(format!("Can't rewrite append only file in background: {reason}"));
+/// Notes for the jobs under way what they make the keyspace hold.
+pub(super) fn note_deferred(engine: &mut Engine) {
+    let (_, bytes) = engine.keyspace.deferred();
+    engine.persistence.note_deferred(bytes as u64); // usize has at most 64 bits
 }
 
-/// A log that is held for a rewrite.
-struct Held {
-    /// The increment so far, to be synced; none where a failed fsync has left its pages in doubt: whatever a second one
-    /// says, the new base replaces it.
-    old: Option<Box<dyn File>>,
-}
-
-/// Holds the log, if it is on. An increment that is still empty began with the snapshot, so no other need begin.
-fn hold(append: &mut Append) -> io::Result<Option<Held>> {
-    if !append.is_on() || append.is_empty() {
-        return Ok(None);
+/// Step 5: puts the base in force.
+async fn replace_base(
+    shared: &Rc<Shared>,
+    log_dir: LogDir,
+    sealed: Sealed,
+    is_on: bool,
+    progress: &Progress,
+) -> Result<(), PersistError> {
+    if !progress.begin_commit() {
+        return Err(PersistError::Cancelled);
     }
-    let trusts_old = !append.needs_new_base();
-    Ok(Some(Held { old: append.hold()?.filter(|_| trusts_old) }))
-}
-
-async fn rewrite_steps(shared: &Rc<Shared>, image: Image, is_on: bool, held: Option<Held>) -> Result<(), PersistError> {
-    let progress = shared.engine.borrow().persistence.rewrite.clone().expect("start_rewrite has set it");
-    if let Some(held) = held {
-        rotate(shared, held).await?;
-    }
-    let log_dir = shared.log_dir.borrow().clone();
-    let sealed = on_thread("snapshot", {
-        let log_dir = log_dir.clone();
-        move || rewrite::write_base(&log_dir, image, &progress)
-    })
-    .await?;
     let keep_increments = usize::from(is_on);
     let (log_dir, outcome) =
         on_thread("rewrite", move || Ok(rewrite::replace_base(log_dir, sealed, keep_increments))).await?;
@@ -209,8 +314,11 @@ fn end_rewrite(shared: &Rc<Shared>, outcome: Result<(), PersistError>) {
     let mut engine = shared.engine.borrow_mut();
     engine.clock.tick();
     let now = engine.clock.now_ms();
-    let started = engine.persistence.rewrite.take().map_or(now, |progress| progress.started_ms);
-    engine.persistence.last_rewrite_seconds = Some((now - started) / 1000);
+    note_deferred(&mut engine);
+    if let Some(progress) = engine.persistence.rewrite.take() {
+        engine.persistence.last_rewrite_seconds = Some((now - progress.started_ms) / 1000);
+        engine.persistence.last_rewrite_deferred = progress.deferred_peak;
+    }
     engine.persistence.last_rewrite_ok = outcome.is_ok();
     engine.persistence.last_rewrite_ended_ms = now;
     match outcome {
@@ -224,10 +332,6 @@ fn end_rewrite(shared: &Rc<Shared>, outcome: Result<(), PersistError>) {
             log::warning(format!("Background AOF rewrite failed: {error}"));
         }
     }
-    let save_next = std::mem::take(&mut engine.persistence.save_scheduled);
     drop(engine);
     shared.want_flush();
-    if save_next {
-        start_save(shared);
-    }
 }

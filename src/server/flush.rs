@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::engine::params::AppendFsync;
 use crate::persist::append::Fault;
 
+use super::background::Wanted;
 use super::log;
 use super::shared::Shared;
 
@@ -85,7 +86,7 @@ pub(super) fn write_log(shared: &Rc<Shared>) {
         let may_try = engine.clock.now_ms() - engine.persistence.last_rewrite_ended_ms >= 1_000;
         drop(engine);
         if needs_new_base && may_try {
-            super::background::start_rewrite(shared);
+            super::background::start(shared, Wanted { rewrite: true, ..Wanted::default() });
         }
     }
 }

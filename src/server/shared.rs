@@ -63,14 +63,16 @@ impl Shared {
     /// Carries out what commands asked for.
     pub(super) fn take_up_jobs(self: &Rc<Self>) {
         let jobs = std::mem::take(&mut self.engine.borrow_mut().jobs);
+        let mut wanted = super::background::Wanted::default();
         for job in jobs {
             match job {
-                Job::BackgroundSave => super::background::start_save(self),
-                Job::RewriteLog => super::background::start_rewrite(self),
+                Job::BackgroundSave => wanted.save = true,
+                Job::RewriteLog => wanted.rewrite = true,
                 Job::KillClient(id) => self.close_connection(id),
                 Job::Shutdown(wanted) => super::shutdown::begin(self, wanted),
             }
         }
+        super::background::start(self, wanted);
     }
 
     fn close_connection(&self, id: u64) {

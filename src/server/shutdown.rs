@@ -1,7 +1,6 @@
 //! The end: nothing acknowledged is left behind, or the server says so and stays.
 
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
 use crate::engine::jobs::Shutdown;
 use crate::engine::params::ShutdownFlags;
@@ -51,7 +50,7 @@ pub(super) fn begin(shared: &Rc<Shared>, wanted: Shutdown) {
 fn cancel_jobs(shared: &Rc<Shared>) {
     let persistence = &shared.engine.borrow().persistence;
     for progress in [&persistence.save, &persistence.rewrite].into_iter().flatten() {
-        progress.is_cancelled.store(true, Ordering::Relaxed);
+        progress.cancel(); // one that is committing ends by itself
     }
 }
 

@@ -4,11 +4,14 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::background::Wanted;
 use super::shared::Shared;
 use super::{background, flush, log};
 
 /// Keys that one round of active expiry looks at in each database, at effort 1.
 const EXPIRE_KEYS: usize = 2_000;
+/// How long one tick may go on freeing what snapshots held.
+const RECLAIM_TIME: Duration = Duration::from_millis(1);
 /// How long one tick may go on with it.
 const EXPIRE_TIME: Duration = Duration::from_millis(25);
 
@@ -43,7 +46,9 @@ fn tick(shared: &Rc<Shared>) {
     let is_broken = {
         let mut engine = shared.engine.borrow_mut();
         engine.clock.tick();
-        engine.keyspace.reclaim();
+        background::note_deferred(&mut engine);
+        let started = Instant::now();
+        while engine.keyspace.reclaim() && started.elapsed() < RECLAIM_TIME {}
         let keys = EXPIRE_KEYS * engine.config.active_expire_effort as usize; // 1 to 10
         // Where a tenth or more of what was looked at was due, there is more to find, and a quarter of the time to do so.
         let started = Instant::now();
@@ -55,16 +60,17 @@ fn tick(shared: &Rc<Shared>) {
     }
     flush::sync_if_due(shared);
     if !shared.is_stopping.get() {
-        save_if_due(shared);
-        rewrite_if_due(shared);
+        // Both before either begins: they share a snapshot then.
+        let (save, rewrite) = (is_save_due(shared), is_rewrite_due(shared));
+        background::start(shared, Wanted { save, rewrite });
     }
 }
 
-fn save_if_due(shared: &Rc<Shared>) {
+fn is_save_due(shared: &Shared) -> bool {
     let engine = shared.engine.borrow();
     let persistence = &engine.persistence;
     if persistence.save.is_some() || persistence.rewrite.is_some() {
-        return;
+        return false;
     }
     let changes = i64::try_from(engine.journal.changes() - persistence.changes_at_last_save).unwrap_or(i64::MAX);
     let now = engine.clock.now_ms();
@@ -74,17 +80,19 @@ fn save_if_due(shared: &Rc<Shared>) {
     });
     if let Some(point) = due {
         log::notice(format!("{} changes in {} seconds. Saving...", point.changes, point.seconds));
-        drop(engine);
-        background::start_save(shared);
     }
+    due.is_some() || persistence.save_scheduled
 }
 
-fn rewrite_if_due(shared: &Rc<Shared>) {
+fn is_rewrite_due(shared: &Shared) -> bool {
     let engine = shared.engine.borrow();
     let persistence = &engine.persistence;
     let busy = persistence.save.is_some() || persistence.rewrite.is_some();
+    if !busy && persistence.rewrite_scheduled {
+        return true;
+    }
     if busy || !shared.append.borrow().is_on() || engine.config.auto_aof_rewrite_percentage == 0 {
-        return;
+        return false;
     }
     // After three failures the pauses grow: 1, 2, 4 ... 60 minutes.
     let pause_minutes = match persistence.rewrite_failures {
@@ -92,15 +100,15 @@ fn rewrite_if_due(shared: &Rc<Shared>) {
         failures => (1i64 << (failures - 3).min(6)).min(60),
     };
     if engine.clock.now_ms() - persistence.last_rewrite_ended_ms < pause_minutes * 60_000 {
-        return;
+        return false;
     }
     let base = persistence.log_base_size.max(1);
     let growth = persistence.log_size.saturating_mul(100) / base;
     let growth = growth.saturating_sub(100);
     let is_large = persistence.log_size > engine.config.auto_aof_rewrite_min_size;
-    if is_large && growth >= u64::from(engine.config.auto_aof_rewrite_percentage) {
+    let is_due = is_large && growth >= u64::from(engine.config.auto_aof_rewrite_percentage);
+    if is_due {
         log::notice(format!("Starting automatic rewriting of AOF on {growth}% growth"));
-        drop(engine);
-        background::start_rewrite(shared);
     }
+    is_due
 }

@@ -106,6 +106,9 @@ settings! {
     rdbcompression: bool,
     rdbchecksum: bool,
     rdb_version: RdbVersion,
+    rdb_save_incremental_fsync: bool,
+    /// Bytes per second that background saves and rewrites may write; 0 is no limit.
+    snapshot_max_rate: u64,
     stop_writes_on_bgsave_error: bool,
     sanitize_dump_payload: SanitizePayload,
     // Log

@@ -331,7 +331,8 @@ static SNAPSHOTS: &[Row] = &[
     word("rdb-version", "auto", RDB_VERSIONS).works(at!(rdb_version)),
     word("rdb-version-check", "strict", &["strict", "relaxed"]).moot(),
     no("rdb-del-sync-files").moot(),
-    yes("rdb-save-incremental-fsync").moot(),
+    yes("rdb-save-incremental-fsync").works(at!(rdb_save_incremental_fsync)),
+    size("snapshot-max-rate", "0").works(at!(snapshot_max_rate)),
     yes("stop-writes-on-bgsave-error").works(at!(stop_writes_on_bgsave_error)),
     word("sanitize-dump-payload", "no", SANITIZE_PAYLOAD).works(at!(sanitize_dump_payload)),
     int("rdb-key-save-delay", "0", i32::MIN as i64, INT).hidden(), // widening
