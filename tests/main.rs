@@ -29,6 +29,9 @@ mod durability {
     mod shutdown;
 }
 
+/// What a snapshot reads while everything changes under it.
+mod snapshots;
+
 /// What we write, read by real Redis and Valkey.
 mod interop;
 

@@ -19,6 +19,7 @@ mod commands;
 mod contest;
 mod durability;
 mod memory;
+mod snapshots;
 mod throughput;
 
 use contest::Options;
@@ -38,6 +39,7 @@ const TABLES: &[Table] = &[
     Table { name: "commands", is_usual: true, options: commands::OPTIONS, run: commands::run },
     Table { name: "durability", is_usual: true, options: durability::OPTIONS, run: durability::run },
     Table { name: "memory", is_usual: false, options: memory::OPTIONS, run: memory::run },
+    Table { name: "snapshots", is_usual: false, options: snapshots::OPTIONS, run: snapshots::run },
 ];
 
 fn main() {
