@@ -294,7 +294,7 @@ impl<'a> Db<'a> {
             view => view.to_object(),
         };
         // What is returned shares everything with it.
-        self.epochs.retire(entry, || size_of::<Object>());
+        self.epochs.retire(entry, size_of::<Object>);
         Some((object, expire_at_ms))
     }
 
