@@ -117,7 +117,9 @@ fn a_save_and_a_rewrite_of_one_turn_share_a_snapshot_and_the_walk_over_it() {
     let mut client = server.client();
     fill(&mut client, 500);
     let before = number(&mut client, "total_forks");
-    ["multi", "bgsave", "bgrewriteaof", "exec"].map(|line| client.line(line));
+    for line in ["multi", "bgsave", "bgrewriteaof", "exec"] {
+        client.line(line);
+    }
     wait_for("keys are written", || number(&mut client, "current_save_keys_processed") > 0);
     let both = [number(&mut client, "rdb_bgsave_in_progress"), number(&mut client, "aof_rewrite_in_progress")];
     assert_eq!((both, number(&mut client, "total_forks")), ([1, 1], before + 1));
@@ -127,7 +129,9 @@ fn a_save_and_a_rewrite_of_one_turn_share_a_snapshot_and_the_walk_over_it() {
     client.line("config set snapshot-max-rate 0");
     wait_for("the rewrite ends", || number(&mut client, "aof_rewrites") == 1);
     assert_eq!((number(&mut client, "rdb_saves"), names(folder.path())), (0, vec!["appendonlydir".to_owned()]));
-    ["multi", "bgsave", "bgrewriteaof", "exec"].map(|line| client.line(line));
+    for line in ["multi", "bgsave", "bgrewriteaof", "exec"] {
+        client.line(line);
+    }
     wait_for("both end", || number(&mut client, "aof_rewrites") == 2 && number(&mut client, "rdb_saves") == 1);
     assert_eq!(number(&mut client, "total_forks"), before + 2);
     let base =

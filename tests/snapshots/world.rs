@@ -7,7 +7,8 @@ use ironkeep::engine::clock::Clock;
 use ironkeep::engine::params::Config;
 use ironkeep::engine::{Engine, Session};
 use ironkeep::keyspace::{SnapshotEntry, View};
-use ironkeep::value::{Object, StreamId};
+use ironkeep::value::Object;
+use ironkeep::value::stream::StreamId;
 
 /// What databases hold, as plain bytes that share nothing: by database and key the expiry, then every element.
 pub type Contents = BTreeMap<(usize, Vec<u8>), (Option<i64>, Vec<Vec<u8>>)>;
@@ -127,7 +128,7 @@ impl World {
                 0 => format!("lpush {key} {other}"),
                 1 => format!("rpop {key}"),
                 2 => format!("linsert {key} before 0:v in{other}"),
-                3 if other % 20 == 0 => format!("ltrim {key} 3 -4"),
+                3 if other.is_multiple_of(20) => format!("ltrim {key} 3 -4"),
                 4 => format!("lrem {key} 1 {at}"),
                 _ => format!("lset {key} {at} new{other}"),
             },
@@ -158,7 +159,7 @@ impl World {
             1 => format!("xack {key} group 1-{at}"),
             2 => format!("xreadgroup group group c{} count 3 streams {key} >", at % 3),
             3 => format!("xclaim {key} group c{} 0 1-{at}", at % 3),
-            4 if at % 50 == 0 => format!("xtrim {key} maxlen {}", LARGE - 200),
+            4 if at.is_multiple_of(50) => format!("xtrim {key} maxlen {}", LARGE - 200),
             _ => format!("xadd {key} {}-1 field {at}", 10 + self.next_stream_id),
         }
     }
