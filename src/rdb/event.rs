@@ -164,6 +164,10 @@ pub trait Visitor {
     fn set_member(&mut self, member: Element<'_>) {
         let _ = member;
     }
+    /// How the score of the next member stands in the file, where that is as text or as a whole number.
+    fn zset_score(&mut self, spelled: Element<'_>) {
+        let _ = spelled;
+    }
     /// A member of a sorted set, in the order of the file, which some writers give descending. The score may be NaN
     /// in a damaged file.
     fn zset_member(&mut self, member: Element<'_>, score: f64) {

@@ -45,6 +45,7 @@ pub(super) fn visit<R: Read>(
     visitor.begin(kind, pack.count(2));
     let mut items = pack.list.iter();
     while let (Some(member), Some(score)) = (items.next(), items.next()) {
+        visitor.zset_score(score);
         let score = score_of(score).ok_or_else(|| input.damaged_at(pack.offset, "a score is not a number"))?;
         visitor.zset_member(member, score);
     }

@@ -72,6 +72,8 @@ pub struct Estimator {
     /// Of a string: its length, and its value where it is an integer.
     len: u64,
     int: Option<i64>,
+    /// Bytes that the next member's score takes as the file spells it.
+    score: Option<u64>,
     stream: StreamSize,
     /// Of a module: all of it.
     whole: u64,
@@ -132,7 +134,8 @@ fn packed_string(len: u64) -> u64 {
     }
 }
 
-/// Bytes of a score in a listpack: a whole number is one there too, any other is its shortest text.
+/// Bytes of a score in a listpack that a server makes of a double: a whole number is one there too, any other is its
+/// shortest text. (What a file holds in a listpack stays as it is, with 17 digits if Redis before 7.2 wrote it.)
 fn packed_score(score: f64) -> u64 {
     let whole = score as i64; // compared below
     if whole as f64 == score && whole.unsigned_abs() < 1 << 53 {
@@ -162,6 +165,7 @@ impl Estimator {
             nodes: 0,
             len: 0,
             int: None,
+            score: None,
             stream: StreamSize::default(),
             whole: 0,
         }
@@ -381,11 +385,16 @@ impl Visitor for Estimator {
         self.apart += self.allocator.size(sds(len));
     }
 
+    fn zset_score(&mut self, spelled: Element<'_>) {
+        self.score = Some(packed_len(spelled));
+    }
+
     fn zset_member(&mut self, member: Element<'_>, score: f64) {
         let len = len_of(member);
         self.count(len);
+        let spelled = self.score.take();
         if self.elements <= 128 && len <= 64 {
-            self.packed += packed_len(member) + packed_score(score);
+            self.packed += packed_len(member) + spelled.unwrap_or_else(|| packed_score(score));
         }
         self.apart += match self.server.has_wide_buckets() {
             true => self.skiplist_node(SKIPLIST_NODE - 8 + 1 + sds(len)),
