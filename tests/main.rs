@@ -31,6 +31,12 @@ mod durability {
 
 /// What a snapshot reads while everything changes under it.
 mod snapshots;
+/// What goes away: for want of memory, for its time, and off the executor.
+mod memory {
+    mod eviction;
+    mod expiry;
+    mod lazyfree;
+}
 
 /// What we write, read by real Redis and Valkey.
 mod interop;

@@ -64,6 +64,7 @@ fn set(context: &mut Context<'_>) -> Outcome {
 
 fn resetstat(context: &mut Context<'_>) -> Outcome {
     context.engine.stats.reset();
+    context.engine.keyspace.reset_lazy_freed();
     Ok(context.reply.ok())
 }
 

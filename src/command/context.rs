@@ -74,14 +74,24 @@ impl<'a> Context<'a> {
 
     /// What the key holds; it counts as used, as a hit or a miss.
     pub fn value(&mut self, key: &[u8]) -> Option<View<'_>> {
-        let access = self.engine.access_clock();
-        let view = self.engine.keyspace.db(self.session.db).into_value_used(key, access);
+        let view = self.engine.keyspace.db(self.session.db).into_value_used(key);
         if view.is_some() {
             self.engine.stats.keyspace_hits += 1;
         } else {
             self.engine.stats.keyspace_misses += 1;
         }
         view
+    }
+
+    /// Whether there is such a key; a hit or a miss, but no use of it.
+    pub fn has(&mut self, key: &[u8]) -> bool {
+        let is_there = self.db_mut().contains(key);
+        if is_there {
+            self.engine.stats.keyspace_hits += 1;
+        } else {
+            self.engine.stats.keyspace_misses += 1;
+        }
+        is_there
     }
 
     typed! {

@@ -32,7 +32,12 @@ fn debug(context: &mut Context<'_>) -> Outcome {
         b"object" => object(context),
         b"sleep" => Err(CommandError::err("DEBUG SLEEP is not built: it would stop the log with the clients")),
         // Switches of the test suites of Redis that have nothing to switch here.
-        b"set-active-expire" | b"quicklist-packed-threshold" | b"set-disable-deny-scripts" => Ok(context.reply.ok()),
+        b"set-active-expire" => {
+            let is_on = args::int(context.args.get(2).ok_or(CommandError::Syntax)?)?;
+            context.engine.is_active_expiry_on = is_on != 0;
+            Ok(context.reply.ok())
+        }
+        b"quicklist-packed-threshold" | b"set-disable-deny-scripts" => Ok(context.reply.ok()),
         b"change-repl-id" | b"jmap" | b"log" => Ok(context.reply.ok()),
         b"help" => Ok(super::connection::help(
             context,
@@ -75,10 +80,10 @@ fn load_log(context: &mut Context<'_>) -> Outcome {
 
 fn object(context: &mut Context<'_>) -> Outcome {
     let key = *context.args.get(2).ok_or(CommandError::Syntax)?;
-    let idle_now = context.engine.access_clock();
+    let clock = context.engine.keyspace.access.clone();
     let db = context.db_mut();
     let entry = db.entry(key).ok_or(CommandError::NoSuchKey)?;
-    let idle = idle_now.wrapping_sub(entry.access) & 0x00FF_FFFF;
+    let idle = clock.idle_seconds(entry.access);
     let len = db.footprint(key).unwrap_or(0);
     let text = format!(
         "Value at:0x0 refcount:1 encoding:{} serializedlength:{len} lru:{} lru_seconds_idle:{idle}",

@@ -67,6 +67,10 @@ pub enum CommandError {
     NoProto,
     #[error("EXECABORT Transaction discarded because of previous errors.")]
     ExecAbort,
+    #[error("OOM command not allowed when used memory > 'maxmemory'.")]
+    OutOfMemory,
+    #[error("EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.")]
+    ExecOutOfMemory,
     #[error("ERR MULTI calls can not be nested")]
     NestedMulti,
     #[error("ERR EXEC without MULTI")]

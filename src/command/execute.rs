@@ -1,9 +1,10 @@
 //! The one path from a request to its effects and its reply.
 
+use crate::engine::evict::Room;
 use crate::engine::{Engine, Session};
 use crate::resp::Encoder;
 
-use super::spec::{LOADING, NO_AUTH, NO_MULTI, READONLY, WRITE};
+use super::spec::{DENYOOM, LOADING, NO_AUTH, NO_MULTI, READONLY, WRITE};
 use super::{Command, CommandError, Context, Outcome, args, table};
 
 /// Executes one request of a client and appends the reply to `out`.
@@ -13,6 +14,7 @@ use super::{Command, CommandError, Context, Outcome, args, table};
 pub fn execute(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]], out: &mut Vec<u8>) -> Option<u64> {
     engine.stats.commands_processed += 1;
     session.last_command_ms = engine.clock.now_ms();
+    engine.keyspace.access.set(engine.clock.now_ms());
     let start = out.len();
     let checked = find(arguments).and_then(|command| {
         let outcome = check(engine, session, command, arguments);
@@ -34,7 +36,9 @@ pub fn execute(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]], 
         }
         Ok(command) if is_queued(session, command) => {
             let copy = arguments.iter().map(|argument| argument.to_vec()).collect();
-            session.transaction.get_or_insert_default().queue.push(copy);
+            let transaction = session.transaction.get_or_insert_default();
+            transaction.queue.push(copy);
+            transaction.takes_memory |= command.is(DENYOOM);
             reply.simple("QUEUED");
         }
         Ok(command) => {
@@ -96,9 +100,9 @@ pub(super) fn run(
     out: &mut Vec<u8>,
 ) {
     let db = session.db;
-    if engine.keyspace.counts(db).1 > 0 {
+    if engine.keyspace.counts(db).1 > 0 || engine.keyspace.hashes_that_expire(db) > 0 {
         for position in command.key_positions(arguments) {
-            engine.expire_if_due(db, arguments[position]);
+            engine.expire_on_access(db, arguments[position]);
         }
     }
     let start = out.len();
@@ -142,7 +146,12 @@ pub(super) fn settle(
     }
 }
 
-fn check(engine: &Engine, session: &Session, command: &Command, arguments: &[&[u8]]) -> Result<(), CommandError> {
+fn check(
+    engine: &mut Engine,
+    session: &mut Session,
+    command: &Command,
+    arguments: &[&[u8]],
+) -> Result<(), CommandError> {
     if !session.is_authenticated && !command.is(NO_AUTH) {
         return Err(CommandError::NoAuth);
     }
@@ -152,9 +161,28 @@ fn check(engine: &Engine, session: &Session, command: &Command, arguments: &[&[u
     if engine.persistence.is_loading && !command.is(LOADING) {
         return Err(CommandError::Loading);
     }
+    if engine.config.maxmemory > 0 || engine.is_room_wanted() {
+        check_memory(engine, session, command)?;
+    }
     // As in Redis, PING is refused too where writes are: health checks are to see it.
     if command.is(WRITE) || (command.name == "ping" && arguments.len() == 1) {
         check_disk(engine)?;
+    }
+    Ok(())
+}
+
+/// Makes room, and refuses what takes more where there is none: the command, or the transaction that has such a one.
+fn check_memory(engine: &mut Engine, session: &mut Session, command: &Command) -> Result<(), CommandError> {
+    if engine.make_room() != Room::None {
+        return Ok(());
+    }
+    if command.is(DENYOOM) {
+        return Err(CommandError::OutOfMemory);
+    }
+    if command.name == "exec" && session.transaction.as_ref().is_some_and(|transaction| transaction.takes_memory) {
+        session.transaction = None;
+        engine.watches.unwatch(session.id);
+        return Err(CommandError::ExecOutOfMemory);
     }
     Ok(())
 }

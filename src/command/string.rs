@@ -38,8 +38,7 @@ const PAIRS: Keys = Keys::Range { first: 1, last: -1, step: 2 };
 
 fn get(context: &mut Context<'_>) -> Outcome {
     let key = context.args[1];
-    let access = context.engine.access_clock();
-    match context.engine.keyspace.db(context.session.db).into_value_used(key, access) {
+    match context.engine.keyspace.db(context.session.db).into_value_used(key) {
         None => {
             context.engine.stats.keyspace_misses += 1;
             Ok(context.reply.null())

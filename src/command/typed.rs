@@ -45,9 +45,8 @@ pub(super) fn read<'e, 'a, T: Collection>(
     context: &'e mut Context<'a>,
     key: &[u8],
 ) -> Result<(Option<&'e T>, &'e mut Encoder<'a>), CommandError> {
-    let access = context.engine.access_clock();
     let mut db = context.engine.keyspace.db(context.session.db);
-    db.set_access(key, access);
+    db.touch(key);
     let found = match db.into_value(key) {
         None => {
             context.engine.stats.keyspace_misses += 1;
@@ -80,9 +79,8 @@ pub(super) fn write<'e, 'a, T: Collection>(
     context: &'e mut Context<'a>,
     key: &[u8],
 ) -> Result<(Option<&'e mut T>, &'e mut Encoder<'a>), CommandError> {
-    let access = context.engine.access_clock();
     let mut db = context.engine.keyspace.db(context.session.db);
-    db.set_access(key, access);
+    db.touch(key);
     let is_there = match db.get(key) {
         None => false,
         Some(view) if view.type_name() == T::TYPE_NAME => true,
@@ -95,9 +93,8 @@ pub(super) fn write<'e, 'a, T: Collection>(
 /// The key's collection to change, made empty if there is none, which the caller must fill; an error if the key holds
 /// another type.
 pub(super) fn create<'e, T: Collection>(context: &'e mut Context<'_>, key: &[u8]) -> Result<&'e mut T, CommandError> {
-    let access = context.engine.access_clock();
     let mut db = context.engine.keyspace.db(context.session.db);
-    db.set_access(key, access);
+    db.touch(key);
     db.into_object_or_insert(key, T::empty).and_then(T::of_mut).ok_or(CommandError::WrongType)
 }
 

@@ -58,6 +58,11 @@ impl Place {
         let segment = (position >> TAG_BITS) as usize & (SEGMENTS - 1); // 14 bits
         Self { page: segment >> PAGE_BITS, slot: segment & (FAN_OUT - 1), tag: position & ((1 << TAG_BITS) - 1) }
     }
+
+    /// The segment it is in, of [`SEGMENTS`].
+    pub fn segment(self) -> usize {
+        self.page << PAGE_BITS | self.slot
+    }
 }
 
 type Segment = Arc<[u64]>;
@@ -191,11 +196,57 @@ impl SegmentTable {
         self.segment(place).map_or(0, share)
     }
 
-    /// The payloads of segment number `index`.
-    pub fn payloads_of(&self, index: usize) -> impl Iterator<Item = u64> {
-        let segment =
-            self.root.pages[index >> PAGE_BITS].as_ref().and_then(|page| page.segments[index & (FAN_OUT - 1)].as_ref());
-        segment.into_iter().flat_map(|segment| slots_of(segment)).map(|slot| slot & PAYLOAD_MASK)
+    /// About how many bytes a table with so many payloads takes.
+    pub fn estimated_len(count: usize) -> u64 {
+        // Up to one payload per segment, each takes one of the smallest kind; beyond, slots are 0.8 full.
+        let segments = count.min(SEGMENTS) as u64; // 14 bits
+        let pages = (count.min(FAN_OUT) * size_of::<Page>() + size_of::<Root>()) as u64; // far below 2^32
+        let slots = (segments * (HEADER + MIN_CAPACITY + 4) as u64).max(count as u64 * 5 / 4 + segments * 5);
+        pages + segments * 16 + slots * 8
+    }
+
+    /// All payloads of a segment, of [`SEGMENTS`].
+    pub fn payloads_of(&self, segment: usize) -> impl Iterator<Item = u64> {
+        let slots = self.segment(Place::at_position((segment as u64) << TAG_BITS)); // its index has 14 bits
+        slots.into_iter().flat_map(|slots| slots_of(slots)).map(|slot| slot & PAYLOAD_MASK)
+    }
+
+    /// Takes a payload out of a segment, of [`SEGMENTS`]; false if it was not there.
+    pub fn remove_in(&mut self, segment: usize, payload: u64) -> bool {
+        let first = Place::at_position((segment as u64) << TAG_BITS); // its index has 14 bits
+        let Some(slot) =
+            self.segment(first).and_then(|slots| slots_of(slots).find(|slot| slot & PAYLOAD_MASK == payload))
+        else {
+            return false;
+        };
+        let place = Place { tag: slot >> PAYLOAD_BITS, ..first };
+        self.remove(place, |found| found == payload).is_some()
+    }
+
+    /// Visits `count` payloads, or all if there are fewer, that stand one behind the other from a random place on. As
+    /// places are decided by a keyed hash, neighbours have nothing to do with each other.
+    pub fn sample(&self, random: &mut fastrand::Rng, count: usize, visit: &mut dyn FnMut(u64)) {
+        let (first, mut left, mut step) = (random.usize(..SEGMENTS), count, 0);
+        while step < SEGMENTS {
+            let index = (first + step) & (SEGMENTS - 1);
+            let Some(page) = &self.root.pages[index >> PAGE_BITS] else {
+                step += FAN_OUT - (index & (FAN_OUT - 1));
+                continue;
+            };
+            step += 1;
+            let Some(segment) = &page.segments[index & (FAN_OUT - 1)] else { continue };
+            // Within a segment the samples begin anywhere, and go round.
+            let held = count_of(segment);
+            let skipped = random.usize(..held);
+            let slots = slots_of(segment).skip(skipped).chain(slots_of(segment).take(skipped));
+            for slot in slots.take(left) {
+                visit(slot & PAYLOAD_MASK);
+            }
+            left = left.saturating_sub(held);
+            if left == 0 {
+                return;
+            }
+        }
     }
 
     /// Takes the table apart segment by segment, letting go of each as soon as it was visited, so that its next write
@@ -407,6 +458,39 @@ mod tests {
     }
 
     #[test]
+    fn samples_are_of_all_payloads_and_never_the_same_twice() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut table = SegmentTable::default();
+        table.sample(&mut random, 5, &mut |_| panic!("there is nothing"));
+        let hash = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        for n in 1..=300u64 {
+            table.insert(Place::of(hash(n)), n, |found| found == n);
+        }
+        let mut counts = vec![0; 301];
+        for _ in 0..6_000 {
+            let mut seen = Vec::new();
+            table.sample(&mut random, 5, &mut |payload| seen.push(payload));
+            seen.iter().for_each(|&payload| counts[payload as usize] += 1);
+            assert!(seen.len() == 5 && (1..5).all(|at| !seen[..at].contains(&seen[at])));
+        }
+        assert!(counts[1..].iter().all(|&count| count > 0), "all 300 are met in 30,000 samples");
+        let mut seen = 0;
+        table.sample(&mut random, 1_000, &mut |_| seen += 1);
+        assert_eq!(seen, 300);
+    }
+
+    #[test]
+    fn a_payload_is_found_and_taken_out_by_its_segment() {
+        let mut table = SegmentTable::default();
+        let place = Place::of(0xDEAD_BEEF_0BAD_CAFE);
+        table.insert(place, 7, |_| false);
+        table.insert(place, 9, |_| false);
+        assert_eq!(table.payloads_of(place.segment()).count(), 2);
+        assert!(table.remove_in(place.segment(), 7) && !table.remove_in(place.segment(), 7));
+        assert_eq!(table.payloads_of(place.segment()).collect::<Vec<_>>(), [9]);
+    }
+
+    #[test]
     fn a_scan_returns_all_that_stayed_however_the_table_changes() {
         let mut random = fastrand::Rng::with_seed(2);
         let mut table = SegmentTable::default();
@@ -423,7 +507,8 @@ mod tests {
                     *flag = true;
                 }
             });
-            for _ in 0..random.usize(..200) {
+            // Growth without bound would keep the scan going for a million pages.
+            for _ in 0..if extra < 100_000 { random.usize(..200) } else { 0 } {
                 extra += 1;
                 table.insert(Place::of(spread(extra)), extra, |found| found == extra);
             }

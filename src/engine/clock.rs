@@ -1,6 +1,6 @@
 //! The time, told once per turn: all commands of a turn see the same moment.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Unix time and a monotonic time, as of the last [`Clock::tick`].
 #[derive(Debug, Clone)]
@@ -55,8 +55,23 @@ impl Clock {
         self.monotonic
     }
 
+    /// Starts to measure how long something takes, which is no time at all by a fixed clock.
+    pub fn stopwatch(&self) -> Stopwatch {
+        Stopwatch((!self.is_fixed).then(Instant::now))
+    }
+
     /// Whole seconds since the server began.
     pub fn uptime_seconds(&self) -> u64 {
         self.monotonic.duration_since(self.started).as_secs()
+    }
+}
+
+/// Time since a start.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Option<Instant>);
+
+impl Stopwatch {
+    pub fn elapsed(self) -> Duration {
+        self.0.map_or(Duration::ZERO, |start| start.elapsed())
     }
 }

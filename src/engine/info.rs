@@ -13,6 +13,17 @@ pub struct Stats {
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub expired_keys: u64,
+    /// Fields of hashes that expired.
+    pub expired_fields: u64,
+    /// Keys past their time that active expiry finds, as a share of those with an expiry, in percent: a mean that moves.
+    pub stale_percent: f64,
+    /// Turns of active expiry that ended for want of time.
+    pub expire_time_caps: u64,
+    /// Time that active expiry took, in microseconds.
+    pub expire_us: u64,
+    pub evicted_keys: u64,
+    /// Time spent above `maxmemory` until the last time it was met again, in ms.
+    pub eviction_exceeded_ms: i64,
     pub net_input_bytes: u64,
     pub net_output_bytes: u64,
     pub calls: Calls,

@@ -36,15 +36,8 @@ impl Memory {
     /// Before there is any data.
     pub fn new(now_us: i64) -> Self {
         let source = if allocator::is_global() { Source::Allocator } else { Source::Resident(0) };
-        let mut memory = Self {
-            source,
-            usage: Usage::default(),
-            balance: 0,
-            refreshed_us: 0,
-            peak: 0,
-            peak_ms: 0,
-            startup: 0,
-        };
+        let mut memory =
+            Self { source, usage: Usage::default(), balance: 0, refreshed_us: 0, peak: 0, peak_ms: 0, startup: 0 };
         memory.refresh(now_us);
         memory.startup = memory.used();
         memory
@@ -101,9 +94,7 @@ impl Memory {
     pub fn usage(&self) -> Usage {
         match self.source {
             Source::Allocator => self.usage,
-            Source::Resident(bytes) | Source::Told(bytes) => {
-                Usage { allocated: bytes, active: bytes, resident: bytes }
-            }
+            Source::Resident(bytes) | Source::Told(bytes) => Usage { allocated: bytes, active: bytes, resident: bytes },
         }
     }
 
@@ -120,10 +111,5 @@ impl Memory {
     /// What was in use before there was any data.
     pub fn startup(&self) -> u64 {
         self.startup
-    }
-
-    /// CONFIG RESETSTAT.
-    pub fn reset_peak(&mut self) {
-        self.peak = self.used();
     }
 }

@@ -45,6 +45,8 @@ pub struct Transaction {
     pub queue: Vec<Vec<Vec<u8>>>,
     /// A command was refused while queueing, so EXEC will be.
     pub is_aborted: bool,
+    /// A command of the queue takes memory.
+    pub takes_memory: bool,
 }
 
 impl Session {

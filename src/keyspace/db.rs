@@ -10,8 +10,11 @@ use crate::cow::segments::{Place, SegmentTable};
 use crate::rdb::Version;
 use crate::value::{Object, StringValue};
 
+use super::access::AccessClock;
 use super::entry::{Content, Entry, MAX_INLINE, View};
 use super::epochs::{Epochs, Renewal};
+use super::expiring::Expiring;
+use super::lazyfree::Garbage;
 use super::snapshot::{SnapshotDb, SnapshotEntry};
 use super::unpacked::{Loose, Unpacked};
 
@@ -46,12 +49,25 @@ fn place_in(hasher: &RandomState, key: &[u8]) -> Place {
 pub(super) struct Table {
     slots: SegmentTable,
     keys: usize,
-    expires: usize,
+    /// Entries with an expiry.
+    expiring: Expiring,
+    /// Hashes with fields that expire, and some that had such.
+    hashes: Expiring,
 }
 
 impl Table {
     pub(super) fn counts(&self) -> (usize, usize) {
-        (self.keys, self.expires)
+        (self.keys, self.expiring.len())
+    }
+
+    pub(super) fn expiring_hashes(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// About how many bytes the tables take, without the entries.
+    pub(super) fn len_of_tables(&self) -> u64 {
+        let indexes = [&self.expiring, &self.hashes].map(Expiring::len_of_table).iter().sum::<u64>();
+        SegmentTable::estimated_len(self.keys) + indexes
     }
 
     fn find(&self, place: Place, key: &[u8]) -> Option<Entry> {
@@ -59,7 +75,7 @@ impl Table {
     }
 
     pub(super) fn share(&self) -> SnapshotDb {
-        SnapshotDb::new(self.slots.clone(), self.keys, self.expires)
+        SnapshotDb::new(self.slots.clone(), self.keys, self.expiring.len())
     }
 
     /// Sees to it that the births in one segment stay young enough.
@@ -91,6 +107,7 @@ pub struct Db<'a> {
     pub(super) epochs: &'a mut Epochs,
     pub(super) unpacked: &'a mut Unpacked,
     pub(super) hasher: &'a RandomState,
+    pub(super) access: &'a mut AccessClock,
 }
 
 impl<'a> Db<'a> {
@@ -104,7 +121,7 @@ impl<'a> Db<'a> {
 
     /// Keys that have an expiry.
     pub fn expires(&self) -> usize {
-        self.table.expires
+        self.table.expiring.len()
     }
 
     /// What the key holds, as its entry has it, whether expired or not: who runs commands removes expired keys first.
@@ -146,15 +163,20 @@ impl<'a> Db<'a> {
     }
 
     /// As [`Db::into_value`], and marks the key as used.
-    pub fn into_value_used(self, key: &[u8], access: u32) -> Option<View<'a>> {
+    pub fn into_value_used(self, key: &[u8]) -> Option<View<'a>> {
         let entry = self.find(key)?;
-        if entry.access() != access {
-            entry.set_access(access);
-        }
+        use_entry(self.access, entry);
         Some(self.unpacked.unpack(entry.view()))
     }
 
-    /// Marks the key as used: `access` is a clock of 24 bits, or an LFU counter with its clock.
+    /// Marks the key as used.
+    pub fn touch(&mut self, key: &[u8]) {
+        if let Some(entry) = self.find(key) {
+            use_entry(self.access, entry);
+        }
+    }
+
+    /// Gives the key these access bits, which [`AccessClock::restored`] makes.
     pub fn set_access(&mut self, key: &[u8], access: u32) {
         if let Some(entry) = self.find(key).filter(|entry| entry.access() != access) {
             entry.set_access(access);
@@ -267,9 +289,14 @@ impl<'a> Db<'a> {
         }
     }
 
-    /// Says that a hash in this keyspace may have got a field expiry.
-    pub fn note_field_expiry(&mut self) {
-        self.epochs.field_expiry_seen = true;
+    /// Says that the hash under this key may have got a field expiry.
+    pub fn note_field_expiry(&mut self, key: &[u8]) {
+        let place = self.place_of(key);
+        let Some(entry) = self.table.slots.find(place, is_entry_of(key)).map(Entry::from_payload) else { return };
+        if let Some(at) = field_expiry_of(entry) {
+            self.epochs.field_expiry_seen = true;
+            self.table.hashes.insert(place, entry, at);
+        }
     }
 
     /// Removes the key; false if there was none.
@@ -303,7 +330,11 @@ impl<'a> Db<'a> {
         let Some(entry) = self.find(key) else { return false };
         match (entry.expire_at_ms(), expire_at_ms) {
             (None, None) => {}
-            (Some(_), Some(at)) if !self.epochs.is_shared(entry) => entry.set_expire_at_ms(at),
+            (Some(_), Some(at)) if !self.epochs.is_shared(entry) => {
+                entry.set_expire_at_ms(at);
+                let place = self.place_of(key);
+                self.table.expiring.note(place, at);
+            }
             (_, at) => {
                 let expiry = at.map_or(Expiry::Clear, Expiry::At);
                 let content = match entry.view() {
@@ -322,6 +353,11 @@ impl<'a> Db<'a> {
     pub fn clear(&mut self) {
         let size = self.estimated_size();
         let table = std::mem::take(self.table);
+        for index in [table.expiring, table.hashes] {
+            if index.len() > 0 {
+                self.epochs.lazy_free.take(Garbage::Index(index.into_slots()), 0, 0);
+            }
+        }
         self.epochs.retire_table(table.slots, table.keys, size);
     }
 
@@ -380,13 +416,19 @@ impl<'a> Db<'a> {
             Expiry::Keep => former.and_then(Entry::expire_at_ms),
         };
         let Some(former) = former else {
-            let entry = Entry::new(key, content, expire_at_ms, self.epochs.newborn(), 0);
+            let entry = Entry::new(key, content, expire_at_ms, self.epochs.newborn(), self.access.fresh());
             self.table.slots.insert(place, entry.to_payload(), |_| false);
             self.table.keys += 1;
-            self.table.expires += usize::from(expire_at_ms.is_some());
+            self.index(place, None, Some(entry));
             return entry;
         };
+        if !shares && expiry != Expiry::Keep {
+            use_entry(self.access, former);
+        }
         if !self.epochs.is_shared(former) && former.overwrite(&content, expire_at_ms) {
+            if let Some(at) = expire_at_ms {
+                self.table.expiring.note(place, at);
+            }
             return former;
         }
         self.exchange(place, former, (content, expire_at_ms), shares)
@@ -399,8 +441,7 @@ impl<'a> Db<'a> {
         let (old, new) = (former.to_payload(), entry.to_payload());
         let replaced = self.table.slots.insert(place, new, |payload| payload == old);
         assert_eq!(replaced, Some(old), "the former entry was found there");
-        self.table.expires += usize::from(expire_at_ms.is_some());
-        self.table.expires -= usize::from(former.expire_at_ms().is_some());
+        self.index(place, Some(former), Some(entry));
         self.epochs.retire(former, || if shares { size_of::<Object>() } else { object_len(former) });
         entry
     }
@@ -409,8 +450,72 @@ impl<'a> Db<'a> {
         let place = self.place_of(key);
         let entry = Entry::from_payload(self.table.slots.remove(place, is_entry_of(key))?);
         self.table.keys -= 1;
-        self.table.expires -= usize::from(entry.expire_at_ms().is_some());
+        self.index(place, Some(entry), None);
         Some(entry)
+    }
+
+    /// Keeps the indexes of what expires: `entry` has taken the place of `former` in the table.
+    fn index(&mut self, place: Place, former: Option<Entry>, entry: Option<Entry>) {
+        let Table { expiring, hashes, .. } = &mut *self.table;
+        let at = entry.and_then(Entry::expire_at_ms);
+        match (former.filter(|former| former.expire_at_ms().is_some()), entry.zip(at)) {
+            (Some(former), Some((entry, at))) => {
+                expiring.replace(place, former, entry, at);
+            }
+            (Some(former), None) => {
+                expiring.remove(place, former);
+            }
+            (None, Some((entry, at))) => expiring.insert(place, entry, at),
+            (None, None) => {}
+        }
+        if let Some(former) = former {
+            hashes.remove(place, former);
+        }
+        if let Some((entry, at)) = entry.filter(|_| self.epochs.field_expiry_seen).and_then(with_field_expiry) {
+            hashes.insert(place, entry, at);
+        }
+    }
+
+    /// Whether the key holds a hash of which a field's time has come.
+    pub fn has_due_field(&self, key: &[u8], now_ms: i64) -> bool {
+        let at = if self.table.hashes.len() == 0 { None } else { self.find(key).and_then(field_expiry_of) };
+        at.is_some_and(|at| at <= now_ms)
+    }
+
+    /// Looks for keys whose time has come, in the segments from `segment` on: in the first that may have any. Returns
+    /// the segment to go on from, `None` at the end of the table.
+    pub fn due_keys_from(&mut self, segment: usize, now_ms: i64, found: &mut Vec<Vec<u8>>) -> Option<usize> {
+        let expiring = &mut self.table.expiring;
+        let segment = expiring.next_segment(segment, now_ms)?;
+        let due = expiring.look_at(segment, now_ms, Entry::expire_at_ms);
+        found.extend(due.into_iter().map(|entry| entry.key().to_vec()));
+        Some(segment + 1)
+    }
+
+    /// As [`Db::due_keys_from`], for hashes with fields whose time has come.
+    pub fn due_hashes_from(&mut self, segment: usize, now_ms: i64, found: &mut Vec<Vec<u8>>) -> Option<usize> {
+        let hashes = &mut self.table.hashes;
+        let segment = hashes.next_segment(segment, now_ms)?;
+        let due = hashes.look_at(segment, now_ms, field_expiry_of);
+        found.extend(due.into_iter().map(|entry| entry.key().to_vec()));
+        Some(segment + 1)
+    }
+
+    /// Visits `count` keys from a random place on, or all if there are fewer; with `only_expiring`, of those that have
+    /// an expiry.
+    pub fn sample(
+        &self,
+        random: &mut fastrand::Rng,
+        count: usize,
+        only_expiring: bool,
+        visit: &mut dyn FnMut(SnapshotEntry<'_>),
+    ) {
+        let Table { slots, keys, expiring, .. } = &*self.table;
+        let (slots, held) = if only_expiring { (expiring.slots(), expiring.len()) } else { (slots, *keys) };
+        if held == 0 {
+            return;
+        }
+        slots.sample(random, count, &mut |payload| visit(SnapshotEntry::of(Entry::from_payload(payload))));
     }
 
     fn note(&mut self, object: &Object) {
@@ -422,6 +527,26 @@ impl<'a> Db<'a> {
             _ => {}
         }
     }
+}
+
+fn use_entry(clock: &mut AccessClock, entry: Entry) {
+    let before = entry.access();
+    let access = clock.used(before);
+    if access != before {
+        entry.set_access(access);
+    }
+}
+
+/// When the next field of the hash in an entry is due.
+fn field_expiry_of(entry: Entry) -> Option<i64> {
+    match entry.view() {
+        View::Object(Object::Hash(hash)) => hash.min_expire(),
+        _ => None,
+    }
+}
+
+fn with_field_expiry(entry: Entry) -> Option<(Entry, i64)> {
+    field_expiry_of(entry).map(|at| (entry, at))
 }
 
 /// Bytes of what an entry holds outside of itself.

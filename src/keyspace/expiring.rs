@@ -3,13 +3,13 @@
 //! ```text
 //! slots     a table of its own, of the same entries: only those with an expiry (or, in a second index, hashes with
 //!           fields that expire)
-//! earliest  per segment of that table, the second at or before which nothing in it is due
+//! earliest  per segment of that table, the time before which nothing in it is due
 //! ```
 //!
-//! Looking for what is due reads `earliest`, 64 KB in all, and then the few segments that have anything: never what does
+//! Looking for what is due reads `earliest`, 128 KB in all, and then the few segments that have anything: never what does
 //! not expire. A time in `earliest` may be too early, when what it was for has changed since, and is put right by the
 //! next look at its segment; it is never too late. The index takes about ten bytes per key in it and, from the first on,
-//! the 64 KB; nothing for keys that are not in it. Eviction draws its samples of `volatile-*` from it too.
+//! the 128 KB; nothing for keys that are not in it. Eviction draws its samples of `volatile-*` from it too.
 //!
 //! Snapshots do not see it: they have the expiry from the entries.
 
@@ -17,21 +17,15 @@ use super::entry::Entry;
 use crate::cow::segments::{Place, SEGMENTS, SegmentTable};
 
 /// No time: nothing is due in the segment.
-const NEVER: u32 = u32::MAX;
+const NEVER: i64 = i64::MAX;
 
 /// The index.
 #[derive(Default)]
 pub(super) struct Expiring {
     slots: SegmentTable,
     count: usize,
-    /// Unix seconds, per segment; empty until there is anything.
-    earliest: Vec<u32>,
-}
-
-/// The second in which something due at `at_ms` may first be due; what is beyond the year 2106 waits in 2106 to be looked
-/// at again.
-fn second_of(at_ms: i64) -> u32 {
-    u32::try_from((at_ms / 1000).max(0)).unwrap_or(NEVER - 1).min(NEVER - 1)
+    /// Unix ms, per segment; empty until there is anything.
+    earliest: Vec<i64>,
 }
 
 impl Expiring {
@@ -42,6 +36,16 @@ impl Expiring {
 
     pub(super) fn slots(&self) -> &SegmentTable {
         &self.slots
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn len_of_table(&self) -> u64 {
+        let slots = if self.count == 0 { 0 } else { SegmentTable::estimated_len(self.count) };
+        slots + size_of_val(self.earliest.as_slice()) as u64 // usize has at most 64 bits
+    }
+
+    pub(super) fn into_slots(self) -> SegmentTable {
+        self.slots
     }
 
     /// An entry that is not in it, at the place of its key.
@@ -77,13 +81,12 @@ impl Expiring {
             self.earliest = vec![NEVER; SEGMENTS];
         }
         let earliest = &mut self.earliest[place.segment()];
-        *earliest = (*earliest).min(second_of(at_ms));
+        *earliest = (*earliest).min(at_ms);
     }
 
     /// The first segment from `start` on in which something may be due.
     pub(super) fn next_segment(&self, start: usize, now_ms: i64) -> Option<usize> {
-        let now = second_of(now_ms);
-        self.earliest.get(start..)?.iter().position(|&earliest| earliest <= now).map(|at| start + at)
+        self.earliest.get(start..)?.iter().position(|&earliest| earliest <= now_ms).map(|at| start + at)
     }
 
     /// Looks at all entries of a segment. `time_of` says when the next thing of an entry is due, `None` for one that does
@@ -101,7 +104,7 @@ impl Expiring {
             match time_of(entry) {
                 None => strangers.push(entry),
                 Some(at) => {
-                    earliest = earliest.min(second_of(at));
+                    earliest = earliest.min(at);
                     if at <= now_ms {
                         due.push(entry);
                     }

@@ -28,6 +28,8 @@ pub(super) enum Garbage {
     Entries(Vec<Entry>),
     /// A database with all of its entries.
     Table(SegmentTable),
+    /// A table whose entries belong to another.
+    Index(SegmentTable),
     Object(Object),
 }
 
@@ -147,6 +149,7 @@ impl Parcel {
             Garbage::Entry(entry) => entry.free(),
             Garbage::Entries(entries) => entries.into_iter().for_each(Entry::free),
             Garbage::Table(table) => free_table(table),
+            Garbage::Index(table) => drop(table),
             Garbage::Object(object) => drop(object),
         }
         counts.freed.fetch_add(self.count, Ordering::Relaxed);

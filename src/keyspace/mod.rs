@@ -13,13 +13,16 @@
 //! (`value::Compact`), and `value::Object`s else; those are copy-on-write themselves, so replacing the entry of a large
 //! collection copies a pointer to it.
 
+mod access;
 mod db;
 mod entry;
 mod epochs;
+mod expiring;
 mod lazyfree;
 mod snapshot;
 mod unpacked;
 
+pub use access::AccessClock;
 pub use db::{Db, Expiry};
 pub use entry::View;
 pub use epochs::SnapshotTooOld;
@@ -39,6 +42,8 @@ pub struct Keyspace {
     epochs: Epochs,
     unpacked: Unpacked,
     hasher: RandomState,
+    /// What the access bits of new and used keys become.
+    pub access: AccessClock,
 }
 
 impl Keyspace {
@@ -49,6 +54,7 @@ impl Keyspace {
             epochs: Epochs::default(),
             unpacked: Unpacked::default(),
             hasher: RandomState::new(),
+            access: AccessClock::default(),
         }
     }
 
@@ -66,8 +72,8 @@ impl Keyspace {
     }
 
     fn borrow(&mut self, index: usize) -> Db<'_> {
-        let Self { dbs, epochs, unpacked, hasher } = self;
-        Db { table: &mut dbs[index], index, epochs, unpacked, hasher }
+        let Self { dbs, epochs, unpacked, hasher, access } = self;
+        Db { table: &mut dbs[index], index, epochs, unpacked, hasher, access }
     }
 
     /// The hash that decides a key's place.
@@ -87,6 +93,11 @@ impl Keyspace {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Hashes of a database with fields that expire, or that had such and were not looked at since.
+    pub fn hashes_that_expire(&self, index: usize) -> usize {
+        self.dbs[index].expiring_hashes()
     }
 
     /// Whether any hash has had a field expiry since the keyspace was last empty.
@@ -125,6 +136,11 @@ impl Keyspace {
     /// Old versions that open snapshots hold: how many, and their bytes.
     pub fn deferred(&self) -> (usize, usize) {
         self.epochs.deferred()
+    }
+
+    /// About how many bytes the tables take that find the keys, without the keys.
+    pub fn table_len(&self) -> u64 {
+        self.dbs.iter().map(db::Table::len_of_tables).sum()
     }
 
     /// What the thread that frees has to do and has done.

@@ -312,11 +312,7 @@ impl RdbLoader<'_> {
             self.loaded.expired += 1;
             return Ok(());
         }
-        let access = match (header.frequency, header.idle_seconds) {
-            (Some(frequency), _) => u32::from(frequency),
-            (None, Some(idle)) => self.engine.access_clock().wrapping_sub(idle as u32), // modulo 2^24 anyway
-            (None, None) => self.engine.access_clock(),
-        };
+        let access = self.engine.keyspace.access.restored(header.frequency, header.idle_seconds);
         let mut database = self.engine.keyspace.db(db);
         if database.contains(&header.key) {
             return Err(self.refused(format!(
@@ -326,7 +322,7 @@ impl RdbLoader<'_> {
             )));
         }
         database.insert(&header.key, object, header.expire_at_ms);
-        database.set_access(&header.key, access & 0x00FF_FFFF);
+        database.set_access(&header.key, access);
         self.loaded.keys += 1;
         Ok(())
     }

@@ -298,6 +298,9 @@ fn process(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &mut Sessi
         }
         let watched = engine.watches.keys(session.id).len();
         engine.clients.update(session, watched);
+        if engine.is_room_wanted() {
+            shared.room_wanted.notify_one();
+        }
     }
     reader.consume(consumed);
     if !connection.is_pending.replace(true) {

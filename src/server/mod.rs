@@ -4,7 +4,8 @@
 //! connection task  reads, finds requests, executes them under a short borrow of the engine
 //!        |         replies wait in the connection with the log position that they rest on
 //! flush task       once per turn: one write(2) of the log for all that was executed, then all replies leave
-//! tick task        ten times a second: expiry, save points, syncs, automatic rewrites
+//! tick task        ten times a second: save points, syncs, automatic rewrites
+//! housekeeping     what expires or has no room goes away, a millisecond at a time
 //! job tasks        a save or rewrite: each waits for its thread
 //! ```
 //!
@@ -15,6 +16,7 @@
 mod background;
 mod connection;
 mod flush;
+mod housekeep;
 mod listen;
 mod log;
 mod outbox;

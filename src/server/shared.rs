@@ -29,6 +29,8 @@ pub(super) struct Shared {
     /// Wakes the flush task.
     pub(super) flush_wanted: Notify,
     pub(super) is_flush_woken: Cell<bool>,
+    /// Wakes the task that evicts.
+    pub(super) room_wanted: Notify,
     /// Wakes whoever waits for the end.
     pub(super) stop: Notify,
     pub(super) exit: Cell<Option<u8>>,
@@ -47,6 +49,7 @@ impl Shared {
             pending: RefCell::default(),
             flush_wanted: Notify::new(),
             is_flush_woken: Cell::new(false),
+            room_wanted: Notify::new(),
             stop: Notify::new(),
             exit: Cell::new(None),
             is_stopping: Cell::new(false),

@@ -24,7 +24,7 @@ use crate::persist::{rewrite, save};
 
 use super::listen::{self, accept_forever};
 use super::shared::Shared;
-use super::{flush, log, shutdown, tick};
+use super::{flush, housekeep, log, shutdown, tick};
 
 /// Tells the process that a daemon's parent has started.
 const DAEMON_MARK: &str = "IRONKEEP_DAEMON";
@@ -203,6 +203,8 @@ async fn serve_clients(config: Config, disk: Arc<dyn Disk>, listeners: Vec<liste
     set_blocking_work(&shared);
     tokio::task::spawn_local(flush::flush_forever(Rc::clone(&shared)));
     tokio::task::spawn_local(tick::tick_forever(Rc::clone(&shared)));
+    tokio::task::spawn_local(housekeep::expire_forever(Rc::clone(&shared)));
+    tokio::task::spawn_local(housekeep::make_room_forever(Rc::clone(&shared)));
     if port != 0 {
         log::notice(format!("Ready to accept connections tcp on port {port}"));
     }

@@ -8,12 +8,8 @@ use super::background::Wanted;
 use super::shared::Shared;
 use super::{background, flush, log};
 
-/// Keys that one round of active expiry looks at in each database, at effort 1.
-const EXPIRE_KEYS: usize = 2_000;
-/// How long one tick may go on freeing what snapshots held.
+/// How long one tick may go on with handing what a snapshot has left to the thread that frees.
 const RECLAIM_TIME: Duration = Duration::from_millis(1);
-/// How long one tick may go on with it.
-const EXPIRE_TIME: Duration = Duration::from_millis(25);
 
 /// Ticks for as long as the server runs.
 pub(super) async fn tick_forever(shared: Rc<Shared>) {
@@ -38,6 +34,8 @@ fn look_at_machine(shared: &Rc<Shared>) {
     let (stat, status, meminfo) = (read("/proc/self/stat"), read("/proc/self/status"), read("/proc/meminfo"));
     let mut engine = shared.engine.borrow_mut();
     engine.stats.machine.read(&stat, &status, &meminfo);
+    let rss = engine.stats.machine.rss;
+    engine.memory.note_resident(rss);
     let now = engine.clock.now_ms();
     engine.stats.measure_rates(now);
 }
@@ -49,10 +47,8 @@ fn tick(shared: &Rc<Shared>) {
         background::note_deferred(&mut engine);
         let started = Instant::now();
         while engine.keyspace.reclaim() && started.elapsed() < RECLAIM_TIME {}
-        let keys = EXPIRE_KEYS * engine.config.active_expire_effort as usize; // 1 to 10
-        // Where a tenth or more of what was looked at was due, there is more to find, and a quarter of the time to do so.
-        let started = Instant::now();
-        while engine.expire_cycle(keys) * 10 >= keys && started.elapsed() < EXPIRE_TIME {}
+        let now_us = engine.clock.now_us();
+        engine.memory.refresh(now_us);
         engine.persistence.log_error.is_some()
     };
     if is_broken || !shared.engine.borrow().journal.pending().is_empty() {

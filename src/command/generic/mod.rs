@@ -61,12 +61,14 @@ fn del(context: &mut Context<'_>) -> Outcome {
 
 fn exists(context: &mut Context<'_>) -> Outcome {
     let args = context.args;
-    let found = args[1..].iter().filter(|key| context.value(key).is_some()).count();
+    let found = args[1..].iter().filter(|key| context.has(key)).count();
     Ok(context.reply.count(found))
 }
 
 fn touch(context: &mut Context<'_>) -> Outcome {
-    exists(context)
+    let args = context.args;
+    let found = args[1..].iter().filter(|key| context.value(key).is_some()).count();
+    Ok(context.reply.count(found))
 }
 
 fn type_of(context: &mut Context<'_>) -> Outcome {

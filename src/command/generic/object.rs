@@ -1,7 +1,6 @@
 //! OBJECT: how a key is kept.
 
 use super::super::spec::{CAT_KEYSPACE, Command, Keys, LOADING, NO_KEYS, READONLY, STALE, command};
-use crate::engine::params::EvictionPolicy;
 
 use super::super::{CommandError, Context, Outcome};
 
@@ -22,11 +21,6 @@ fn encoding(context: &mut Context<'_>) -> Outcome {
     }
 }
 
-/// Whether the access bits are a frequency, as an LFU policy has it, and not a time.
-fn tracks_frequency(context: &Context<'_>) -> bool {
-    matches!(context.engine.config.maxmemory_policy, EvictionPolicy::VolatileLfu | EvictionPolicy::AllkeysLfu)
-}
-
 /// Values are never shared between keys here.
 fn refcount(context: &mut Context<'_>) -> Outcome {
     let exists = context.engine.keyspace.db(context.session.db).contains(context.args[2]);
@@ -34,22 +28,21 @@ fn refcount(context: &mut Context<'_>) -> Outcome {
 }
 
 fn idletime(context: &mut Context<'_>) -> Outcome {
-    if tracks_frequency(context) {
+    if context.engine.keyspace.access.is_frequency() {
         return Err(CommandError::err(
             "An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
              policies at runtime LRU and LFU data will take some time to adjust.",
         ));
     }
-    let now = context.engine.access_clock();
     let access = context.engine.keyspace.db(context.session.db).entry(context.args[2]).map(|entry| entry.access);
     Ok(match access {
-        Some(access) => context.reply.int(i64::from(now.wrapping_sub(access) & 0x00FF_FFFF)),
+        Some(access) => context.reply.int(i64::from(context.engine.keyspace.access.idle_seconds(access))),
         None => context.reply.null(),
     })
 }
 
 fn freq(context: &mut Context<'_>) -> Outcome {
-    if !tracks_frequency(context) {
+    if !context.engine.keyspace.access.is_frequency() {
         return Err(CommandError::err(
             "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
              between policies at runtime LRU and LFU data will take some time to adjust.",
@@ -57,7 +50,7 @@ fn freq(context: &mut Context<'_>) -> Outcome {
     }
     let access = context.engine.keyspace.db(context.session.db).entry(context.args[2]).map(|entry| entry.access);
     Ok(match access {
-        Some(access) => context.reply.int(i64::from(access & 0xFF)),
+        Some(access) => context.reply.int(i64::from(context.engine.keyspace.access.frequency(access))),
         None => context.reply.null(),
     })
 }

@@ -25,6 +25,7 @@ struct RestoreOptions {
 impl RestoreOptions {
     fn parse(context: &Context<'_>) -> Result<Self, CommandError> {
         let mut options = Self { replace: false, absolute: false, access: None };
+        let access = &context.engine.keyspace.access;
         let mut rest = &context.args[4..];
         while let [option, tail @ ..] = rest {
             rest = match tail {
@@ -41,14 +42,14 @@ impl RestoreOptions {
                     if seconds < 0 {
                         return Err(CommandError::err("Invalid IDLETIME value, must be >= 0"));
                     }
-                    options.access = Some(context.engine.access_clock().wrapping_sub(seconds as u32)); // modulo 2^24 anyway
+                    options.access = Some(access.restored(None, Some(seconds.unsigned_abs())));
                     tail
                 }
                 [value, tail @ ..] if is(option, "FREQ") && options.access.is_none() => {
                     let frequency = u8::try_from(args::int(value)?);
-                    options.access = Some(
-                        frequency.map_err(|_| CommandError::err("Invalid FREQ value, must be >= 0 and <= 255"))?.into(),
-                    );
+                    let frequency =
+                        frequency.map_err(|_| CommandError::err("Invalid FREQ value, must be >= 0 and <= 255"))?;
+                    options.access = Some(access.restored(Some(frequency), None));
                     tail
                 }
                 _ => return Err(CommandError::Syntax),
@@ -90,7 +91,7 @@ pub(super) fn restore(context: &mut Context<'_>) -> Outcome {
     }
     context.db_mut().insert(key, object, expire_at_ms);
     if let Some(access) = options.access {
-        context.db_mut().set_access(key, access & 0x00FF_FFFF);
+        context.db_mut().set_access(key, access);
     }
     context.changed(1);
     if let (Some(at), false) = (expire_at_ms, options.absolute) {

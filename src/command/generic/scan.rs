@@ -115,3 +115,103 @@ pub(super) fn randomkey(context: &mut Context<'_>) -> Outcome {
     }
     Ok(context.reply.null())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::console::Console;
+
+    /// The cursor and the names of a reply.
+    fn page(reply: &str) -> (String, Vec<String>) {
+        let mut words = reply.split(' ').filter(|word| !word.starts_with('*')).map(str::to_owned);
+        (words.next().unwrap(), words.collect())
+    }
+
+    #[test]
+    fn a_scan_returns_what_stays_while_the_table_grows_shrinks_and_is_overwritten() {
+        let mut console = Console::new();
+        let mut random = fastrand::Rng::with_seed(4);
+        for number in 0..3_000 {
+            console.run(&format!("set stays:{number} v"));
+        }
+        for round in 0..3 {
+            let mut seen = std::collections::HashSet::new();
+            let mut cursor = "0".to_owned();
+            let mut pages = 0;
+            loop {
+                let (next, names) = page(&console.run(&format!("scan {cursor} count {}", random.usize(1..60))));
+                seen.extend(names);
+                cursor = next;
+                pages += 1;
+                if cursor == "0" {
+                    break;
+                }
+                for _ in 0..random.usize(..100) {
+                    let number = random.usize(..20_000);
+                    match round {
+                        0 => console.run(&format!("set comes:{number} v")),
+                        1 => console.run(&format!("del comes:{number}")),
+                        _ => console.run(&format!("set stays:{} other px 100000", number % 3_000)),
+                    };
+                }
+            }
+            let stayed = (0..3_000).filter(|number| seen.contains(&format!("stays:{number}"))).count();
+            assert_eq!(stayed, 3_000, "round {round}, {pages} pages");
+        }
+        let _ = console.run("flushall");
+        assert_eq!(console.run("scan 12345"), "*2 0 *0");
+    }
+
+    /// Symptom: COPY, DUMP and TYPE showed hashes whose fields had all expired.
+    #[test]
+    fn what_is_past_its_time_is_seen_by_no_command() {
+        let mut console = Console::new();
+        console.run("set stays v");
+        console.run("hset some a 1 b 2");
+        console.run("hpexpire some 10 fields 1 a");
+        let all = [
+            "get",
+            "exists",
+            "type",
+            "ttl",
+            "strlen",
+            "dump",
+            "object encoding",
+            "memory usage",
+            "persist",
+            "touch",
+            "hgetall",
+            "hlen",
+            "hexists a",
+            "copy other",
+            "rename other",
+            "expire 100",
+        ];
+        for command in all {
+            console.run("set gone v px 10");
+            console.run("hset hash a 1");
+            console.run("hpexpire hash 10 fields 1 a");
+            console.engine.clock.advance(10);
+            for key in ["gone", "hash"] {
+                let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+                let line = match verb {
+                    "object" | "memory" => format!("{command} {key}"),
+                    _ => format!("{verb} {key} {rest}").trim_end().to_owned(),
+                };
+                let (got, never) = (console.run(&line), console.run(&line.replace(key, "never")));
+                assert_eq!(got, never, "{line}");
+                assert_eq!(console.run(&format!("exists {key}")), ":0", "{line}");
+            }
+        }
+        assert_eq!(console.run("hgetall some"), "%1 b 2");
+        console.run("set gone v px 10");
+        console.engine.clock.advance(10);
+        assert_eq!(console.run("keys g*"), "*0");
+        for _ in 0..20 {
+            assert_ne!(console.run("randomkey"), "gone");
+        }
+        console.run("set gone v px 10");
+        console.engine.clock.advance(10);
+        let (_, names) = page(&console.run("scan 0 count 1000"));
+        assert_eq!(names.len(), 2, "{names:?}");
+    }
+}

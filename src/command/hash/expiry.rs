@@ -146,7 +146,7 @@ fn set_expiry(
         });
     }
     if !given.is_empty() {
-        context.db_mut().note_field_expiry();
+        context.db_mut().note_field_expiry(args[1]);
         context.changed(given.len());
         log_expiry(context, at, &given);
     }
@@ -413,7 +413,8 @@ fn log_set(context: &mut Context<'_>, request: &SetEx<'_>) {
     let mut operation: Vec<&[u8]> = vec![b"HSETEX", context.args[1]];
     match request.change {
         Change::At(at) => {
-            context.db_mut().note_field_expiry();
+            let key = context.args[1];
+            context.db_mut().note_field_expiry(key);
             operation.extend([b"PXAT", at_text.format(at).as_bytes()]);
         }
         Change::Keep => operation.push(b"KEEPTTL"),

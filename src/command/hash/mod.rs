@@ -9,9 +9,8 @@ mod random;
 mod tests;
 
 use crate::codec::number;
-use crate::keyspace::View;
 use crate::resp::Encoder;
-use crate::value::{Element, Hash, Object};
+use crate::value::{Element, Hash};
 
 use super::args;
 use super::generic::{ScanOptions, parse_cursor};
@@ -50,54 +49,25 @@ pub const COMMANDS: &[Command] = &[
     command("hsetex", -6, WRITE | DENYOOM | FAST, ONE_KEY, CAT_HASH, "8.0.0", expiry::hsetex),
 ];
 
-/// The hash to read, without what has expired, and the reply.
+/// The hash to read, and the reply. What has expired was removed before the command began.
 fn read<'e, 'a>(
     context: &'e mut Context<'a>,
     key: &[u8],
 ) -> Result<(Option<&'e Hash>, &'e mut Encoder<'a>), CommandError> {
-    drop_expired_fields(context, key);
     typed::read(context, key)
 }
 
-/// The hash to change, without what has expired, and the reply.
+/// The hash to change, and the reply.
 fn write<'e, 'a>(
     context: &'e mut Context<'a>,
     key: &[u8],
 ) -> Result<(Option<&'e mut Hash>, &'e mut Encoder<'a>), CommandError> {
-    drop_expired_fields(context, key);
     typed::write(context, key)
 }
 
-/// The hash to change, made if there is none, without what has expired.
+/// The hash to change, made if there is none.
 fn create<'e>(context: &'e mut Context<'_>, key: &[u8]) -> Result<&'e mut Hash, CommandError> {
-    drop_expired_fields(context, key);
     typed::create(context, key)
-}
-
-/// Removes the fields whose time has come, and the key with the last of them.
-fn drop_expired_fields(context: &mut Context<'_>, key: &[u8]) {
-    if context.is_replay || !context.engine.keyspace.may_have_field_expiry() {
-        return;
-    }
-    let now = context.now_ms();
-    let index = context.session.db;
-    let db = context.engine.keyspace.db(index);
-    let Some(View::Object(Object::Hash(hash))) = db.get(key) else { return };
-    if hash.min_expire().is_none_or(|at| at > now) {
-        return;
-    }
-    let is_due = |at: Option<i64>| at.is_some_and(|at| at <= now);
-    let due: Vec<Vec<u8>> = hash.iter().filter(|field| is_due(field.2)).map(|field| field.0.to_vec()).collect();
-    if let Some(Object::Hash(hash)) = context.engine.keyspace.db(index).into_object_mut(key) {
-        for field in &due {
-            hash.remove(field);
-        }
-    }
-    context.remove_if_empty(key);
-    context.engine.watches.touch(index, key);
-    // Not through `log_as`: the command itself may still have something to log.
-    let operation: Vec<&[u8]> = [b"HDEL", key].into_iter().chain(due.iter().map(Vec::as_slice)).collect();
-    context.engine.journal.append(index, &operation);
 }
 
 fn reply_element(reply: &mut Encoder<'_>, element: Option<Element<'_>>) {

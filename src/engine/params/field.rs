@@ -77,6 +77,18 @@ words! {
     }
 }
 
+impl EvictionPolicy {
+    /// Whether only keys with an expiry may go.
+    pub fn is_volatile(self) -> bool {
+        matches!(self, Self::VolatileLru | Self::VolatileLfu | Self::VolatileRandom | Self::VolatileTtl)
+    }
+
+    /// Whether it goes by how often keys are used.
+    pub fn is_lfu(self) -> bool {
+        matches!(self, Self::VolatileLfu | Self::AllkeysLfu)
+    }
+}
+
 words! {
     /// Who may use what is dangerous.
     Permission, PERMISSIONS {

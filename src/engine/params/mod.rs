@@ -88,9 +88,16 @@ settings! {
     shutdown_timeout: u64,
     // Databases and memory
     databases: usize,
-    /// Accepted with a warning: nothing is evicted yet.
+    /// 0 for no limit.
     maxmemory: u64,
     maxmemory_policy: EvictionPolicy,
+    /// Keys that are looked at for each that is evicted.
+    maxmemory_samples: usize,
+    /// How long an eviction may hold the clients, from 0 to 100 (without end).
+    maxmemory_eviction_tenacity: u32,
+    lfu_log_factor: u32,
+    /// Minutes in which a counter sinks by one; 0 for never.
+    lfu_decay_time: u32,
     active_expire_effort: u32,
     lazyfree_lazy_eviction: bool,
     lazyfree_lazy_expire: bool,

@@ -298,12 +298,12 @@ const SYSLOG_FACILITIES: &[&str] =
 
 static MEMORY: &[Row] = &[
     int("databases", "16", 1, INT).immutable().works(at!(databases)),
-    size("maxmemory", "0").shown(at!(maxmemory)),
-    word("maxmemory-policy", "noeviction", EVICTION_POLICIES).shown(at!(maxmemory_policy)),
-    int("maxmemory-samples", "5", 1, 64).moot(),
-    int("maxmemory-eviction-tenacity", "10", 0, 100).moot(),
-    int("lfu-log-factor", "10", 0, INT).moot(),
-    int("lfu-decay-time", "1", 0, INT).moot(),
+    size("maxmemory", "0").works(at!(maxmemory)),
+    word("maxmemory-policy", "noeviction", EVICTION_POLICIES).works(at!(maxmemory_policy)),
+    int("maxmemory-samples", "5", 1, 64).works(at!(maxmemory_samples)),
+    int("maxmemory-eviction-tenacity", "10", 0, 100).works(at!(maxmemory_eviction_tenacity)),
+    int("lfu-log-factor", "10", 0, INT).works(at!(lfu_log_factor)),
+    int("lfu-decay-time", "1", 0, INT).works(at!(lfu_decay_time)),
     int("active-expire-effort", "1", 1, 10).works(at!(active_expire_effort)),
     no("lazyfree-lazy-eviction").works(at!(lazyfree_lazy_eviction)),
     no("lazyfree-lazy-expire").works(at!(lazyfree_lazy_expire)),
