@@ -14,6 +14,8 @@ mod formats {
     mod agreement;
     mod corpus;
     mod mutation;
+    /// What only newer servers write, through a running server.
+    mod newer_servers;
     mod passed_through;
 }
 

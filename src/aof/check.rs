@@ -108,7 +108,14 @@ fn check_file(
         whole_until: 0,
         verdict: Verdict::Clean,
     };
-    let mut reader = match open_records(source, file.has_rdb, Some(file.len), depth, &mut |event| {
+    let source = match unwrapped(source, file.is_wrapped) {
+        Ok(source) => source,
+        Err(error) => {
+            report.verdict = broken_envelope(index, &file.path, 0, &error)?;
+            return Ok(report);
+        }
+    };
+    let mut reader = match open_records(source, file.has_rdb, file.unpacked_len(), depth, &mut |event| {
         observer.rdb_event(event);
     }) {
         Ok((rdb, reader)) => {
@@ -152,6 +159,11 @@ fn read_records(
             }
         }
     }
+}
+
+/// What a file holds, out of the envelope that it is said to have.
+pub fn unwrapped<'a, R: Read + 'a>(source: R, is_wrapped: bool) -> io::Result<Box<dyn Read + 'a>> {
+    if is_wrapped { rdb::envelope::unwrap(source) } else { Ok(Box::new(source)) }
 }
 
 /// Reads past the RDB in front of a file, if it has one, up to its records. `len` is the file's, where it is known.
@@ -205,12 +217,20 @@ pub fn pass_rdb<R: Read>(
 fn judge_rdb(index: usize, path: &Path, error: &rdb::Error) -> Result<Verdict, LogError> {
     let (offset, reason) = (error.offset(), format!("the RDB in front is broken: {error}"));
     match error.cause() {
-        Cause::Io(source) => {
-            let source = io::Error::new(source.kind(), error.to_string());
-            Err(LogError::Io { path: path.to_owned(), source })
-        }
+        Cause::Io(source) => broken_envelope(index, path, offset, source),
         _ if error.is_unsupported() => Ok(Verdict::Unsupported { file: index, offset, reason: error.to_string() }),
         _ => Ok(Verdict::Damaged { file: index, offset, last_good_offset: 0, intact_from: None, reason }),
+    }
+}
+
+/// What is wrong with an envelope comes as an error of reading, which names the place in the file.
+fn broken_envelope(index: usize, path: &Path, offset: u64, error: &io::Error) -> Result<Verdict, LogError> {
+    let reason = format!("the RDB in front is broken: {error}");
+    match error.kind() {
+        io::ErrorKind::InvalidData => {
+            Ok(Verdict::Damaged { file: index, offset, last_good_offset: 0, intact_from: None, reason })
+        }
+        kind => Err(LogError::Io { path: path.to_owned(), source: io::Error::new(kind, error.to_string()) }),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::manifest::MAX_MANIFEST;
 use super::{Entry, FileType, Manifest, ManifestError, naming};
 use crate::disk::{Disk, Mode, is_temporary};
+use crate::rdb::envelope;
 
 /// `appendfilename` and `appenddirname` where nobody says otherwise.
 pub const DEFAULT_FILE_NAME: &str = "appendonly.aof";
@@ -28,6 +29,8 @@ pub struct LogFile {
     pub role: Role,
     /// Begins with an RDB; records may follow it.
     pub has_rdb: bool,
+    /// That RDB is in the compressed envelope of Valkey 9.2, which holds nothing else.
+    pub is_wrapped: bool,
     /// Bytes.
     pub len: u64,
     /// What the manifest says of it.
@@ -35,6 +38,11 @@ pub struct LogFile {
 }
 
 impl LogFile {
+    /// The length of what is read of it, where that is known: an envelope does not say what will come out.
+    pub fn unpacked_len(&self) -> Option<u64> {
+        (!self.is_wrapped).then_some(self.len)
+    }
+
     /// The name without its folder, for messages.
     pub fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -176,15 +184,16 @@ pub fn read_manifest(disk: &dyn Disk, path: &Path) -> Result<Manifest, LogError>
     Manifest::parse(&content).map_err(|source| LogError::Manifest { path: path.to_owned(), source })
 }
 
-/// Whether bytes at the start of a file are those of an RDB.
+/// Whether bytes at the start of a file are those of an RDB, be it in an envelope.
 pub fn begins_rdb(start: &[u8]) -> bool {
-    start.starts_with(b"REDIS") || start.starts_with(b"VALKEY")
+    start.starts_with(b"REDIS") || start.starts_with(b"VALKEY") || start.starts_with(envelope::MAGIC)
 }
 
 fn log_file(disk: &dyn Disk, path: &Path, role: Role, entry: Option<Entry>) -> Result<LogFile, LogError> {
     let start = read_start(disk, path, 9)?;
     let len = disk.metadata(path).map_err(at(path))?.len;
-    Ok(LogFile { path: path.to_owned(), role, has_rdb: begins_rdb(&start), len, entry })
+    let (has_rdb, is_wrapped) = (begins_rdb(&start), start.starts_with(envelope::MAGIC));
+    Ok(LogFile { path: path.to_owned(), role, has_rdb, is_wrapped, len, entry })
 }
 
 /// By name, or as the check tool of Redis sees it: the first line that is no comment begins with `file`.

@@ -43,6 +43,11 @@ pub fn judge(
 ) -> Result<Verdict, LogError> {
     let file = &log.files[index];
     let reason = fault.to_string();
+    // Offsets inside of the envelope are none of the file's, so nothing can be cut there; and no server writes this.
+    if file.is_wrapped {
+        let reason = format!("behind the RDB in its compressed envelope there is more: {reason}");
+        return Ok(Verdict::Unsupported { file: index, offset: fault.offset(), reason });
+    }
     let damaged = |intact_from, reason| Verdict::Damaged {
         file: index,
         offset: fault.offset(),

@@ -147,12 +147,13 @@ fn load_log_file(
 ) -> Result<Option<Verdict>, PersistError> {
     let file = &log.files[index];
     let open = disk.open(&file.path, Mode::Read).map_err(PersistError::io(&file.path))?;
+    let open = aof::check::unwrapped(open, file.is_wrapped).map_err(PersistError::io(&file.path))?;
     let mut reader = if file.has_rdb {
         let mut rdb = RdbLoader { engine, path: &file.path, is_base: true, loaded };
         let (source, unread, offset) = rdb.load(open)?;
-        aof::Reader::resume(source, unread, offset, Some(file.len))
+        aof::Reader::resume(source, unread, offset, file.unpacked_len())
     } else {
-        aof::Reader::resume(open, Vec::new(), 0, Some(file.len))
+        aof::Reader::resume(open, Vec::new(), 0, file.unpacked_len())
     };
     let mut session = Session::replay();
     let fault = loop {

@@ -31,7 +31,8 @@ pub struct Image {
 /// Keys between two reports of progress.
 const TELL_EVERY: u64 = 64;
 
-/// What the access bits mean.
+/// What the access bits mean. As in Redis since 5.0, a key's idle time is written under an LRU policy, its counter under
+/// an LFU policy, and neither under any other: the bits mean only one of them at a time.
 #[derive(Clone, Copy)]
 enum Access {
     /// Not written: no policy needs them.

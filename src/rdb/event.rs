@@ -183,6 +183,8 @@ pub trait Visitor {
         let _ = entries;
         false
     }
+    /// No field of the hash that has begun comes twice: they are those of a template that was looked through.
+    fn distinct_fields(&mut self) {}
     /// The next entry of a stream. All entries come first, then the counters, then one group after the other, then
     /// what is known of producers.
     fn stream_entry(&mut self, id: StreamId, fields: &[(Element<'_>, Element<'_>)]) {

@@ -38,6 +38,8 @@ pub(super) struct Input<'t, R> {
     pub(super) part: &'static str,
     /// What the file said at its start, for errors and for what depends on the version.
     pub(super) header: Header,
+    /// Whether a value that is damaged inside is read on where that can be, without what is damaged.
+    pub(super) lenient: bool,
     /// The hash templates that the file has defined so far.
     pub(super) templates: Templates,
 }
@@ -58,6 +60,7 @@ impl<'t, R: Read> Input<'t, R> {
             handed: 0,
             part: "the header",
             header,
+            lenient: false,
             templates: Templates::default(),
         }
     }
@@ -80,6 +83,11 @@ impl<'t, R: Read> Input<'t, R> {
     /// The error for bytes at an earlier place that contradict the format.
     pub(super) fn damaged_at(&self, offset: u64, what: &'static str) -> Error {
         Error::new(offset, self.part, Cause::Damaged(what))
+    }
+
+    /// The error for a contradiction that can be passed over; none where that is asked for.
+    pub(super) fn unless_lenient(&self, offset: u64, what: &'static str) -> Result<(), Error> {
+        if self.lenient { Ok(()) } else { Err(self.damaged_at(offset, what)) }
     }
 
     /// Brings the bytes given out since the last time into the checksum and the captured span.
@@ -120,6 +128,7 @@ impl<'t, R: Read> Input<'t, R> {
             handed: self.at,
             part: self.part,
             header: self.header,
+            lenient: self.lenient,
             templates: std::mem::take(&mut self.templates),
         };
         let result = read(&mut tapped);

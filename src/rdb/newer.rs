@@ -125,6 +125,42 @@ fn hashes_of_a_template_come_as_plain_hashes() {
     }
 }
 
+/// "A file of 1 MB kept check busy for six seconds, and the server asked for 50 GB": few bytes name a template, whose
+/// fields every hash takes whole.
+#[test]
+fn templates_give_no_more_than_is_in_proportion_to_the_file() {
+    let name = vec![b'n'; 1 << 20];
+    let template = [&b"\xf2\x07\x01\x80"[..], &(name.len() as u32).to_be_bytes(), &name].concat();
+    let keys: Vec<u8> =
+        (0..2_000u32).flat_map(|number| [&[32, 4][..], &number.to_be_bytes(), b"\x07\x00"].concat()).collect();
+    let bytes = file(b"REDIS0015", &[&template, &keys]);
+    let report = check::judge(&mut std::io::Cursor::new(&bytes), &check::Rules::default(), &mut |_| Ok(())).unwrap();
+    let refusal = report.refusal().unwrap();
+    assert!(refusal.what.contains("256 times the bytes of the file"), "{}", refusal.what);
+    // The server stops at the same place, before it has taken more than that.
+    let mut reader = Reader::new(&bytes[..], Options::default()).unwrap();
+    let mut taken = 0;
+    let error = loop {
+        match reader.next().unwrap() {
+            Event::Key(_) => match reader.object(&Limits::default()) {
+                Ok(_) => taken += name.len(),
+                Err(error) => break error,
+            },
+            event => assert!(!matches!(event, Event::End { .. })),
+        }
+    };
+    assert_eq!(error.offset(), refusal.offset);
+    assert!(taken > 256 << 20 && taken < 400 << 20, "{taken}");
+}
+
+#[test]
+fn a_template_with_a_field_twice_gives_no_hash() {
+    let error = told(&file(b"REDIS0015", &[b"\xf2\x07\x02\x01a\x01a", b"\x20\x01k\x07\x01x\x01y"])).unwrap_err();
+    assert!(error.to_string().contains("has a field twice"), "{error}");
+    // One that nobody refers to hurts nobody.
+    assert!(told(&file(b"REDIS0015", &[b"\xf2\x07\x02\x01a\x01a"])).is_ok());
+}
+
 #[test]
 fn a_template_that_is_missing_or_does_not_fit_is_named() {
     for (pieces, what) in [

@@ -151,6 +151,23 @@ impl<R: Read> Input<'_, R> {
         Ok(self.owned()?.unwrap_or_else(|value| value.to_string().into_bytes()))
     }
 
+    /// A string that holds a packed value. Read leniently, one that was compressed and is damaged gives what came out.
+    pub(super) fn pack(&mut self) -> Result<Vec<u8>, Error> {
+        if !self.lenient {
+            return self.blob();
+        }
+        let mut bytes = Vec::new();
+        match self.string_form()? {
+            StringForm::Int(value) => bytes = value.to_string().into_bytes(),
+            StringForm::Plain(length) => self.take_into(&mut bytes, length)?,
+            StringForm::Lzf { packed, length } => match self.unpack(packed, length, &mut bytes) {
+                Err(error) if matches!(error.cause(), Cause::Damaged(_)) => {}
+                unpacked => unpacked?,
+            },
+        }
+        Ok(bytes)
+    }
+
     /// Passes over a string.
     pub(super) fn pass_string(&mut self) -> Result<(), Error> {
         match self.string_form()? {

@@ -354,6 +354,13 @@ pub(super) struct Forgotten {
     dragonfly_from: Option<u64>,
 }
 
+/// The database, and what hashes took from templates.
+#[derive(Clone, Copy)]
+pub(super) struct Noted {
+    db: u64,
+    taken: u64,
+}
+
 /// Going on where the bytes did not lead.
 impl<R: Read + Seek> Reader<R> {
     /// Goes on at `offset`, between two items or, with `value`, before a value of that kind. The input counts as ended
@@ -376,6 +383,25 @@ impl<R: Read + Seek> Reader<R> {
             self.input.templates.insert(offset, id, fields);
         }
         self.dragonfly_from = self.dragonfly_from.or(forgotten.dragonfly_from);
+    }
+
+    /// As [`Reader::value`]; of a value that is damaged inside, all that can be read around the damage.
+    pub(super) fn value_leniently(&mut self, visitor: &mut dyn Visitor) -> Result<(), Error> {
+        self.input.lenient = true;
+        let visited = self.value(visitor);
+        self.input.lenient = false;
+        visited
+    }
+
+    /// What counts once however often it is read: for [`Reader::restore`] behind a second reading.
+    pub(super) fn note(&self) -> Noted {
+        Noted { db: self.db, taken: self.input.templates.taken() }
+    }
+
+    /// Goes back to what was noted.
+    pub(super) fn restore(&mut self, noted: Noted) {
+        self.db = noted.db;
+        self.input.templates.set_taken(noted.taken);
     }
 
     /// The database is this one until the file says otherwise.
@@ -445,7 +471,7 @@ fn read_slot_import<R: Read>(input: &mut Input<R>) -> Result<Event, Error> {
 }
 
 /// A command as clients send it: `*2 \r\n $3 \r\n DEL \r\n $1 \r\n k \r\n`.
-fn read_command<R: Read>(input: &mut Input<R>) -> Result<Vec<Vec<u8>>, Error> {
+pub(super) fn read_command<R: Read>(input: &mut Input<R>) -> Result<Vec<Vec<u8>>, Error> {
     let mut arguments = Vec::new();
     for _ in 0..read_resp_number(input, b'*')? {
         let length = read_resp_number(input, b'$')?;

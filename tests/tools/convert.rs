@@ -49,6 +49,37 @@ fn without_a_version_it_is_the_lowest_from_11_on_that_holds_the_data() {
     }
 }
 
+/// Idle times and access counters go with their keys, raw and decoded, and are told where they cannot.
+#[test]
+fn access_hints_stay_with_their_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("in.rdb");
+    let keys = b"\xf8\x40\x64\x00\x01a\x011\xf9\x07\x00\x01b\x012\x00\x01c\x013";
+    std::fs::write(&file, [&b"REDIS0009\xfe\x00"[..], keys, b"\xff\0\0\0\0\0\0\0\0"].concat()).unwrap();
+    let hints = |file: &Path| -> Vec<(Value, Value)> {
+        let dumped = json_of("dump", file);
+        let records = dumped.as_array().unwrap().iter().filter(|record| record.get("key").is_some());
+        records.map(|record| (record["idle_seconds"].clone(), record["frequency"].clone())).collect()
+    };
+    let expected: Vec<(Value, Value)> =
+        vec![(100.into(), Value::Null), (Value::Null, 7.into()), (Value::Null, Value::Null)];
+    assert_eq!(hints(&file), expected);
+    for to in ["9", "11", "15", "valkey-80"] {
+        let (output, out) = convert(&file, folder.path(), &["--to", to, "--force", "--json"]);
+        assert!(report_of(&output)["lost"].as_array().unwrap().is_empty());
+        assert_eq!(hints(&out), expected, "{to}");
+        let filtered = folder.path().join("filtered.rdb");
+        let arguments = ["--output", filtered.to_str().unwrap(), "--force", "--key", "[ab]"];
+        assert_eq!(run("filter", &out, &arguments).status.code(), Some(0));
+        assert_eq!(hints(&filtered), expected[..2], "{to}");
+    }
+    let (output, out) = convert(&file, folder.path(), &["--to", "8", "--force"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr_of(&output);
+    assert!(said.contains("left out (a hint)"), "{said}");
+    assert_eq!(hints(&out).len(), 3);
+}
+
 #[test]
 fn what_the_version_cannot_hold_is_refused_with_key_offset_and_remedy_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();

@@ -281,6 +281,36 @@ fn a_state_of_another_input_is_refused() {
     assert!(stderr_of(&output).contains("another input"), "{}", stderr_of(&output));
 }
 
+/// Symptom: a key that the server's version has no way to hold ended the load as if the server could not be reached.
+#[test]
+fn what_the_servers_version_cannot_hold_is_told_by_the_exit_code() {
+    let Some(program) = Program::redis_7() else { return };
+    let (_folder, server) = started(&program);
+    let mut input = tempfile::NamedTempFile::new().unwrap();
+    let hash = b"\x18\x01h\x00\x40\x8f\x08\xa3\x03\x00\x00\x01\x01\x01a\x01x";
+    input.write_all(&[&b"REDIS0012\xfe\x00\x00\x01a\x011"[..], hash, b"\xff\0\0\0\0\0\0\0\0"].concat()).unwrap();
+    let output = load(input.path(), &url(&server), &[]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr_of(&output));
+    let said = stderr_of(&output);
+    assert!(
+        said.contains("\"h\": it has fields that expire") && said.contains("(--continue passes over it)"),
+        "{said}"
+    );
+    assert!(said.contains("the first key or library of the input is done, go on with --skip 1"), "{said}");
+    assert_eq!(load(input.path(), &url(&server), &["--replace", "--continue"]).status.code(), Some(1));
+}
+
+#[test]
+fn function_libraries_can_be_left_out() {
+    let Some(program) = Program::redis_7() else { return };
+    let (_folder, server) = started(&program);
+    let input = sample("redis-7.0.15", "types.rdb");
+    let told = loaded(&input, &url(&server), &["--no-functions"]);
+    assert_eq!((&told["functions"], &told["functions_left_out"]), (&0.into(), &1.into()), "{told}");
+    assert_eq!(told["loaded"].as_u64().unwrap(), truth_of(&input).keys.len() as u64);
+    assert_eq!(server.client().line("FUNCTION LIST").array().len(), 0);
+}
+
 /// Symptom: keys of database 20 of a server with 16 went into the database before it.
 #[test]
 fn a_database_that_is_not_there_never_becomes_another() {

@@ -45,6 +45,14 @@ fn what_comes_out_of_a_damaged_packing_is_repaired() {
         assert!(report["keys"].as_u64().unwrap() > 10, "{report}");
         assert!(report["fixed"].to_string().contains("the packing was damaged"), "{report}");
         assert_eq!(run("check", &out, &[]).status.code(), Some(0));
-        assert_eq!(run("check", &packed, &[]).status.code(), Some(3), "who only reads is told");
+        // "check of a damaged backup said that it could not be read": damage is a finding, with its place.
+        let checked = run("check", &packed, &[]);
+        assert_eq!(checked.status.code(), Some(1), "{}", String::from_utf8_lossy(&checked.stderr));
+        let text = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert!(text.contains("packing: damaged behind the first ") && text.contains("damage: offset "), "{text}");
+        assert!(text.contains("damaged: "), "{text}");
+        let told: serde_json::Value = serde_json::from_slice(&run("check", &packed, &["--json"]).stdout).unwrap();
+        assert_eq!((&told["loads"], &told["verdict"]), (&false.into(), &"damaged".into()), "{told}");
+        assert!(told["packing"].as_str().unwrap().contains("data"), "{told}");
     }
 }

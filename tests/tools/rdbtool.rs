@@ -369,6 +369,9 @@ fn a_flipped_byte_is_found_by_its_checksum() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("checksum"));
     assert_eq!(json_of("info", &path)["checksum"], "wrong");
+    // "info said wrong and ended with 0, so the script went on".
+    assert_eq!(run("info", &path, &[]).status.code(), Some(1));
+    assert_eq!(run("info", &path, &["--no-verify"]).status.code(), Some(0));
 }
 
 #[test]

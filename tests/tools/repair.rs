@@ -5,7 +5,9 @@
 use super::rdbtool::{corpus, made, rdbtool, run, samples, saved, stderr_of};
 use crate::rig::length;
 use ironkeep::rdb::check::{Rules, Wishes, judge, repair};
-use ironkeep::rdb::{Event, KeyHeader, Options, Reader};
+use ironkeep::rdb::{Event, KeyHeader, KeyMeta, Options, Reader, Version, WriteOptions, Writer};
+use ironkeep::value::stream::{Group, Pending, StreamId};
+use ironkeep::value::{Limits, Listpack, Object, Stream};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -260,6 +262,77 @@ fn salvage_keeps_the_whole_elements_of_a_damaged_value() {
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert_eq!((&report["keys"], &report["lost"][0]["elements_kept"]), (&1.into(), &elements.into()), "{report}");
+        assert_eq!(run("check", &out, &[]).status.code(), Some(0));
+    }
+}
+
+/// A stream of 250 entries in three nodes, with a group that has one of them pending; uncompressed.
+fn stream_file() -> Vec<u8> {
+    let limits = Limits::default();
+    let mut stream = Stream::new();
+    for ms in 1..=250 {
+        let value = format!("value {ms:03}");
+        stream.append(StreamId::new(ms, 0), &[(b"field", value.as_bytes())], &limits).unwrap();
+    }
+    let mut group = Group::new(StreamId::new(250, 0), Some(250));
+    group.create_consumer(b"worker", 1000);
+    assert!(group.deliver(Pending { id: StreamId::new(249, 0), consumer: b"worker", delivery_ms: 5, count: 2 }));
+    assert!(stream.create_group(b"workers", group));
+    let options = WriteOptions { compress: false, ..WriteOptions::default() };
+    let mut writer = Writer::new(Vec::new(), Version::Rdb11, options).unwrap();
+    let key = KeyMeta { key: b"events", ..KeyMeta::default() };
+    writer.key(&key, (&Object::Stream(stream)).into()).unwrap();
+    writer.finish().unwrap()
+}
+
+/// "One byte of a stream was damaged, and --salvage kept nothing of it".
+#[test]
+fn salvage_keeps_the_entries_and_groups_of_a_damaged_stream() {
+    let whole = stream_file();
+    let at = |text: &[u8]| whole.windows(text.len()).position(|window| window == text).unwrap();
+    // In front of the text stand its length, in the first node, and behind it the way back.
+    let length_of_60 = at(b"value 060") - 1;
+    let way_back_of_240 = at(b"value 240") + 9;
+    let in_group = at(b"workers");
+    for (place, wrong, kept, has_group) in
+        [(length_of_60, 0xff, 209, true), (way_back_of_240, 99, 239, true), (in_group - 1, 0xc9, 250, false)]
+    {
+        let mut broken = whole.clone();
+        broken[place] = wrong;
+        let (_folder, path) = saved(&broken);
+        let (output, out) = repair_to(&path, &["--json", "--salvage"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), &report["keys"]), (Some(1), &1.into()), "{report}");
+        assert_eq!(report["lost"][0]["elements_kept"], kept, "{report}");
+        assert_eq!(run("check", &out, &[]).status.code(), Some(0));
+        let file = std::fs::read(&out).unwrap();
+        let mut reader = Reader::new(&file[..], Options::default()).unwrap();
+        while !matches!(reader.next().unwrap(), Event::Key(_)) {}
+        let Some(Object::Stream(stream)) = reader.object(&Limits::default()).unwrap() else { panic!() };
+        assert_eq!((stream.len() as u64, stream.group_count()), (kept, usize::from(has_group)));
+        assert_eq!((stream.first_id(), stream.last_id()), (StreamId::new(1, 0), StreamId::new(250, 0)));
+        if let Some(group) = stream.group(b"workers") {
+            let pending = group.pending(StreamId::new(249, 0)).unwrap();
+            assert_eq!((pending.consumer, pending.delivery_ms, pending.count), (&b"worker"[..], 5, 2));
+        }
+    }
+}
+
+/// The same for the packed values of other types: what stands before the damage is kept.
+#[test]
+fn salvage_keeps_the_beginning_of_a_damaged_listpack() {
+    let pack: Listpack = [&b"one"[..], b"1", b"two", b"2", b"three", b"3"].into_iter().collect();
+    let mut bytes = pack.into_bytes();
+    let at = bytes.windows(5).position(|window| window == b"three").unwrap();
+    bytes[at + 5] = 99;
+    for (kind, kept) in [(16u8, 2), (17, 2), (20, 4)] {
+        let length = u8::try_from(bytes.len()).unwrap();
+        let broken =
+            [&b"REDIS0011\xfe\x00"[..], &[kind], b"\x01k", &[length], &bytes, b"\xff\0\0\0\0\0\0\0\0"].concat();
+        let (_folder, path) = saved(&broken);
+        let (output, out) = repair_to(&path, &["--json", "--salvage"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["lost"][0]["elements_kept"], kept, "{report}");
         assert_eq!(run("check", &out, &[]).status.code(), Some(0));
     }
 }

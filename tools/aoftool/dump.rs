@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use ironkeep::aof::check::open_records;
+use ironkeep::aof::check::{open_records, unwrapped};
 use ironkeep::aof::log::begins_rdb;
 use ironkeep::aof::{Fault, Item, RdbDepth, RdbPart};
 use ironkeep::cli::escape::{Escaped, Quoted};
@@ -14,6 +14,7 @@ use ironkeep::cli::json::{self, Object};
 use ironkeep::cli::progress::Progress;
 use ironkeep::codec::number;
 use ironkeep::disk::{Disk, Mode};
+use ironkeep::rdb::envelope;
 
 use crate::report;
 
@@ -65,7 +66,8 @@ fn dump(disk: &Arc<dyn Disk>, arguments: &Arguments, printer: &mut Printer) -> a
         let mut input = io::stdin();
         (&mut input).take(9).read_to_end(&mut start).context("standard input")?;
         let has_rdb = begins_rdb(&start);
-        return dump_file("-", io::Cursor::new(start).chain(input), has_rdb, None, printer).context("standard input");
+        let source = unwrapped(io::Cursor::new(&start).chain(input), start.starts_with(envelope::MAGIC));
+        return dump_file("-", source.context("standard input")?, has_rdb, None, printer).context("standard input");
     }
     let located = arguments.place.locate(disk)?;
     let mut exit = Exit::Fine;
@@ -76,7 +78,8 @@ fn dump(disk: &Arc<dyn Disk>, arguments: &Arguments, printer: &mut Printer) -> a
             true => Box::new(open),
             false => Box::new(Progress::new(open, Some(file.len), &report::name(file))),
         };
-        let ended = dump_file(&file.name(), source, file.has_rdb, Some(file.len), printer)
+        let source = unwrapped(source, file.is_wrapped).with_context(|| report::name(file))?;
+        let ended = dump_file(&file.name(), source, file.has_rdb, file.unpacked_len(), printer)
             .with_context(|| report::name(file))?;
         if ended != Exit::Fine {
             exit = ended;

@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 
-use ironkeep::aof::check::pass_rdb;
+use ironkeep::aof::check::{pass_rdb, unwrapped};
 use ironkeep::aof::{Fault, Item, LogFile, Place, RdbDepth, RdbPart, Reader, Record};
 use ironkeep::cli::progress::Progress;
 use ironkeep::codec::number;
@@ -54,11 +54,16 @@ pub fn rdb_part(disk: &dyn Disk, file: &LogFile) -> Result<Option<RdbPart>, rdb:
         Err(_) => return Ok(None),
     };
     let source = Progress::new(open, Some(file.len), &report::name(file));
+    let Ok(source) = unwrapped(source, file.is_wrapped) else { return Ok(None) };
     pass_rdb(source, RdbDepth::Skip, &mut |_| {}).map(|(part, ..)| Some(part))
 }
 
-/// Passes over the records of a file, which begin at the offset `start`.
+/// Passes over the records of a file, which begin at the offset `start`. Behind an envelope there are none.
 pub fn pass(disk: &dyn Disk, file: &LogFile, start: u64, names: &[Vec<u8>], sink: &mut dyn Sink) -> io::Result<Pass> {
+    if file.is_wrapped {
+        let (records, removed, emptied, fault) = (0, 0, 0, None);
+        return Ok(Pass { records, removed, emptied, fault, whole_until: file.len, read_until: file.len });
+    }
     let mut open = disk.open(&file.path, Mode::Read)?;
     open.seek(io::SeekFrom::Start(start))?;
     let source = Progress::new(open, Some(file.len - start.min(file.len)), &report::name(file));

@@ -1,7 +1,7 @@
 //! `rdbtool check`: whether servers load the file, where they stop if not, and everything that is wrong with it.
 //!
 //! The judgement is the library's (`rdb::check`), which goes on behind damage; here it is told. Exit code 1 for any
-//! finding; counts that a writer announced and that do not fit are told, but no server minds them.
+//! finding, damage of what the file is packed in included; counts that a writer announced and that do not fit are told, but no server minds them.
 
 use crate::Place;
 use crate::opened;
@@ -40,7 +40,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    let (name, mut input) = opened::seekable(&arguments.place)?;
+    let (name, mut input, packing) = opened::seekable_part(&arguments.place)?;
     let rules = Rules {
         databases: arguments.databases,
         now_ms: Utc::now().0,
@@ -49,7 +49,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     let report = judged(&mut input, &rules).map_err(|error| opened::failure(&name, &error))?;
     drop(input); // the progress bar ends before the report
-    let told = Told { report: &report, verify: rules.verify, listed: if arguments.all { usize::MAX } else { LISTED } };
+    let told = Told {
+        report: &report,
+        verify: rules.verify,
+        packing: packing.map(|fault| fault.to_string()),
+        listed: if arguments.all { usize::MAX } else { LISTED },
+    };
     let mut out = Vec::new();
     if arguments.json {
         told.write_json(&name, &mut out);
@@ -70,6 +75,8 @@ pub fn judged<R: io::Read + io::Seek>(input: &mut R, rules: &Rules) -> Result<Re
 struct Told<'a> {
     report: &'a Report,
     verify: bool,
+    /// What is wrong with the packing of the file, whose bytes were judged as far as they came out.
+    packing: Option<String>,
     listed: usize,
 }
 
@@ -77,6 +84,7 @@ impl Told<'_> {
     fn exit(&self) -> Exit {
         match &self.report.fault {
             Some((error, _)) if error.is_unsupported() => Exit::Unsupported,
+            _ if self.packing.is_some() => Exit::Findings,
             _ if self.report.is_healthy() => Exit::Fine,
             _ if self.report.is_unkept_only() => Exit::Unsupported,
             _ => Exit::Findings,
@@ -87,7 +95,9 @@ impl Told<'_> {
         match self.exit() {
             Exit::Fine => "healthy",
             Exit::Unsupported => "unsupported",
-            _ if self.report.fault.is_some() || self.report.count(Concern::Value) > 0 => "damaged",
+            _ if self.packing.is_some() || self.report.fault.is_some() || self.report.count(Concern::Value) > 0 => {
+                "damaged"
+            }
             _ => "findings",
         }
     }
@@ -104,7 +114,10 @@ impl Told<'_> {
         let found = self.report;
         let mut report = Object::open(out);
         report.str("schema", "rdbtool.check/1").str("file", name).str("verdict", self.verdict());
-        report.bool("loads", found.refusal().is_none());
+        report.bool("loads", found.refusal().is_none() && self.packing.is_none());
+        if let Some(packing) = &self.packing {
+            report.str("packing", packing);
+        }
         if let Some(refusal) = found.refusal() {
             let mut object = Object::open(report.member(b"refusal"));
             object.u64("offset", refusal.offset).str("what", &refusal.what);
@@ -176,7 +189,11 @@ impl Told<'_> {
         if let Some(trailing) = found.trailing.filter(|trailing| trailing.is_commands) {
             writeln!(out, "  {} bytes of a command log follow at offset {}", trailing.bytes, trailing.offset)?;
         }
+        if let Some(packing) = &self.packing {
+            writeln!(out, "  packing: damaged behind the first {} bytes that come out: {packing}", found.bytes)?;
+        }
         match found.refusal() {
+            None if self.packing.is_some() => writeln!(out, "damaged: what it is packed in does not come out whole"),
             None if self.exit() == Exit::Fine => writeln!(out, "healthy"),
             None => writeln!(out, "findings: servers load it all the same"),
             Some(refusal) => {

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 /// Tell the version, origin, counts and sizes, and which servers load it
+///
+/// Exit code 1 where the checksum does not fit.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -83,7 +85,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         report.write_text(&name, &mut out)?
     }
     io::stdout().write_all(&out).and_then(|()| io::stdout().flush()).context("standard output")?;
-    fault.map_or(Ok(Exit::Fine), |error| Err(opened::failure(&name, &error)))
+    match (fault, &report.checksum) {
+        (Some(error), _) => Err(opened::failure(&name, &error)),
+        (None, Some(Checksum::Mismatch { .. })) if !arguments.place.no_verify => Ok(Exit::Findings),
+        (None, _) => Ok(Exit::Fine),
+    }
 }
 
 impl Report {

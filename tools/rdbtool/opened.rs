@@ -33,18 +33,12 @@ pub trait Seekable: Read + Seek {}
 
 impl<T: Read + Seek> Seekable for T {}
 
-/// What [`seekable`] opens.
+/// What [`seekable_part`] opens.
 pub type SeekableInput = Progress<Box<dyn Seekable>>;
 
-/// Opens what `place` means so that it can be read at any place: a pipe, or a packed file, through a temporary file.
+/// Opens what `place` means so that it can be read at any place: a pipe, or a packed file, through a temporary file. Of
+/// a file whose packing is damaged, what came out before, and what the damage is.
 /// The second part counts what is read for the progress bar.
-pub fn seekable(place: &Place) -> anyhow::Result<(String, SeekableInput)> {
-    let (name, file, fault) = seekable_part(place)?;
-    fault.map_or(Ok(()), Err).with_context(|| name.clone())?;
-    Ok((name, file))
-}
-
-/// As [`seekable`]; of a packed file whose packing is damaged, what came out before, and what the damage is.
 pub fn seekable_part(place: &Place) -> anyhow::Result<(String, SeekableInput, Option<io::Error>)> {
     let (source, opened) = find(place)?;
     let mut fault = None;

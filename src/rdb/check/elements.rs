@@ -21,6 +21,8 @@ pub(super) struct Elements {
     repeats: Repeats,
     kind: Option<Kind>,
     count: u64,
+    /// Whether no element can come twice, so that none needs a fingerprint.
+    is_distinct: bool,
     problem: Option<&'static str>,
     failure: Option<io::Error>,
 }
@@ -44,6 +46,7 @@ impl Elements {
             repeats: Repeats::new(MOST_BYTES),
             kind: None,
             count: 0,
+            is_distinct: false,
             problem: None,
             failure: None,
         }
@@ -57,6 +60,7 @@ impl Elements {
     pub(super) fn reset(&mut self) {
         self.repeats.clear();
         (self.kind, self.count, self.problem, self.failure) = (None, 0, None, None);
+        self.is_distinct = false;
     }
 
     /// The verdict on the value that ended.
@@ -85,6 +89,9 @@ impl Elements {
 
     fn note(&mut self, element: Element<'_>) {
         self.count += 1;
+        if self.is_distinct {
+            return;
+        }
         let fingerprint = element.with(|bytes| self.fingerprints.of(0, bytes));
         if let Err(error) = self.repeats.push(fingerprint) {
             self.failure.get_or_insert(error);
@@ -127,6 +134,10 @@ impl Visitor for Elements {
 
     fn array_item(&mut self, _index: u64, _item: ArrayItem<'_>) {
         self.count += 1;
+    }
+
+    fn distinct_fields(&mut self) {
+        self.is_distinct = true;
     }
 
     fn hash_field(&mut self, field: Element<'_>, _value: Element<'_>, expire_at_ms: Option<i64>) {

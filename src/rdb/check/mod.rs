@@ -1,6 +1,7 @@
 //! Judging a file as a server would at load, and going on where a server stops.
 
 mod elements;
+mod evidence;
 mod judge;
 mod proof;
 mod repair;

@@ -19,6 +19,7 @@ use crate::rdb::error::{Cause, Error};
 use crate::rdb::event::{Checksum, Event, KeyHeader};
 use crate::rdb::kind::{Header, Lineage, Opcode};
 use crate::rdb::primitive::{put_length, put_plain};
+use crate::value::Limits;
 
 /// Memory for the fingerprints of all keys.
 const KEY_BYTES: usize = 64 << 20;
@@ -289,7 +290,8 @@ impl Plan {
             if let (true, true, Some(place)) = (self.wishes.salvage, is_broken, place) {
                 let fingerprint = walk.fingerprint(key);
                 let fingerprints = walk.fingerprints().clone();
-                let mut salvage = Salvage::new(&fingerprints, self.header);
+                let limits = Limits::default();
+                let mut salvage = Salvage::new(&fingerprints, self.header, &limits);
                 walk.visit_again(key.kind, place.value_offset, &mut salvage)?;
                 let count = salvage.count();
                 if let Some((kind, value)) = salvage.finish()

@@ -7,80 +7,40 @@
 //! 2. Another type: where the type byte was hit, the key and value behind it are whole as some other type, and items
 //!    follow. Taken if the value is valid as that type to the last byte.
 //! 3. A scan: byte by byte for one from which whole items follow one another, as [`MOST_ITEMS`] of them or up to the
-//!    end. Values that happen to look like items are many (a zero byte is a string type with an empty key), so an item
-//!    counts for what it proves: a packed value that is valid much, a string with a readable key some, an empty key
-//!    nothing. Between a start and a later one inside its first item, the one that looks more like the keys before the
+//!    end, each counted for what it proves (`evidence`). Between a start and a later one inside its first item, the one that looks more like the keys before the
 //!    damage wins, since runs that begin at different bytes soon meet.
 //!
 //! A key whose length was damaged may take in others, and only what stands behind its false end is no item. So where
 //! only a scan would help, the keys before the fault are looked into first, for items that lead over it.
 //!
 //! The cost is bounded: a start that failed is remembered, so that no run goes through it again; a candidate may look
-//! ahead [`FAR`] bytes, and [`NEAR`] once the candidates together have read several times what was scanned.
+//! ahead [`FAR`] bytes, and [`NEAR`] once the candidates together have read several times what was scanned. Behind
+//! thousands of faults, which no disk makes, types and the keys before are not tried any more.
 
-use std::collections::HashSet;
 use std::io::{Read, Seek};
 use std::ops::Range;
 
+use super::evidence::{ENOUGH_POINTS, Ended, FEW_POINTS, MOST_ITEMS, Prior, Run, has_counts};
 use super::walk::Resumed;
 use crate::rdb::error::{Cause, Error};
 use crate::rdb::event::{Discard, Event, KeyHeader};
-use crate::rdb::kind::{Header, KINDS, Kind, Lineage, Opcode};
+use crate::rdb::kind::{KINDS, Kind, Opcode};
 use crate::rdb::reader::Reader;
 
-/// So many items in a row are believed without more.
-const MOST_ITEMS: u32 = 24;
-/// What this many points prove is believed; see [`Run::points`].
-const ENOUGH_POINTS: u32 = 48;
-/// A run that ends at a second fault is believed from here on, and from [`FEWEST_ITEMS`] items.
-const FEW_POINTS: u32 = 12;
-const FEWEST_ITEMS: u32 = 3;
 /// How far a candidate may look ahead, in bytes.
 const FAR: u64 = 16 << 20;
 const NEAR: u64 = 64 << 10;
 /// So many times the scanned bytes may be read, beyond [`FREE`].
 const READ_FACTOR: u64 = 8;
-const FREE: u64 = 128 << 20;
+const FREE: u64 = 16 << 20;
+/// What an item or a type that is tried costs beyond the bytes it takes, told in bytes.
+const EACH: u64 = 64;
 /// So many times the file may be read in vain before the rest is given up.
 const GIVE_UP_FACTOR: u64 = 64;
-/// Failed starts that are remembered at once.
-const MOST_FAILED: usize = 1 << 20;
+/// Failed starts that are remembered at once, a power of two.
+const MOST_FAILED: usize = 1 << 16;
 /// A better start is looked for so far behind one that is not sure.
 const SECOND_LOOK: u64 = 64 << 10;
-
-/// The first version with counts behind the choice of a database.
-const COUNTS_SINCE: u32 = 7;
-
-/// Fewer keys than this say nothing of those to come.
-const FEW_KEYS: u64 = 32;
-
-/// What the keys before the damage looked like.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Prior {
-    kinds: u64,
-    keys: u64,
-    /// Keys without a control character.
-    readable: u64,
-}
-
-impl Prior {
-    pub(super) fn learn(&mut self, key: &KeyHeader) {
-        self.kinds |= 1 << (key.kind as u8);
-        self.keys += 1;
-        self.readable += u64::from(is_readable(&key.key));
-    }
-
-    /// How much a key looks like those before, 0 to 4.
-    fn likeness(&self, key: &KeyHeader) -> u32 {
-        let kind = if self.keys < FEW_KEYS || self.kinds & (1 << (key.kind as u8)) != 0 { 2 } else { 0 };
-        let expects_readable = self.keys < FEW_KEYS || self.readable * 10 >= self.keys * 9;
-        kind + if !expects_readable || is_readable(&key.key) { 2 } else { 0 }
-    }
-}
-
-fn is_readable(key: &[u8]) -> bool {
-    !key.is_empty() && std::str::from_utf8(key).is_ok_and(|text| !text.chars().any(char::is_control))
-}
 
 /// What is known of the damage.
 #[derive(Clone, Copy)]
@@ -103,48 +63,11 @@ pub(super) struct Elsewhere {
     pub(super) len: u64,
 }
 
-/// Items that follow one another.
-#[derive(Clone, Copy, Default)]
-struct Run {
-    items: u32,
-    /// What they prove.
-    points: u32,
-    ended: Ended,
-    /// Where the first item ends, and how much its key looks like those before.
-    first_end: u64,
-    first_likeness: u32,
-    /// Whether the first item chooses a database and no counts of its keys follow, as they do from version 7 on.
-    is_bare_select: bool,
-    /// Whether it chooses one behind that of the keys before, as servers have it.
-    is_select_ahead: bool,
-    /// How far was read.
-    read_to: u64,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Ended {
-    /// At the end marker, and nothing but a log or padding behind it.
-    AtEnd,
-    /// Enough was seen.
-    Enough,
-    /// At bytes that are no item.
-    #[default]
-    AtFault,
-}
-
-impl Run {
-    fn is_believed(&self) -> bool {
-        match self.ended {
-            Ended::AtEnd | Ended::Enough => true,
-            Ended::AtFault => self.items >= FEWEST_ITEMS && self.points >= FEW_POINTS,
-        }
-    }
-}
-
 /// The search, with what it remembers.
 #[derive(Default)]
 pub(super) struct Resync {
-    failed: HashSet<u64>,
+    failed: Failed,
+    starts: Option<Starts>,
     /// Bytes that candidates have read, in all searches so far.
     spent: u64,
     /// Bytes that were scanned, in all searches so far.
@@ -167,9 +90,9 @@ impl Resync {
         if self.spent > GIVE_UP_FACTOR * place.len + FREE {
             return Ok((place.len, Resumed::Nowhere, None));
         }
-        let db = reader.db();
+        let noted = reader.note();
         let found = self.find_any(reader, prior, place);
-        reader.assume_db(db); // what was tried may have changed it
+        reader.restore(noted); // what was tried may have changed it
         found
     }
 
@@ -184,7 +107,8 @@ impl Resync {
         {
             return Ok((end, Resumed::ByLength, None));
         }
-        if let Some(type_offset) = type_offset(reader, place)
+        if !self.is_overspent()
+            && let Some(type_offset) = type_offset(reader, place)
             && let Some((end, key)) = self.by_type(reader, prior, place, type_offset)?
         {
             return Ok((end, Resumed::ByType, Some(key)));
@@ -204,17 +128,16 @@ impl Resync {
         place: Elsewhere,
     ) -> Result<Option<u64>, Error> {
         let Elsewhere { resume, len } = place;
-        let (db, starts) = (reader.db(), Starts::of(reader));
+        let (noted, starts) = (reader.note(), *self.starts.get_or_insert_with(|| Starts::of(reader)));
         // What items in the span said of the file belongs to it only if they are items.
         let forgotten = reader.forget_from(span.start);
         let mut at = span.start + 1;
         let mut result = None;
-        while self.spent <= READ_FACTOR * self.scanned.max(len) + FREE
+        while !self.is_overspent()
             && let Some(found) = starts.next_in(reader, at, span.end)?
         {
             at = found + 1;
             let run = self.run(reader, prior, found, (found + FAR).min(len))?;
-            self.spent += run.read_to.saturating_sub(found);
             if !(run.is_believed() && run.first_likeness >= 4) {
                 continue;
             }
@@ -226,7 +149,7 @@ impl Resync {
                 break;
             }
         }
-        reader.assume_db(db); // what was tried may have changed it
+        reader.restore(noted); // what was tried may have changed it
         if result.is_none() {
             reader.remember(forgotten);
         }
@@ -252,6 +175,11 @@ impl Resync {
         Ok(false)
     }
 
+    /// Whether more was read than the file is worth: then only what costs little is tried.
+    fn is_overspent(&self) -> bool {
+        self.spent > READ_FACTOR * self.scanned.max(self.len) + FREE
+    }
+
     fn by_length<R: Read + Seek>(
         &mut self,
         reader: &mut Reader<R>,
@@ -260,7 +188,7 @@ impl Resync {
         kind: Kind,
         value_offset: u64,
     ) -> Result<Option<u64>, Error> {
-        let reach = if self.spent > READ_FACTOR * place.len + FREE { FAR } else { place.len };
+        let reach = if self.is_overspent() { FAR } else { place.len };
         reader.reposition(value_offset, (value_offset + reach).min(place.len), Some(kind))?;
         self.spent += place.error.offset().saturating_sub(value_offset);
         if !whole(reader.skip())? {
@@ -283,11 +211,14 @@ impl Resync {
         let lineage = reader.header().lineage;
         for row in KINDS.iter().filter(|row| row.supported && row.lineage.is_none_or(|of| of == lineage)) {
             reader.reposition(type_offset + 1, (type_offset + FAR).min(place.len), None)?;
+            self.spent += EACH;
             let key = match reader.key_as(row.kind) {
                 Ok(Event::Key(key)) if prior.likeness(&key) == 4 => key,
                 _ => continue,
             };
-            if !whole(reader.value(&mut Discard))? {
+            let is_whole = whole(reader.value(&mut Discard))?;
+            self.spent += reader.offset().saturating_sub(type_offset);
+            if !is_whole {
                 continue;
             }
             let end = reader.offset();
@@ -306,7 +237,7 @@ impl Resync {
         from: u64,
         len: u64,
     ) -> Result<Option<u64>, Error> {
-        let starts = Starts::of(reader);
+        let starts = *self.starts.get_or_insert_with(|| Starts::of(reader));
         let has_counts = has_counts(reader.header());
         let (mut at, mut until) = (from, len);
         // The best so far, where none was sure: its offset and likeness.
@@ -316,7 +247,6 @@ impl Resync {
             at = found + 1;
             let reach = if self.spent > READ_FACTOR * self.scanned + FREE { NEAR } else { FAR };
             let run = self.run(reader, prior, found, (found + reach).min(len))?;
-            self.spent += run.read_to.saturating_sub(found);
             if !run.is_believed() || (run.is_bare_select && has_counts) {
                 continue;
             }
@@ -344,11 +274,11 @@ impl Resync {
     ) -> Result<Run, Error> {
         let mut run = Run { first_likeness: 4, first_end: at, ..Run::default() };
         let mut passed = Vec::new();
-        let db = reader.db();
+        let noted = reader.note();
         reader.reposition(at, ceiling, None)?;
         loop {
             let offset = reader.offset();
-            if self.failed.contains(&offset) {
+            if self.failed.contains(offset) {
                 break;
             }
             passed.push(offset);
@@ -369,15 +299,12 @@ impl Resync {
                 break;
             }
         }
-        run.read_to = reader.offset();
+        self.spent += reader.offset().saturating_sub(at) + EACH * passed.len() as u64; // a few items
         // Whoever goes on there reads it again.
         reader.forget_from(at);
-        reader.assume_db(db);
+        reader.restore(noted);
         if !run.is_believed() {
-            if self.failed.len() > MOST_FAILED {
-                self.failed.clear();
-            }
-            self.failed.extend(passed);
+            passed.into_iter().for_each(|offset| self.failed.insert(offset));
         }
         Ok(run)
     }
@@ -389,7 +316,7 @@ impl Resync {
         prior: &Prior,
         run: &mut Run,
     ) -> Result<Option<u32>, Error> {
-        let (start, db_before) = (reader.offset(), reader.db());
+        let (start, db) = (reader.offset(), reader.db());
         let event = match reader.next() {
             Ok(event) => event,
             Err(error) => return disk(error).map(|()| None),
@@ -401,12 +328,7 @@ impl Resync {
                 if !whole(reader.value(&mut Discard))? || is_expiry_odd {
                     return Ok(None);
                 }
-                // A choice of a database is worth what the key behind it is, where no counts can stand between.
-                let is_behind_select = run.items == 1 && run.is_select_ahead && !has_counts(reader.header());
-                if run.items == 0 || is_behind_select {
-                    run.first_likeness = prior.likeness(&key);
-                }
-                Some(points_of(&key, reader.offset() - value_offset))
+                Some(run.key(&key, reader.offset() - value_offset, prior, reader.header()))
             }
             Event::End { .. } => {
                 if !self.is_end(reader)? {
@@ -415,35 +337,7 @@ impl Resync {
                 run.ended = Ended::AtEnd;
                 Some(0)
             }
-            Event::SelectDb(db) if db < 1 << 24 => {
-                if run.items == 0 {
-                    (run.first_likeness, run.is_bare_select, run.is_select_ahead) = (3, true, db > db_before);
-                }
-                Some(1)
-            }
-            Event::ResizeDb { keys, expires } if expires <= keys && keys < 1 << 48 => {
-                run.is_bare_select &= run.items != 1;
-                // Alone it may be any byte; behind the choice of a database it is what servers write.
-                run.first_likeness =
-                    if run.items == 1 && run.first_likeness == 3 { 4 } else { run.first_likeness.min(3) };
-                Some(2)
-            }
-            Event::SlotInfo { slot, .. } if slot < 16384 => {
-                run.first_likeness = if run.items == 0 { 3 } else { run.first_likeness };
-                Some(2)
-            }
-            Event::Aux { name, .. } if is_readable(&name) => Some(2),
-            // Servers sort the fields, which chance hardly does.
-            Event::HashTemplate { fields, .. }
-                if fields.windows(2).all(|pair| (pair[0].len(), &pair[0]) < (pair[1].len(), &pair[1])) =>
-            {
-                Some(if fields.len() > 1 { 8 } else { 1 })
-            }
-            // Stands before any key of Redis Enterprise, and proves nothing.
-            Event::Foreign { .. } => Some(0),
-            Event::Function { code } if code.starts_with(b"#!") => Some(ENOUGH_POINTS),
-            Event::ModuleAux { .. } | Event::SlotImport { .. } if reader.offset() - start > 20 => Some(2),
-            _ => None,
+            event => run.event(&event, reader.offset() - start, db),
         })
     }
 
@@ -470,25 +364,6 @@ impl Resync {
     }
 }
 
-/// What a whole key proves: packed values check themselves, strings hardly.
-fn points_of(key: &KeyHeader, value_len: u64) -> u32 {
-    if key.key.is_empty() {
-        return 0;
-    }
-    let key_points = match (is_readable(&key.key), key.key.len()) {
-        (true, 3..) => 3,
-        (true, _) => 1,
-        (false, _) => 0,
-    };
-    let value_points = match key.kind.encoding() {
-        "listpack" | "listpackex" | "ziplist" | "intset" | "zipmap" | "quicklist" if value_len > 8 => 8,
-        "stream" if value_len > 16 => 8,
-        _ if key.expire_at_ms.is_some() => 2,
-        _ => u32::from(value_len > 2),
-    };
-    key_points + value_points
-}
-
 /// Whether a read went well; an error of the disk is one here too.
 fn whole(result: Result<(), Error>) -> Result<bool, Error> {
     match result {
@@ -500,11 +375,6 @@ fn whole(result: Result<(), Error>) -> Result<bool, Error> {
 /// Only what the disk says is an error.
 fn disk(error: Error) -> Result<(), Error> {
     if matches!(error.cause(), Cause::Io(_)) { Err(error) } else { Ok(()) }
-}
-
-/// Whether a file has counts behind each choice of a database.
-fn has_counts(header: Header) -> bool {
-    header.lineage == Lineage::Valkey || header.version >= COUNTS_SINCE
 }
 
 /// How many items from `at` on come to the other side of `fault` without one that ends there, and where the last ends.
@@ -560,7 +430,39 @@ fn type_offset<R: Read + Seek>(reader: &Reader<R>, place: Resynced<'_>) -> Optio
     }
 }
 
+/// Offsets from which no items follow one another. Of two that are a multiple of [`MOST_FAILED`] apart the later is
+/// remembered; what is forgotten costs time and nothing else.
+#[derive(Default)]
+struct Failed {
+    /// Each offset with the search that it is about.
+    slots: Vec<(u64, u64)>,
+    search: u64,
+}
+
+impl Failed {
+    /// Begins another search.
+    fn clear(&mut self) {
+        self.search += 1;
+    }
+
+    fn insert(&mut self, offset: u64) {
+        if self.slots.is_empty() {
+            self.slots = vec![(0, 0); MOST_FAILED];
+        }
+        self.slots[Self::slot(offset)] = (offset, self.search);
+    }
+
+    fn contains(&self, offset: u64) -> bool {
+        self.search > 0 && self.slots.get(Self::slot(offset)) == Some(&(offset, self.search))
+    }
+
+    fn slot(offset: u64) -> usize {
+        offset as usize % MOST_FAILED // the low bits
+    }
+}
+
 /// Which bytes may begin an item.
+#[derive(Clone, Copy)]
 struct Starts([bool; 256]);
 
 impl Starts {

@@ -8,7 +8,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
 use super::elements::{Elements, Finder, Judgement};
-use super::resync::{Elsewhere, Prior, Resync, Resynced};
+use super::evidence::Prior;
+use super::resync::{Elsewhere, Resync, Resynced};
 use crate::codec::fingerprint::Fingerprints;
 use crate::rdb::error::{Cause, Error};
 use crate::rdb::event::{Checksum, Event, KeyHeader, Visitor};
@@ -250,8 +251,10 @@ impl<R: Read + Seek> Walk<R> {
             Judgement::Wrong(what) => self.refused(&header, value_offset, what.to_owned()),
             Judgement::Repeated(what, wanted) => {
                 let mut finder = Finder { fingerprints: self.elements.fingerprints(), wanted: &wanted, found: None };
+                let noted = self.reader.note();
                 self.reader.reposition(value_offset, self.len, Some(header.kind))?;
                 self.reader.value(&mut finder)?;
+                self.reader.restore(noted);
                 let name = finder.found.unwrap_or_default();
                 self.is_damaged = true; // the checksum was lost by going back
                 let what = match wanted.len() {
@@ -390,14 +393,17 @@ impl<R: Read + Seek> Walk<R> {
         self.reader.reposition(back, self.len, None)
     }
 
-    /// Tells a visitor the elements of a value up to its damage, and goes on where the walk was.
+    /// Tells a visitor the elements of a value that can be read around its damage, and goes on where the walk was.
     pub(super) fn visit_again(&mut self, kind: Kind, offset: u64, visitor: &mut dyn Visitor) -> Result<(), Error> {
-        let back = self.reader.offset();
+        let (back, noted) = (self.reader.offset(), self.reader.note());
         self.is_damaged = true; // the checksum is lost by going back
         self.reader.reposition(offset, self.len, Some(kind))?;
-        match self.reader.value(visitor) {
+        match self.reader.value_leniently(visitor) {
             Err(error) if matches!(error.cause(), Cause::Io(_)) => Err(error),
-            _ => self.reader.reposition(back, self.len, None),
+            _ => {
+                self.reader.restore(noted);
+                self.reader.reposition(back, self.len, None)
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use std::io::Read;
 use super::error::{Cause, Error};
 use super::input::Input;
 use super::kind::{Header, Kind, Lineage, Opcode, OpcodeRow};
-use super::reader::read_header;
+use super::reader::{read_command, read_header};
 use crate::value::Module;
 use trace::Trace;
 
@@ -169,7 +169,10 @@ impl<R: Read> Walk<'_, R> {
             }
             Opcode::EnterpriseRamLru | Opcode::EnterpriseSlotNum => trace.lengths(&["value"])?,
             Opcode::Eof => self.checksum()?,
-            Opcode::ValkeyUpdate | Opcode::Enterprise | Opcode::Dragonfly => {
+            Opcode::ValkeyUpdate => {
+                trace.span("command", |input| read_command(input), |arguments, _| command_text(arguments))?;
+            }
+            Opcode::Enterprise | Opcode::Dragonfly => {
                 let cause = Cause::Unsupported { name: row.name, number: row.numbers.0, header: trace.input.header };
                 return Err(Error::new(offset, "an opcode", cause));
             }
@@ -215,6 +218,19 @@ fn module(id: u64) -> Module {
     Module { id, raw: Default::default() }
 }
 
+/// A command as one would type it, its beginning where it is long.
+fn command_text(arguments: &[Vec<u8>]) -> String {
+    const MOST: usize = 8;
+    const LONGEST: usize = 40;
+    let word = |argument: &Vec<u8>| match argument.get(..LONGEST) {
+        Some(start) => format!("\"{}\"...", start.escape_ascii()),
+        None => format!("\"{}\"", argument.escape_ascii()),
+    };
+    let words: Vec<String> = arguments.iter().take(MOST).map(word).collect();
+    let more = if arguments.len() > MOST { " ..." } else { "" };
+    format!("{}{more} (as clients send it; it came in while the file was written)", words.join(" "))
+}
+
 /// 246, of the release candidates of 7.0: name, engine, whether there is a description, that, code.
 fn function_of_candidate<R: Read>(trace: &mut Trace<'_, R>) -> Result<(), Error> {
     trace.strings(&["name", "engine"])?;
@@ -258,6 +274,20 @@ mod tests {
             count += 1;
         }
         assert!(count >= 40, "{count}");
+    }
+
+    /// "explain stopped at the UPDATE of a file that a replica of Valkey 9.2 had been sent": the command is shown, and
+    /// what stands behind it.
+    #[test]
+    fn a_command_within_the_file_is_shown_and_passed() {
+        let file =
+            b"VALKEY081\xfe\x00\xf2*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\x01v\r\n\x00\x01b\x01c\xff\0\0\0\0\0\0\0\0";
+        let mut all = All::default();
+        explain(&file[..], &mut all).unwrap();
+        assert_eq!(end_of(&all.0), file.len() as u64);
+        let command = all.0.iter().find(|piece| piece.what == "command").unwrap();
+        assert!(command.meaning.starts_with("\"SET\" \"k\" \"\\x01v\" (as clients"), "{}", command.meaning);
+        assert!(all.0.iter().any(|piece| piece.what == "key" && piece.meaning.contains("\"b\"")), "what follows too");
     }
 
     #[test]

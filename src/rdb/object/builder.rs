@@ -45,6 +45,15 @@ impl<'a> ObjectBuilder<'a> {
             Object::String(_) | Object::Stream(_) | Object::Module(_) => true,
         }))
     }
+
+    /// What of a damaged stream or array could be held; `None` of other types, and where that is nothing.
+    pub(in crate::rdb) fn finish_part(self) -> Option<Object> {
+        if let Some(stream) = self.stream {
+            let stream = stream.finish_part();
+            return (!stream.is_empty() || stream.group_count() > 0).then_some(Object::Stream(stream));
+        }
+        self.object.filter(|object| matches!(object, Object::Array(array) if !array.is_empty()))
+    }
 }
 
 impl Visitor for ObjectBuilder<'_> {

@@ -136,12 +136,15 @@ fn packed_values<R: Read>(input: &mut Input<R>, kind: Kind, visitor: &mut dyn Vi
     let id = id.ok_or_else(|| input.damaged_at(pack.offset, "the values of a hash begin with no template id"))?;
     let names = match own_names {
         Some(names) => names,
-        None => template::find(input, id, pack.offset)?,
+        None => template::take(input, id, pack.offset)?,
     };
     if pack.list.len() != names.len() + 1 {
         return Err(input.damaged_at(pack.offset, "a hash has more or fewer values than its template has fields"));
     }
     visitor.begin(kind, Some(names.len() as u64)); // widening
+    if !kind.stands_alone() {
+        visitor.distinct_fields();
+    }
     for (name, value) in names.iter().zip(items) {
         visitor.hash_field(name.into(), value, None);
     }
@@ -155,8 +158,11 @@ fn values<R: Read>(
     visitor: &mut dyn Visitor,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
-    let names = names_of_values(input, kind)?;
+    let names = names_of_values(input, kind, template::take)?;
     visitor.begin(kind, Some(names.len() as u64)); // widening
+    if !kind.stands_alone() {
+        visitor.distinct_fields();
+    }
     input.part = "a hash value";
     for name in names.iter() {
         visitor.hash_field(name.into(), input.element(&mut scratch.second)?, None);
@@ -164,13 +170,18 @@ fn values<R: Read>(
     Ok(())
 }
 
-fn names_of_values<R: Read>(input: &mut Input<R>, kind: Kind) -> Result<Fields, Error> {
+/// The names of the values that stand one by one; those of a template as `find` gives them.
+fn names_of_values<R: Read>(
+    input: &mut Input<R>,
+    kind: Kind,
+    find: impl FnOnce(&mut Input<R>, u64, u64) -> Result<Fields, Error>,
+) -> Result<Fields, Error> {
     if kind.stands_alone() {
         return read_names(input);
     }
     let offset = input.offset();
     let id = input.length()?;
-    template::find(input, id, offset)
+    find(input, id, offset)
 }
 
 fn read_names<R: Read>(input: &mut Input<R>) -> Result<Fields, Error> {
@@ -191,7 +202,7 @@ pub(super) fn skip_templated<R: Read>(input: &mut Input<R>, kind: Kind) -> Resul
         Kind::HashTemplateListpackRef => input.pass_string(),
         Kind::HashTemplateListpack => read_names(input).and_then(|_| input.pass_string()),
         _ => {
-            let count = names_of_values(input, kind)?.len();
+            let count = names_of_values(input, kind, |input, id, at| template::find(input, id, at))?.len();
             (0..count).try_for_each(|_| input.pass_string())
         }
     }

@@ -171,10 +171,17 @@ impl Pack {
     /// Reads a packed value whose elements come in groups of `stride`.
     fn read<R: Read>(input: &mut Input<R>, layout: Layout, stride: usize) -> Result<Pack, Error> {
         let offset = input.offset();
-        let bytes = input.blob()?;
-        let list = Pack::parse(bytes, layout).map_err(|error| input.damaged_at(offset, error.what))?;
+        let bytes = input.pack()?;
+        let mut list = if input.lenient && layout == Layout::Listpack {
+            Listpack::whole_beginning(bytes)
+        } else {
+            Pack::parse(bytes, layout).map_err(|error| input.damaged_at(offset, error.what))?
+        };
         if stride > 1 && !list.len().is_multiple_of(stride) {
-            return Err(input.damaged_at(offset, "a packed value whose last element lacks its counterpart"));
+            input.unless_lenient(offset, "a packed value whose last element lacks its counterpart")?;
+            if let Some(at) = list.seek(list.len() / stride * stride) {
+                list.split_off(at);
+            }
         }
         Ok(Pack { offset, list })
     }

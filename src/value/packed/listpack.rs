@@ -93,6 +93,25 @@ impl Listpack {
         self.0.extend_from_slice(bytes);
     }
 
+    /// Of bytes that are damaged further on, the entries before the damage.
+    pub fn whole_beginning(mut bytes: Vec<u8>) -> Self {
+        let (mut at, mut count) = (HEADER, 0);
+        let end = bytes.len();
+        while at < end
+            && let Ok(next) = check_entry(&bytes, at, end)
+        {
+            (at, count) = (next, count + 1);
+        }
+        if count == 0 {
+            return Listpack::new();
+        }
+        bytes.truncate(at);
+        bytes.push(END);
+        let mut pack = Listpack(bytes);
+        pack.write_header(count);
+        pack
+    }
+
     /// The bytes as the RDB stores them.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -88,6 +88,23 @@ impl Node {
         })
     }
 
+    /// Of a node that is damaged further on, what stands before the damage; `None` where no entry there lives.
+    pub fn whole_beginning(master: StreamId, mut pack: Listpack) -> Option<Self> {
+        let mut check = Check { pack: &pack, at: pack.first() };
+        let (_, mut found) = check.head().ok()?;
+        let mut end = found.entries;
+        while check.at.is_some() && check.next_entry(master, &mut found).is_ok() {
+            end = check.offset();
+        }
+        if end < pack.end() {
+            pack.split_off(end);
+        }
+        let Checked { live, deleted, entries, field_count, .. } = found;
+        let mut node = Self { master, live, deleted, entries, field_count, pack };
+        node.write_counts();
+        (live > 0).then_some(node)
+    }
+
     /// The id that the node is filed under; no entry's is smaller.
     pub fn master(&self) -> StreamId {
         self.master
@@ -348,10 +365,23 @@ struct Checked {
     deleted: usize,
     entries: usize,
     field_count: usize,
+    last: Option<StreamId>,
 }
 
 impl Check<'_> {
     fn run(&mut self, master: StreamId) -> Result<Checked, PackedError> {
+        let (counts, mut found) = self.head()?;
+        while self.at.is_some() {
+            self.next_entry(master, &mut found)?;
+        }
+        if (found.live, found.deleted) != counts {
+            return Err(PackedError::new(self.pack.first().unwrap_or(0), "a stream node miscounts its entries"));
+        }
+        Ok(found)
+    }
+
+    /// How many entries live and do not, as the head says, and where the entries begin.
+    fn head(&mut self) -> Result<((usize, usize), Checked), PackedError> {
         let live = self.number("a stream node's count of entries")?;
         let deleted = self.number("a stream node's count of deleted entries")?;
         let field_count = self.number("a stream node's count of fields")?;
@@ -360,21 +390,18 @@ impl Check<'_> {
         if self.int("the end of a stream node's head")? != 0 {
             return Err(PackedError::new(offset, "the end of a stream node's head is not 0"));
         }
-        let mut found = Checked { entries: self.offset(), field_count, ..Checked::default() };
-        let mut last = None;
-        while self.at.is_some() {
-            let offset = self.offset();
-            let (id, is_deleted) = self.entry(master, field_count)?;
-            if id < master || last.is_some_and(|last| id <= last) {
-                return Err(PackedError::new(offset, "a stream entry whose id is not above the one before it"));
-            }
-            last = Some(id);
-            *(if is_deleted { &mut found.deleted } else { &mut found.live }) += 1;
+        Ok(((live, deleted), Checked { entries: self.offset(), field_count, ..Checked::default() }))
+    }
+
+    fn next_entry(&mut self, master: StreamId, found: &mut Checked) -> Result<(), PackedError> {
+        let offset = self.offset();
+        let (id, is_deleted) = self.entry(master, found.field_count)?;
+        if id < master || found.last.is_some_and(|last| id <= last) {
+            return Err(PackedError::new(offset, "a stream entry whose id is not above the one before it"));
         }
-        if (found.live, found.deleted) != (live, deleted) {
-            return Err(PackedError::new(self.pack.first().unwrap_or(0), "a stream node miscounts its entries"));
-        }
-        Ok(found)
+        found.last = Some(id);
+        *(if is_deleted { &mut found.deleted } else { &mut found.live }) += 1;
+        Ok(())
     }
 
     fn entry(&mut self, master: StreamId, field_count: usize) -> Result<(StreamId, bool), PackedError> {

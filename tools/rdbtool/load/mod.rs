@@ -5,6 +5,7 @@
 //! Either way it appears whole or not at all ([`build`]). Many are under way at once ([`session`]); what is refused stops
 //! the load, and a later one goes on exactly there ([`state`]).
 
+mod arguments;
 mod build;
 mod pace;
 mod report;
@@ -15,10 +16,11 @@ mod state;
 use crate::Place as InputPlace;
 use crate::library::Library;
 use crate::opened::{self, FileReader};
-use crate::selection::Selection;
 use anyhow::Context;
+pub use arguments::Arguments;
+use arguments::Mode;
 use build::{Builder, reader_of};
-use ironkeep::cli::client::{self, Client};
+use ironkeep::cli::client::Client;
 use ironkeep::cli::escape::Quoted;
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::input::{self, Source};
@@ -27,92 +29,17 @@ use ironkeep::cli::url::{Address, ServerUrl};
 use ironkeep::cli::utc::Utc;
 use ironkeep::codec::crc64::crc64;
 use ironkeep::disk::{Disk, Mode as DiskMode, RealDisk};
-use ironkeep::engine::params::kind::parse_memory;
 use ironkeep::rdb::{Checksum, CopyError, Error, Event, KeyHeader, Kind, WriteError, check, dump};
 use ironkeep::value::Limits;
-use pace::{Pace, Rate};
+use pace::Pace;
 use report::Report;
 use server::Server;
 use session::{Entry, Existing, Retry, Rules, Session, Stop, Work};
 use state::{Place, State};
 use std::cell::RefCell;
 use std::io::{self, Read, Seek, Write};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// Write the keys and function libraries of a file into a running server
-///
-/// Everything goes that has not expired, into the database where the file has it. A load that is interrupted says how to
-/// go on.
-#[derive(clap::Args)]
-#[command(allow_missing_positional = true)]
-pub struct Arguments {
-    #[command(flatten)]
-    place: InputPlace,
-    /// The server: redis://[user[:password]@]host[:port][/db]; the password also by REDISCLI_AUTH. With a database,
-    /// everything goes into that one.
-    server: String,
-    /// By RESTORE, or by commands such as HSET and XADD
-    #[arg(long, value_enum, default_value = "restore")]
-    mode: Mode,
-    /// What to do with keys and libraries that are there already
-    #[arg(long, value_enum, default_value = "fail", conflicts_with = "replace")]
-    existing: Existing,
-    /// The same as --existing replace
-    #[arg(long)]
-    replace: bool,
-    /// Put the keys of one database into another; may be given several times
-    #[arg(long, value_name = "FROM:TO", value_parser = parse_map)]
-    db_map: Vec<(u64, u64)>,
-    /// How many keys may be under way at once
-    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pipeline: u64,
-    /// Not faster than this: 500 (keys per second), 20mb (bytes per second)
-    #[arg(long, value_parser = Rate::parse)]
-    rate: Option<Rate>,
-    /// Keep in this file how far it came, and go on from there if the file is there
-    #[arg(long, value_name = "FILE", conflicts_with = "skip")]
-    resume: Option<PathBuf>,
-    /// Pass over the first so many keys and libraries of the input
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    skip: u64,
-    /// Go on behind a key that the server refuses; the exit code is then 1
-    #[arg(long = "continue")]
-    goes_on: bool,
-    /// A larger value goes by commands
-    #[arg(long, value_name = "SIZE", default_value = "64mb", value_parser = parse_size)]
-    max_restore: u64,
-    /// Send nothing but the question which keys are there already
-    #[arg(long)]
-    dry_run: bool,
-    /// How long to wait for an answer
-    #[arg(long, value_name = "SECONDS", default_value_t = client::PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: u64,
-    /// The report as one JSON object (schema rdbtool.load/1)
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    selection: Selection,
-}
-
-/// How a key is sent first.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Mode {
-    /// As it stands in the file
-    Restore,
-    /// Element by element
-    Commands,
-}
-
-fn parse_map(text: &str) -> Result<(u64, u64), String> {
-    let parts = text.split_once(':').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
-    parts.ok_or_else(|| "two database numbers with a colon between them: 3:0".to_owned())
-}
-
-fn parse_size(text: &str) -> Result<u64, String> {
-    parse_memory(text.as_bytes()).ok_or_else(|| "a size is a number and a unit: b, k, kb, m, mb, g, gb".to_owned())
-}
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let Some(url) = ServerUrl::of(&arguments.server) else {
@@ -210,6 +137,10 @@ impl<'a> Load<'a> {
                 Err(damage) => return Ok(Some(damage)),
             };
             let loaded = match event {
+                Event::Function { .. } if self.arguments.no_functions => {
+                    self.session.borrow_mut().counts.functions_left_out += 1;
+                    Ok(())
+                }
                 Event::Function { code } => {
                     let name = Library::of(&code).name.unwrap_or_default().to_vec();
                     let place = Place { count: self.next.count, offset: reader.offset(), key: name };
@@ -410,13 +341,17 @@ impl<'a> Load<'a> {
                     Err(error) => {
                         self.before_sending(&place, 0)?;
                         let entry = self.entry(place, db, Work::Commands);
-                        let why = match error {
+                        let mut session = self.session.borrow_mut();
+                        match error {
                             WriteError::Lacks { feature, version, .. } => {
-                                format!("it {}, which RDB version {version} cannot hold", feature.row().phrase)
+                                let phrase = feature.row().phrase;
+                                session.cannot_hold(
+                                    &entry,
+                                    &format!("it {phrase}, which RDB version {version} cannot hold"),
+                                );
                             }
-                            other => other.to_string(),
-                        };
-                        self.session.borrow_mut().refuse_as(&entry, &why, false);
+                            other => session.refuse_as(&entry, &other.to_string(), false),
+                        }
                         return Ok(Ok(()));
                     }
                 }
@@ -559,6 +494,7 @@ impl<'a> Load<'a> {
         let (exit, context, what) = match (stop, damage) {
             (Some(Stop::Exists(what)), _) => (Exit::Refused, address.to_string(), what),
             (Some(Stop::Refused(what)), _) => (Exit::Unreadable, address.to_string(), what),
+            (Some(Stop::Unsupported(what)), _) => (Exit::Unsupported, address.to_string(), what),
             (Some(Stop::Broken(error)), _) => (Exit::Unreadable, address.to_string(), error.to_string()),
             (None, Some(error)) => (opened::exit_of(&error), name.to_owned(), error.to_string()),
             (None, None) => return Ok(Exit::Fine),
@@ -566,36 +502,26 @@ impl<'a> Load<'a> {
         Err(Failure::error(exit, format!("{what}; {how}")).context(context))
     }
 
-    fn how_to_go_on(&self, done: &Place) -> anyhow::Result<String> {
-        let count = done.count;
+    fn how_to_go_on(&self, place: &Place) -> anyhow::Result<String> {
+        let count = place.count;
         if self.arguments.dry_run {
             return Ok("nothing was sent".to_owned());
         }
+        let done = match count {
+            0 => "nothing of the input is done yet".to_owned(),
+            1 => "the first key or library of the input is done".to_owned(),
+            _ => format!("the first {count} keys and libraries of the input are done"),
+        };
         match (&self.state, &self.arguments.resume) {
             (Some(state), Some(path)) => {
-                let (loaded, unanswered) = self.session.borrow().behind(done);
-                state.stop(done, &loaded, &unanswered)?;
-                Ok(format!(
-                    "{count} keys and libraries are done, go on with the same command (--resume {})",
-                    show(path)
-                ))
+                let (loaded, unanswered) = self.session.borrow().behind(place);
+                state.stop(place, &loaded, &unanswered)?;
+                Ok(format!("{done}, go on with the same command (--resume {})", show(path)))
             }
             _ => Ok(format!(
-                "{count} keys and libraries are done, go on with --skip {count} --existing skip (or, from the start, \
-                 with --resume FILE, which keeps track)"
+                "{done}, go on with --skip {count} --existing skip (or, from the start, with --resume FILE, which keeps \
+                 track)"
             )),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn maps_and_sizes_are_read() {
-        assert_eq!(parse_map("3:0"), Ok((3, 0)));
-        assert!(parse_map("3").is_err() && parse_map("a:0").is_err());
-        assert_eq!(parse_size("64mb"), Ok(64 << 20));
     }
 }

@@ -13,6 +13,8 @@ pub struct Counts {
     pub restored: u64,
     pub built: u64,
     pub functions: u64,
+    /// By request.
+    pub functions_left_out: u64,
     /// Left as they were.
     pub there: u64,
     /// Brought by an earlier load that was cut.
@@ -62,7 +64,8 @@ impl Report<'_> {
         report.str("schema", "rdbtool.load/1").str("file", self.input).str("server", self.server);
         report.str("server_name", self.server_name).bool("dry_run", self.dry_run);
         report.u64("loaded", counts.loaded()).u64("by_restore", counts.restored).u64("by_commands", counts.built);
-        report.u64("functions", counts.functions).u64("there_already", counts.there);
+        report.u64("functions", counts.functions).u64("functions_left_out", counts.functions_left_out);
+        report.u64("there_already", counts.there);
         report.u64("loaded_before_cut", counts.before_cut).u64("expired", counts.expired).u64("empty", counts.empty);
         report.u64("not_selected", counts.not_selected).u64("refused", counts.refused);
         report.array("refusals", &counts.refusals, |out, text| json::write_str(out, text));
@@ -105,6 +108,7 @@ impl Report<'_> {
             (counts.expired, "have expired"),
             (counts.empty, "have no elements, or none that have not expired"),
             (counts.not_selected, "were not selected"),
+            (counts.functions_left_out, "function libraries were left out, as asked"),
             (
                 counts.module_aux,
                 "pieces of data that modules store beside the keys were left out: no command takes them",

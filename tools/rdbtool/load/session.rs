@@ -92,6 +92,8 @@ pub enum Stop {
     Exists(String),
     /// The server does not take something.
     Refused(String),
+    /// The server's version has no way to hold something.
+    Unsupported(String),
 }
 
 /// What a whole load is to hold to.
@@ -330,6 +332,15 @@ impl Session {
 
     fn refuse(&mut self, entry: &Entry, error: &[u8]) {
         self.refuse_as(entry, &Escaped(error).to_string(), is_of_the_server(error));
+    }
+
+    /// Counts a thing that the server's version has no way to hold, and stops unless it is to go on.
+    pub fn cannot_hold(&mut self, entry: &Entry, why: &str) {
+        let is_first = self.stop.is_none();
+        self.refuse_as(entry, why, false);
+        if let (true, Some(Stop::Refused(what))) = (is_first, &mut self.stop) {
+            self.stop = Some(Stop::Unsupported(std::mem::take(what)));
+        }
     }
 
     /// Counts a thing that can't be loaded, and stops unless it is to go on.

@@ -60,6 +60,13 @@ impl<'a> StreamBuilder<'a> {
         self.problem.map_or(Ok(self.stream), Err)
     }
 
+    /// What of a damaged stream could be held.
+    pub(in crate::rdb::object) fn finish_part(mut self) -> Stream {
+        self.end_group();
+        self.stream.set_idempotence(self.idempotence.filter(|idempotence| !idempotence.is_default()));
+        self.stream
+    }
+
     fn require(&mut self, fits: bool, problem: &'static str) {
         if !fits {
             self.problem.get_or_insert(problem);

@@ -76,9 +76,10 @@ fn read_nodes<R: Read>(input: &mut Input<R>, sink: &mut dyn Sink) -> Result<Foun
     input.part = "a stream node";
     for _ in 0..input.length()? {
         let offset = input.offset();
-        let node = read_node(input)?;
+        let Some(node) = read_node(input)? else { continue };
         if found.end.is_some_and(|end| node.master() <= end) {
-            return Err(input.damaged_at(offset, "a stream node that begins before the end of the one before it"));
+            input.unless_lenient(offset, "a stream node that begins before the end of the one before it")?;
+            continue;
         }
         let Some((first, last)) = living_ends(&node) else { continue };
         if found.len == 0 {
@@ -98,13 +99,18 @@ fn living_ends(node: &Node) -> Option<(StreamId, StreamId)> {
     Some((first, living.next_back().unwrap_or(first)))
 }
 
-fn read_node<R: Read>(input: &mut Input<R>) -> Result<Node, Error> {
+/// A node; `None` for one that is passed over leniently.
+fn read_node<R: Read>(input: &mut Input<R>) -> Result<Option<Node>, Error> {
     let offset = input.offset();
-    let Ok(id) = <[u8; 16]>::try_from(input.blob()?) else {
-        return Err(input.damaged_at(offset, "the id of a stream node is not 16 bytes long"));
+    let (id, pack) = (<[u8; 16]>::try_from(input.blob()?), input.pack()?);
+    let Ok(id) = id.map(StreamId::from_bytes) else {
+        return input.unless_lenient(offset, "the id of a stream node is not 16 bytes long").map(|()| None);
     };
-    let pack = Listpack::from_bytes(input.blob()?).map_err(|error| input.damaged_at(offset, error.what))?;
-    Node::from_listpack(StreamId::from_bytes(id), pack).map_err(|error| input.damaged_at(offset, error.what))
+    if input.lenient {
+        return Ok(Node::whole_beginning(id, Listpack::whole_beginning(pack)));
+    }
+    let node = Listpack::from_bytes(pack).and_then(|pack| Node::from_listpack(id, pack));
+    node.map(Some).map_err(|error| input.damaged_at(offset, error.what))
 }
 
 fn read_counters<R: Read>(input: &mut Input<R>, kind: Kind, found: Found) -> Result<StreamCounters, Error> {
@@ -112,7 +118,7 @@ fn read_counters<R: Read>(input: &mut Input<R>, kind: Kind, found: Found) -> Res
     let offset = input.offset();
     let length = input.length()?;
     if length > 0 && found.len == 0 {
-        return Err(input.damaged_at(offset, "a stream counts entries but holds none"));
+        input.unless_lenient(offset, "a stream counts entries but holds none")?;
     }
     let mut counters = StreamCounters {
         len: found.len,
@@ -127,7 +133,8 @@ fn read_counters<R: Read>(input: &mut Input<R>, kind: Kind, found: Found) -> Res
         counters.entries_added = input.length()?;
     }
     if counters.last_id < found.last_id {
-        return Err(input.damaged_at(offset, "the last id of a stream is below that of its last entry"));
+        input.unless_lenient(offset, "the last id of a stream is below that of its last entry")?;
+        counters.last_id = found.last_id;
     }
     Ok(counters)
 }
@@ -157,7 +164,7 @@ fn read_group<R: Read>(
     };
     visitor.stream_group(&name, last_id, entries_read);
     if !names.insert(name) {
-        return Err(input.damaged_at(offset, "two groups of a stream have the same name"));
+        input.unless_lenient(offset, "two groups of a stream have the same name")?;
     }
     let mut pending = read_pending(input, visitor)?;
     read_consumers(input, kind, &mut pending, visitor)?;
@@ -167,13 +174,15 @@ fn read_group<R: Read>(
             let id = read_raw_id(input)?;
             match pending.give(id) {
                 Some(true) => visitor.stream_nacked(id),
-                Some(false) => return Err(input.damaged("an entry was given back that a consumer has")),
-                None => return Err(input.damaged("an entry was given back that is not pending in its group")),
+                Some(false) => input.unless_lenient(input.offset(), "an entry was given back that a consumer has")?,
+                None => {
+                    input.unless_lenient(input.offset(), "an entry was given back that is not pending in its group")?;
+                }
             }
         }
     }
     if pending.not_given() > 0 {
-        return Err(input.damaged_at(offset, "an entry is pending that no consumer was given"));
+        input.unless_lenient(offset, "an entry is pending that no consumer was given")?;
     }
     Ok(())
 }
@@ -185,7 +194,8 @@ fn read_pending<R: Read>(input: &mut Input<R>, visitor: &mut dyn Visitor) -> Res
         let id = read_raw_id(input)?;
         let (delivery_ms, count) = (input.ms()?, input.length()?);
         if !pending.insert(id) {
-            return Err(input.damaged("an entry is pending twice in one group"));
+            input.unless_lenient(input.offset(), "an entry is pending twice in one group")?;
+            continue;
         }
         visitor.stream_pending(id, delivery_ms, count);
     }
@@ -207,15 +217,18 @@ fn read_consumers<R: Read>(
         let active_ms = if has_active_time(kind) { input.ms()? } else { seen_ms };
         visitor.stream_consumer(&name, seen_ms, Some(active_ms).filter(|ms| *ms != NEVER));
         if !names.insert(name) {
-            return Err(input.damaged_at(offset, "two consumers of a group have the same name"));
+            input.unless_lenient(offset, "two consumers of a group have the same name")?;
         }
         for _ in 0..input.length()? {
             let id = read_raw_id(input)?;
             match pending.give(id) {
                 Some(true) => visitor.stream_consumer_pending(id),
-                Some(false) => return Err(input.damaged("an entry is pending for two consumers of a group")),
+                Some(false) => {
+                    input.unless_lenient(input.offset(), "an entry is pending for two consumers of a group")?;
+                }
                 None => {
-                    return Err(input.damaged("a consumer was given an entry that is not pending in its group"));
+                    let what = "a consumer was given an entry that is not pending in its group";
+                    input.unless_lenient(input.offset(), what)?;
                 }
             }
         }
