@@ -293,7 +293,8 @@ fn what_the_servers_version_cannot_hold_is_told_by_the_exit_code() {
     assert_eq!(output.status.code(), Some(4), "{}", stderr_of(&output));
     let said = stderr_of(&output);
     assert!(
-        said.contains("\"h\": it has fields that expire") && said.contains("(--continue passes over it)"),
+        said.contains("key \"h\" (offset 16): it has fields that expire")
+            && said.contains("(--continue passes over it)"),
         "{said}"
     );
     assert!(said.contains("the first key or library of the input is done, go on with --skip 1"), "{said}");

@@ -308,6 +308,21 @@ impl<'a> Load<'a> {
         is_wanted && !has_expired
     }
 
+    /// Refuses a key whose value cannot be written anew for the server.
+    fn not_encoded(&mut self, place: Place, db: u64, error: WriteError) -> anyhow::Result<()> {
+        self.before_sending(&place, 0)?;
+        let entry = self.entry(place, db, Work::Commands);
+        let mut session = self.session.borrow_mut();
+        match error {
+            WriteError::Lacks { feature, version, .. } => {
+                let phrase = feature.row().phrase;
+                session.cannot_hold(&entry, &format!("it {phrase}, which RDB version {version} cannot hold"));
+            }
+            other => session.refuse_as(&entry, &other.to_string(), false),
+        }
+        Ok(())
+    }
+
     /// Takes the value out of the input first, then decides how it goes.
     fn copied(
         &mut self,
@@ -338,22 +353,7 @@ impl<'a> Load<'a> {
                         let value = payload[1..payload.len().saturating_sub(10)].to_vec();
                         (value, version.number(), version.header())
                     }
-                    Err(error) => {
-                        self.before_sending(&place, 0)?;
-                        let entry = self.entry(place, db, Work::Commands);
-                        let mut session = self.session.borrow_mut();
-                        match error {
-                            WriteError::Lacks { feature, version, .. } => {
-                                let phrase = feature.row().phrase;
-                                session.cannot_hold(
-                                    &entry,
-                                    &format!("it {phrase}, which RDB version {version} cannot hold"),
-                                );
-                            }
-                            other => session.refuse_as(&entry, &other.to_string(), false),
-                        }
-                        return Ok(Ok(()));
-                    }
+                    Err(error) => return self.not_encoded(place, db, error).map(Ok),
                 }
             }
             version => {
