@@ -47,7 +47,7 @@ macro_rules! typed {
             /// The key's value to change, made empty if there is none; an error if it holds another type.
             pub fn $create(&mut self, key: &[u8]) -> Result<&mut $kind, CommandError> {
                 self.holds(key, $name)?;
-                match self.db_mut().into_object_or_insert(key, || Object::$kind($kind::new())) {
+                match self.db_mut().into_object_or_insert(key, || Object::$kind(Default::default())) {
                     Some(Object::$kind(value)) => Ok(value),
                     _ => Err(CommandError::WrongType),
                 }

@@ -33,6 +33,13 @@ pub struct PackedMap {
     packed_bytes: usize,
 }
 
+/// Where a key stands.
+struct Found<'a> {
+    place: Place,
+    index: usize,
+    value: &'a [u8],
+}
+
 impl PackedMap {
     /// An empty map over `hash`.
     pub fn new(hash: HashFunction) -> Self {
@@ -52,16 +59,7 @@ impl PackedMap {
 
     /// The value under `key`.
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        let spot = self.spot(key);
-        let leaf = self.leaves.get(Place::Key(spot.position))?;
-        if let Some(index) = leaf.find(spot, key) {
-            return Some(leaf.record(index).1);
-        }
-        if leaf.low != spot.position {
-            return None;
-        }
-        let (ordinal, index) = self.find_before(spot, key)?;
-        self.leaves.get(Place::Ordinal(ordinal)).map(|leaf| leaf.record(index).1)
+        self.find(self.spot(key), key).map(|found| found.value)
     }
 
     /// Whether `key` is there.
@@ -69,47 +67,37 @@ impl PackedMap {
         self.get(key).is_some()
     }
 
-    /// Puts `value` under `key`; true if the key is new.
+    /// Puts `value` under `key`; true if the key is new. Nothing is copied where it was there already.
     pub fn insert(&mut self, key: &[u8], value: &[u8]) -> bool {
         let spot = self.spot(key);
         if self.leaves.is_empty() {
             self.leaves.push_back(Leaf::default());
         }
-        let place = self.place_of(spot, key);
-        let found = place.is_some();
-        let place = place.unwrap_or(Place::Key(spot.position));
+        let (place, index) = match self.find(spot, key) {
+            Some(found) if found.value == value => return false,
+            Some(found) => (found.place, Some(found.index)),
+            None => (Place::Key(spot.position), None),
+        };
         let (old, full) = self
             .leaves
-            .modify(place, |leaf| {
-                let old = leaf.find(spot, key).map(|index| leaf.replace(index, value));
-                if old.is_none() {
-                    leaf.push(spot.tag, key, value);
-                }
-                (old, leaf.is_full())
-            })
+            .modify(place, |leaf| (leaf.put(index, spot, key, value), leaf.is_full()))
             .expect("there is at least one leaf");
-        self.count_in(key.len() * usize::from(!found), key.len() > INLINE);
-        self.count_in(value.len(), value.len() > INLINE);
-        if let Some(old) = old {
-            self.count_out(old, old > INLINE);
+        match old {
+            Some(old) => self.count_out(old, old > INLINE),
+            None => self.count_in(key.len(), key.len() > INLINE),
         }
+        self.count_in(value.len(), value.len() > INLINE);
         if full {
             self.cut(place);
         }
-        !found
+        index.is_none()
     }
 
     /// Takes `key` out; true if it was there.
     pub fn remove(&mut self, key: &[u8]) -> bool {
-        let spot = self.spot(key);
-        let Some(place) = self.place_of(spot, key) else { return false };
-        let (old, left) = self
-            .leaves
-            .modify(place, |leaf| {
-                let index = leaf.find(spot, key).expect("place_of found the key in this leaf");
-                (leaf.remove(index), leaf.count())
-            })
-            .expect("place_of named a leaf");
+        let Some(Found { place, index, .. }) = self.find(self.spot(key), key) else { return false };
+        let (old, left) =
+            self.leaves.modify(place, |leaf| (leaf.remove(index), leaf.count())).expect("the key was found there");
         self.count_out(key.len(), key.len() > INLINE);
         self.count_out(old, old > INLINE);
         if left < LEAF_RECORDS / 4 {
@@ -172,26 +160,22 @@ impl PackedMap {
         Spot { position: hash >> 16, tag: hash as u8 }
     }
 
-    /// The leaf that holds `key`.
-    fn place_of(&self, spot: Spot, key: &[u8]) -> Option<Place> {
+    fn find(&self, spot: Spot, key: &[u8]) -> Option<Found<'_>> {
         let place = Place::Key(spot.position);
         let leaf = self.leaves.get(place)?;
-        if leaf.find(spot, key).is_some() {
-            return Some(place);
+        if let Some(index) = leaf.find(spot, key) {
+            return Some(Found { place, index, value: leaf.record(index).1 });
         }
-        if leaf.low != spot.position {
-            return None;
-        }
-        self.find_before(spot, key).map(|(ordinal, _)| Place::Ordinal(ordinal))
+        if leaf.low != spot.position { None } else { self.find_before(spot, key) }
     }
 
     /// Looks in the leaves before the one that `spot` names, as long as they can hold its position too.
-    fn find_before(&self, spot: Spot, key: &[u8]) -> Option<(usize, usize)> {
+    fn find_before(&self, spot: Spot, key: &[u8]) -> Option<Found<'_>> {
         let mut ordinal = self.leaves.position(Place::Key(spot.position)).ordinal;
         for leaf in self.leaves.iter_between(0, ordinal).rev() {
             ordinal -= 1;
             if let Some(index) = leaf.find(spot, key) {
-                return Some((ordinal, index));
+                return Some(Found { place: Place::Ordinal(ordinal), index, value: leaf.record(index).1 });
             }
             if leaf.low < spot.position {
                 break;

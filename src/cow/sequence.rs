@@ -21,6 +21,9 @@ use std::sync::Arc;
 /// Most slots of a branch.
 const FAN: usize = if cfg!(test) { 6 } else { 32 };
 
+/// How far a guess in a branch is mended slot by slot.
+const GUESS_STEPS: usize = 4;
+
 /// A piece of a [`Sequence`].
 pub trait Chunk: Clone {
     /// How many things it holds.
@@ -481,8 +484,35 @@ fn pick<T>(slots: &[Slot<T>], place: Place) -> (usize, Place) {
             }
             (index, Place::Ordinal(ordinal))
         }
-        Place::Key(key) => (slots.partition_point(|slot| slot.key <= key).saturating_sub(1), place),
+        Place::Key(key) => (pick_key(slots, key), place),
     }
+}
+
+/// The last slot whose key is not above `key`, or the first. Where keys lie evenly, as hashes do, a guess by proportion
+/// is at most a few slots off, and walking from there touches fewer cache lines than halving; where they don't, halving
+/// takes over.
+fn pick_key<T>(slots: &[Slot<T>], key: u64) -> usize {
+    let halve = |slots: &[Slot<T>]| slots.partition_point(|slot| slot.key <= key).saturating_sub(1);
+    let [first, .., last] = slots else { return 0 };
+    if key < first.key {
+        return 0;
+    }
+    if key >= last.key {
+        return slots.len() - 1;
+    }
+    // A share below one, or just one by rounding, of few slots: only a guess.
+    let share = (key - first.key) as f64 / (last.key - first.key) as f64;
+    let mut index = ((share * (slots.len() - 1) as f64) as usize).min(slots.len() - 2);
+    for _ in 0..GUESS_STEPS {
+        if slots[index].key > key {
+            index -= 1; // the first key is below
+        } else if slots[index + 1].key <= key {
+            index += 1; // the last key is above
+        } else {
+            return index;
+        }
+    }
+    halve(slots)
 }
 
 /// The slot that holds thing number `rank`, which is lowered to its rank within the slot.
@@ -601,6 +631,22 @@ mod tests {
         }
         for (sequence, model) in &clones {
             check(sequence, model);
+        }
+    }
+
+    #[test]
+    fn a_key_is_picked_as_by_halving_wherever_the_keys_lie() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        for _ in 0..3000 {
+            let bits = rng.u32(1..64);
+            let mut keys: Vec<u64> = (0..rng.usize(1..40)).map(|_| rng.u64(..) >> rng.u32(0..=bits)).collect();
+            keys.sort_unstable();
+            let slots: Vec<Slot<()>> =
+                keys.iter().map(|key| Slot { key: *key, weight: 1, chunks: 1, node: Arc::new(()) }).collect();
+            for key in keys.iter().flat_map(|key| [key.saturating_sub(1), *key, key.saturating_add(1)]) {
+                let expected = keys.partition_point(|other| *other <= key).saturating_sub(1);
+                assert_eq!(pick_key(&slots, key), expected, "{key} in {keys:?}");
+            }
         }
     }
 

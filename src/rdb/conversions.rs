@@ -309,7 +309,7 @@ fn scores_as_text_come_back_to_the_bit() {
 #[test]
 fn what_a_version_cannot_hold_is_an_error_by_name_after_which_the_file_goes_on() {
     let mut writer = Writer::new(Vec::new(), Version::Rdb6, WriteOptions::default()).unwrap();
-    let stream = Object::Stream(Stream::new());
+    let stream = Object::Stream(Box::default());
     let meta = KeyMeta { key: b"s", ..KeyMeta::default() };
     let error = writer.key(&meta, (&stream).into()).unwrap_err().to_string();
     assert_eq!(error, "key \"s\" is a stream, which RDB version 6 cannot hold: it takes version 9");
@@ -340,7 +340,7 @@ fn newest_stream() -> Object {
         counts: IdempotenceCounts { added: 1, duplicates: 2 },
         ..Idempotence::default()
     }));
-    Object::Stream(stream)
+    Object::Stream(Box::new(stream))
 }
 
 /// What of the stream came back: whether producers, how many entries given back, how many pending.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 pub struct Array {
     /// By index, ascending.
     slots: Arc<Vec<(u64, Stored)>>,
-    /// Where the next insert goes, if there was one.
-    insert_index: Option<u64>,
+    /// Where the next insert goes, if there was one. Boxed, so that no kind of object is larger for it.
+    insert_index: Option<Box<u64>>,
 }
 
 /// One item of an array, in the form that it has in the file.
@@ -61,7 +61,7 @@ impl Stored {
 impl Array {
     /// An empty array; `insert_index` is where the next insert goes, if there was one.
     pub fn new(insert_index: Option<u64>) -> Self {
-        Array { slots: Arc::default(), insert_index }
+        Array { slots: Arc::default(), insert_index: insert_index.map(Box::new) }
     }
 
     /// Appends an item; false, and nothing changes, if the index is not above all others.
@@ -75,7 +75,7 @@ impl Array {
 
     /// Where the next insert goes, if there was one.
     pub fn insert_index(&self) -> Option<u64> {
-        self.insert_index
+        self.insert_index.as_deref().copied()
     }
 
     /// How many items there are; the indexes may be far apart.

@@ -57,10 +57,10 @@ impl<'a> Compact<'a> {
 
     /// The value as it was.
     pub fn to_object(self) -> Object {
-        let pack = || Listpack::of_own_bytes(self.bytes.to_vec());
+        let pack = || Listpack::of_own_bytes(self.bytes);
         match self.shape {
             Shape::List => Object::List(List::of_packed(pack())),
-            Shape::Integers => Object::Set(Set::of_integers(Intset::of_own_bytes(self.bytes.to_vec()))),
+            Shape::Integers => Object::Set(Set::of_integers(Intset::of_own_bytes(self.bytes))),
             Shape::Set => Object::Set(Set::of_packed(pack())),
             Shape::Hash => Object::Hash(Hash::of_packed(pack())),
             Shape::Zset => Object::Zset(Zset::of_packed(pack())),

@@ -17,7 +17,7 @@ use super::ordered::Ordered;
 use super::packed::listpack::{ListpackIter, MAX_BYTES};
 use super::{Either, Element, Limits, Listpack, PackedError, hash_of};
 use crate::cow::PackedMap;
-use std::collections::HashSet;
+use smallvec::SmallVec;
 
 /// A hash; see the module.
 #[derive(Clone, Debug, Default)]
@@ -330,16 +330,10 @@ impl Hash {
 
 impl Table {
     fn put(&mut self, field: &[u8], value: &[u8], expire: Option<i64>) -> bool {
-        let old = self.cells.get(field).map(|cell| open(cell).1);
-        if old.flatten() != expire {
-            if let Some(time) = old.flatten() {
-                self.due.remove((time as f64, field)); // below 2^53
-            }
-            if let Some(time) = expire {
-                self.due.insert((time as f64, field)); // below 2^53
-            }
+        if expire.is_some() || !self.due.is_empty() {
+            self.put_due(field, expire);
         }
-        let mut cell = Vec::with_capacity(value.len() + 9);
+        let mut cell = SmallVec::<[u8; 128]>::new();
         match expire {
             None => cell.push(0),
             Some(time) => {
@@ -348,8 +342,21 @@ impl Table {
             }
         }
         cell.extend_from_slice(value);
-        self.cells.insert(field, &cell);
-        old.is_none()
+        self.cells.insert(field, &cell)
+    }
+
+    /// Moves the field to where its new expiry belongs.
+    fn put_due(&mut self, field: &[u8], expire: Option<i64>) {
+        let old = self.cells.get(field).and_then(|cell| open(cell).1);
+        if old == expire {
+            return;
+        }
+        if let Some(time) = old {
+            self.due.remove((time as f64, field)); // below 2^53
+        }
+        if let Some(time) = expire {
+            self.due.insert((time as f64, field)); // below 2^53
+        }
     }
 
     fn remove(&mut self, field: &[u8]) -> bool {
@@ -396,11 +403,10 @@ fn check_fields(pack: &Listpack, width: usize) -> Result<(), PackedError> {
     if !pack.len().is_multiple_of(width) {
         return Err(PackedError::new(pack.end(), "a hash field without its value"));
     }
-    let mut fields = HashSet::new();
-    match pack.iter().step_by(width).all(|field| fields.insert(field.to_vec())) {
-        true => Ok(()),
-        false => Err(PackedError::new(pack.end(), "a field twice in a hash")),
+    if pack.has_twice(width) {
+        return Err(PackedError::new(pack.end(), "a field twice in a hash"));
     }
+    Ok(())
 }
 
 fn put_pair(pack: &mut Listpack, field: &[u8], value: &[u8]) -> bool {

@@ -88,8 +88,8 @@ pub enum Object {
     Hash(Hash),
     /// A sorted set.
     Zset(Zset),
-    /// A stream with its groups.
-    Stream(Stream),
+    /// A stream with its groups. Boxed, as what is large and rare must not make all others larger.
+    Stream(Box<Stream>),
     /// A module's value, opaque.
     Module(Module),
     /// A sparse array of Redis 8.8, opaque to commands.
@@ -155,4 +155,5 @@ impl<T, L: Iterator<Item = T>, R: Iterator<Item = T>> Iterator for Either<L, R> 
 const _: () = {
     const fn shared_between_threads<T: Send + Sync>() {}
     shared_between_threads::<Object>();
+    assert!(size_of::<Object>() <= 24, "every small collection pays for the largest kind");
 };

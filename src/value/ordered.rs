@@ -42,18 +42,27 @@ impl Ordered {
         self.chunks.weight() as usize
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub(super) fn insert(&mut self, entry: Scored<'_>) {
         if self.chunks.is_empty() {
             self.chunks.push_back(Run::default());
         }
-        let ordinal = self.chunk_for(entry);
-        let right = self.chunks.modify(Place::Ordinal(ordinal), |run| {
+        let place = self.chunk_for(entry);
+        let right = self.chunks.modify(place, |run| {
             let index = run.lower_bound(entry);
             run.insert(index, entry);
             // Filled in ascending order, full chunks stay full.
             run.is_full().then(|| run.cut(if index + 1 == run.scores.len() { index } else { run.scores.len() / 2 }))
         });
         if let Some(Some(right)) = right {
+            // The part that stayed begins as the whole did, or with `entry`, and not behind it.
+            let ordinal = match place {
+                Place::Ordinal(ordinal) => ordinal,
+                Place::Key(_) => self.chunks.position(place).ordinal,
+            };
             self.chunks.insert(ordinal + 1, right);
         }
     }
@@ -63,20 +72,43 @@ impl Ordered {
         if self.chunks.is_empty() {
             return false;
         }
-        let ordinal = self.chunk_for(entry);
-        let left = self.chunks.modify(Place::Ordinal(ordinal), |run| {
-            let index = run.lower_bound(entry);
-            let found = index < run.scores.len() && compare(run.entry(index), entry) == Ordering::Equal;
-            found.then(|| {
-                run.remove(index);
-                run.scores.len()
-            })
-        });
-        let Some(Some(left)) = left else { return false };
-        if left < CHUNK_ENTRIES / 4 {
-            self.join(ordinal);
+        let place = self.chunk_for(entry);
+        let Some(run) = self.chunks.get(place) else { return false };
+        let index = run.lower_bound(entry);
+        if index == run.scores.len() || compare(run.entry(index), entry) != Ordering::Equal {
+            return false;
         }
+        if run.scores.len() > CHUNK_ENTRIES / 4 {
+            self.chunks.modify(place, |run| run.remove(index));
+            return true;
+        }
+        // What becomes small is named by its number: without its first entry it may have another key.
+        let ordinal = self.chunks.position(place).ordinal;
+        self.chunks.modify(Place::Ordinal(ordinal), |run| run.remove(index));
+        self.join(ordinal);
         true
+    }
+
+    /// Takes up to `count` entries out from rank `start` on: whole chunks at once.
+    pub(super) fn remove_range(&mut self, start: usize, count: usize) {
+        let mut left = count;
+        while left > 0
+            && let Some((position, within)) = self.chunks.locate(start as u64)
+        {
+            let place = Place::Ordinal(position.ordinal);
+            let within = within as usize; // the rank within a chunk is small
+            let held = self.chunks.get(place).map_or(0, |run| run.scores.len());
+            let going = left.min(held - within);
+            if going == held {
+                self.chunks.remove(position.ordinal);
+            } else {
+                self.chunks.modify(place, |run| run.remove_many(within, going));
+                if held - going < CHUNK_ENTRIES / 4 {
+                    self.join(position.ordinal);
+                }
+            }
+            left -= going;
+        }
     }
 
     /// How many entries come before `entry`, which need not be there.
@@ -84,9 +116,20 @@ impl Ordered {
         if self.chunks.is_empty() {
             return 0;
         }
-        let position = self.chunks.position(Place::Ordinal(self.chunk_for(entry)));
-        let within = self.chunks.get(Place::Ordinal(position.ordinal)).map_or(0, |run| run.lower_bound(entry));
-        position.before as usize + within // at most the count
+        let place = self.chunk_for(entry);
+        let within = self.chunks.get(place).map_or(0, |run| run.lower_bound(entry));
+        self.chunks.position(place).before as usize + within // at most the count
+    }
+
+    /// How many entries have a lower score, or no higher one if `or_equal`.
+    pub(super) fn rank_of_score(&self, score: f64, or_equal: bool) -> usize {
+        // The last chunk that begins with such a score is found by its key alone.
+        let bits = ascending_bits(score);
+        let Some(key) = (if or_equal { Some(bits) } else { bits.checked_sub(1) }) else { return 0 };
+        let place = Place::Key(key);
+        let Some(run) = self.chunks.get(place).filter(|run| run.key() <= key) else { return 0 };
+        let within = run.partition(|(other, _)| other < score || (or_equal && other == score));
+        self.chunks.position(place).before as usize + within // at most the count
     }
 
     /// How many entries satisfy `holds`, which must be true for a prefix and false for the rest.
@@ -133,14 +176,14 @@ impl Ordered {
     }
 
     /// The last chunk that does not begin behind `entry`, or the first.
-    fn chunk_for(&self, entry: Scored<'_>) -> usize {
+    fn chunk_for(&self, entry: Scored<'_>) -> Place {
         let place = Place::Key(ascending_bits(entry.0));
         let begins_before = |run: &Run| !run.scores.is_empty() && compare(run.entry(0), entry) != Ordering::Greater;
         if self.chunks.get(place).is_some_and(begins_before) {
-            return self.chunks.position(place).ordinal;
+            return place;
         }
         // Several chunks begin with this score: the members decide.
-        self.chunks.prefix(begins_before).ordinal.saturating_sub(1)
+        Place::Ordinal(self.chunks.prefix(begins_before).ordinal.saturating_sub(1))
     }
 
     fn join(&mut self, ordinal: usize) {
@@ -253,10 +296,14 @@ impl Run {
     }
 
     fn remove(&mut self, index: usize) {
-        let (start, end) = (self.start(index), self.ends[index] as usize);
+        self.remove_many(index, 1);
+    }
+
+    fn remove_many(&mut self, index: usize, count: usize) {
+        let (start, end) = (self.start(index), self.start(index + count));
         self.bytes.drain(start..end);
-        self.scores.remove(index);
-        self.ends.remove(index);
+        self.scores.drain(index..index + count);
+        self.ends.drain(index..index + count);
         for later in &mut self.ends[index..] {
             *later -= (end - start) as u32; // a difference of two 32-bit offsets
         }
@@ -347,8 +394,19 @@ mod tests {
                 assert!(ordered.iter_rev_from(rank).eq(expected.iter().take(rank + 1).rev().copied()));
             }
             for bound in -4..4 {
-                let holds = |entry: Scored<'_>| entry.0 < f64::from(bound);
-                assert_eq!(ordered.prefix(holds), expected.partition_point(|entry| holds(*entry)));
+                let bound = f64::from(bound);
+                assert_eq!(ordered.prefix(|entry| entry.0 < bound), expected.partition_point(|entry| entry.0 < bound));
+                assert_eq!(ordered.rank_of_score(bound, false), expected.partition_point(|entry| entry.0 < bound));
+                assert_eq!(ordered.rank_of_score(bound, true), expected.partition_point(|entry| entry.0 <= bound));
+            }
+            for (start, count) in
+                [(0, 3), (5, 40), (model.len() / 2, 1), (model.len() / 3, usize::MAX), (0, usize::MAX)]
+            {
+                let mut shorter = ordered.clone();
+                shorter.remove_range(start, count);
+                let left = expected.iter().take(start).chain(expected.iter().skip(start.saturating_add(count)));
+                assert!(shorter.iter_from(0).eq(left.copied()), "{start} {count} of {}", model.len());
+                assert!(ordered.iter_from(0).eq(expected.iter().copied()));
             }
         }
     }

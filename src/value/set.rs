@@ -7,7 +7,6 @@ use super::packed::listpack::MAX_BYTES;
 use super::{Either, Element, Intset, Limits, Listpack, PackedError, hash_of};
 use crate::codec::number::parse_i64;
 use crate::cow::PackedMap;
-use std::collections::HashSet;
 
 /// A packed set, as the RDB stores it.
 #[derive(Clone, Copy, Debug)]
@@ -62,12 +61,11 @@ impl Set {
 
     /// Loader: takes a listpack, or makes a table of it if `limits` say so. A member twice is an error.
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Result<Self, PackedError> {
-        let mut members = HashSet::new();
-        if !pack.iter().all(|member| members.insert(member.to_vec())) {
+        if pack.has_twice(1) {
             return Err(PackedError::new(pack.end(), "a member twice in a set"));
         }
         // Redis too looks at the count alone here: what was packed once is not too long to stay so.
-        if members.len() <= limits.set_max_listpack_entries && pack.byte_len() <= MAX_BYTES {
+        if pack.len() <= limits.set_max_listpack_entries && pack.byte_len() <= MAX_BYTES {
             return Ok(Set(Repr::Packed(pack)));
         }
         Ok(Set(Repr::Table(Box::new(table_of(pack.iter())))))

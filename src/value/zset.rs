@@ -10,7 +10,6 @@ use super::{Either, Element, Limits, Listpack, PackedError, hash_of};
 use crate::codec::number::{parse_f64, write_f64};
 use crate::cow::PackedMap;
 use std::cmp::Ordering;
-use std::collections::HashSet;
 
 /// What an insertion did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,23 +53,23 @@ impl Zset {
     /// Loader: takes member, score pairs. A member twice, a missing score or one that is no number is an error; pairs
     /// out of order are put in order, and `limits` decide the encoding.
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Result<Self, PackedError> {
-        let (mut members, mut in_order) = (HashSet::new(), true);
-        let mut previous: Option<(f64, Vec<u8>)> = None;
+        let mut in_order = true;
+        let mut previous: Option<(Element<'_>, f64)> = None;
         let mut items = pack.iter();
         while let Some(member) = items.next() {
             let score = items.next().ok_or(PackedError::new(pack.end(), "a member without a score"))?;
             let score = score.with(parse_f64).ok_or(PackedError::new(pack.end(), "a score that is no number"))?;
-            let member = member.to_vec();
-            if let Some(before) = &previous {
-                in_order &= compare((before.0, &before.1), (score, &member)) == Ordering::Less;
+            if let Some((before, lower)) = previous {
+                let order = before.with(|before| member.with(|member| compare((lower, before), (score, member))));
+                in_order &= order == Ordering::Less;
             }
-            if !members.insert(member.clone()) {
-                return Err(PackedError::new(pack.end(), "a member twice in a sorted set"));
-            }
-            previous = Some((score, member));
+            previous = Some((member, score));
+        }
+        if pack.has_twice(2) {
+            return Err(PackedError::new(pack.end(), "a member twice in a sorted set"));
         }
         // Redis too looks at the count alone here: what was packed once is not too long to stay so.
-        if in_order && members.len() <= limits.zset_max_listpack_entries && pack.byte_len() <= MAX_BYTES {
+        if in_order && pack.len() / 2 <= limits.zset_max_listpack_entries && pack.byte_len() <= MAX_BYTES {
             return Ok(Zset(Repr::Packed(pack)));
         }
         let mut zset = Zset::new();
@@ -221,7 +220,10 @@ impl Zset {
     /// How many members have a lower score, or no higher one if `exclusive`: the rank at which a range that begins at
     /// `score` (or behind it) begins.
     pub fn rank_of_score(&self, score: f64, exclusive: bool) -> usize {
-        self.prefix(|other, _| other < score || (exclusive && other == score))
+        match &self.0 {
+            Repr::Table(table) => table.order.rank_of_score(score, exclusive),
+            Repr::Packed(_) => self.prefix(|other, _| other < score || (exclusive && other == score)),
+        }
     }
 
     /// The same by the member's bytes, where all scores are equal.
@@ -238,11 +240,15 @@ impl Zset {
                 }
             }
             Repr::Table(table) => {
-                let going: Vec<(f64, Vec<u8>)> =
-                    table.order.iter_from(start).take(count).map(|(score, member)| (score, member.to_vec())).collect();
-                for (score, member) in going {
-                    table.order.remove((score, &member));
-                    table.scores.remove(&member);
+                if start == 0 && count >= table.order.len() {
+                    *self = Zset::new();
+                    return;
+                }
+                // A clone is cheap, and stays as it is while the members that it names go.
+                let before = table.order.clone();
+                table.order.remove_range(start, count);
+                for (_, member) in before.iter_from(start).take(count) {
+                    table.scores.remove(member);
                 }
             }
         }

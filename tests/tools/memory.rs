@@ -114,7 +114,7 @@ fn value(type_name: &str, index: u64, random: &mut fastrand::Rng) -> Object {
                 let [first, second] = [item(random), item(random)];
                 stream.append(id, &[(b"temperature", &first), (b"unit", &second)], &limits).unwrap();
             }
-            Object::Stream(stream)
+            Object::Stream(Box::new(stream))
         }
         _ => {
             let mut hash = Hash::new();

@@ -78,7 +78,7 @@ fn stream(entries: &[(u64, &str)], consumer: &str) -> Object {
         group.deliver(Pending { id, consumer: consumer.as_bytes(), delivery_ms: 5, count: 1 });
     }
     stream.create_group(b"readers", group);
-    Object::Stream(stream)
+    Object::Stream(Box::new(stream))
 }
 
 fn value_of(file: &Path, key: &str) -> (Value, Option<i64>) {

@@ -47,7 +47,7 @@ impl Server {
 
     fn stream(&mut self, key: &str) -> Stream {
         match self.engine.keyspace.db(0).get(key.as_bytes()) {
-            Some(View::Object(Object::Stream(stream))) => stream.clone(),
+            Some(View::Object(Object::Stream(stream))) => Stream::clone(stream),
             _ => Stream::new(),
         }
     }
@@ -283,7 +283,7 @@ impl Peer {
         let mut payload = vec![0; len + 2];
         self.0.read_exact(&mut payload).unwrap();
         match crate::rdb::dump::decode(&payload[..len], &crate::value::Limits::default()).unwrap() {
-            Some(Object::Stream(stream)) => stream,
+            Some(Object::Stream(stream)) => *stream,
             other => panic!("{other:?} is no stream"),
         }
     }

@@ -270,10 +270,11 @@ fn remove(context: &mut Context<'_>, by: By) -> Outcome {
     let (Some(zset), _) = typed::write::<Zset>(context, args[1])? else { return Ok(context.reply.int(0)) };
     let (start, end) = range.ranks(zset, false);
     let removed = end.saturating_sub(start);
-    if removed > 0 {
+    if removed == zset.len() {
+        context.remove(args[1]);
+    } else {
         zset.remove_rank_range(start, removed);
-        context.remove_if_empty(args[1]);
-        context.changed(removed);
     }
+    context.changed(removed);
     Ok(context.reply.count(removed))
 }

@@ -15,6 +15,7 @@
 //! The size of 64 keeps a leaf with its reference counts within 256 bytes.
 
 use super::HashFunction;
+use crate::codec::prefetch::prefetch;
 use crate::cow::sequence::Chunk;
 use std::sync::Arc;
 
@@ -65,6 +66,10 @@ impl Chunk for Leaf {
 
 impl Leaf {
     pub(super) fn find(&self, spot: Spot, key: &[u8]) -> Option<usize> {
+        // The lines of a leaf are all wanted, so they are fetched side by side.
+        prefetch(&self.low);
+        prefetch(&self.offsets[LEAF_RECORDS / 2]);
+        prefetch(&self.tags);
         memchr::memchr_iter(spot.tag, &self.tags[..self.count()]).find(|&index| self.part(self.offset(index)).0 == key)
     }
 
@@ -139,6 +144,17 @@ impl Leaf {
         self.bytes.push(OUT_OF_LINE);
         self.bytes.extend_from_slice(&index.to_le_bytes());
         large.push(part);
+    }
+
+    /// Puts `value` under `key`: in record number `index`, whose value's length is returned, or in a new one.
+    pub(super) fn put(&mut self, index: Option<usize>, spot: Spot, key: &[u8], value: &[u8]) -> Option<usize> {
+        match index {
+            Some(index) => Some(self.replace(index, value)),
+            None => {
+                self.push(spot.tag, key, value);
+                None
+            }
+        }
     }
 
     /// Returns the length of the value that was there.

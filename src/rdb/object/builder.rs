@@ -34,7 +34,7 @@ impl<'a> ObjectBuilder<'a> {
             return Err(problem);
         }
         if let Some(stream) = self.stream {
-            return stream.finish().map(|stream| Some(Object::Stream(stream)));
+            return stream.finish().map(|stream| Some(Object::Stream(Box::new(stream))));
         }
         Ok(self.object.filter(|object| match object {
             Object::List(value) => !value.is_empty(),

@@ -79,7 +79,7 @@ pub(super) fn build<R: Read>(
         "set" => set::build(input, kind, limits, scratch),
         "zset" => zset::build(input, kind, limits, scratch),
         "hash" => hash::build(input, kind, limits, scratch),
-        "stream" => stream::build(input, kind, limits).map(|value| Some(Object::Stream(value))),
+        "stream" => stream::build(input, kind, limits).map(|value| Some(Object::Stream(Box::new(value)))),
         "array" => build_by_elements(input, kind, limits, scratch),
         _ => module::read(input).map(|value| Some(Object::Module(value))),
     }

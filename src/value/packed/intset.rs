@@ -17,14 +17,14 @@
 //! assert_eq!(set.as_bytes(), [2, 0, 0, 0, 2, 0, 0, 0, 0xfe, 0xff, 5, 0]);
 //! ```
 
-use super::{PackedError, make_room};
-use crate::allocator::block_size;
+use super::PackedError;
+use crate::cow::ThinBytes;
 
 const HEADER: usize = 8;
 
 /// A sorted set of integers in the bytes that Redis stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Intset(Vec<u8>);
+pub struct Intset(ThinBytes);
 
 impl Default for Intset {
     fn default() -> Self {
@@ -35,7 +35,7 @@ impl Default for Intset {
 impl Intset {
     /// An empty set of the smallest width.
     pub fn new() -> Self {
-        Intset(vec![2, 0, 0, 0, 0, 0, 0, 0])
+        Intset(ThinBytes::from(&[2, 0, 0, 0, 0, 0, 0, 0][..]))
     }
 
     /// Takes bytes from outside; everything is checked: width, count against the length, strict order.
@@ -51,7 +51,7 @@ impl Intset {
         if u64::try_from(bytes.len() - HEADER) != Ok(body) {
             return Err(PackedError::new(4, "an intset count that does not match its length"));
         }
-        let set = Intset(bytes);
+        let set = Intset(ThinBytes::from(&bytes[..]));
         let mut previous = None;
         for (index, value) in set.iter().enumerate() {
             if previous.is_some_and(|previous| previous >= value) {
@@ -63,8 +63,8 @@ impl Intset {
     }
 
     /// Bytes that [`Intset::as_bytes`] gave: nothing is checked.
-    pub(in crate::value) fn of_own_bytes(bytes: Vec<u8>) -> Self {
-        Intset(bytes)
+    pub(in crate::value) fn of_own_bytes(bytes: &[u8]) -> Self {
+        Intset(ThinBytes::from(bytes))
     }
 
     /// The bytes as the RDB stores them.
@@ -74,7 +74,7 @@ impl Intset {
 
     /// The bytes as the RDB stores them.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+        self.0.to_vec()
     }
 
     /// How many integers.
@@ -89,7 +89,7 @@ impl Intset {
 
     /// Bytes held by the allocation.
     pub fn footprint(&self) -> usize {
-        block_size(self.0.capacity())
+        self.0.footprint()
     }
 
     /// The integer at `index` in ascending order.
@@ -115,8 +115,7 @@ impl Intset {
             self.widen(needed);
         }
         let (at, width) = (HEADER + index * self.width(), self.width());
-        make_room(&mut self.0, width);
-        self.0.splice(at..at, value.to_le_bytes()[..width].iter().copied());
+        self.0.replace(at..at, width).copy_from_slice(&value.to_le_bytes()[..width]);
         self.write_count();
         true
     }
@@ -125,7 +124,7 @@ impl Intset {
     pub fn remove(&mut self, value: i64) -> bool {
         let Ok(index) = self.search(value) else { return false };
         let (at, width) = (HEADER + index * self.width(), self.width());
-        self.0.drain(at..at + width);
+        self.0.replace(at..at + width, 0);
         self.write_count();
         true
     }
@@ -170,7 +169,7 @@ impl Intset {
             wider.extend_from_slice(&value.to_le_bytes()[..width]);
         }
         wider[0] = u8::try_from(width).expect("the width of an intset is 2, 4 or 8");
-        self.0 = wider;
+        self.0 = ThinBytes::from(&wider[..]);
     }
 
     fn write_count(&mut self) {

@@ -27,13 +27,17 @@
 //! assert_eq!(pack.as_bytes(), [15, 0, 0, 0, 2, 0, 0x83, b'a', b'b', b'c', 4, 0xdf, 0xff, 2, 0xff]);
 //! ```
 
-use super::{Element, PackedError, make_room};
-use crate::allocator::block_size;
+use super::{Element, PackedError};
 use crate::codec::number::parse_i64;
+use crate::cow::ThinBytes;
+use crate::value::hash_of;
 use std::ops::Range;
 
 const HEADER: usize = 6;
 const END: u8 = 0xff;
+/// So many entries are compared with each other rather than put in a table.
+const FEW: usize = 16;
+const EMPTY: [u8; HEADER + 1] = [7, 0, 0, 0, 0, 0, END];
 /// The count that means "walk to know".
 const UNKNOWN: u16 = u16::MAX;
 
@@ -43,7 +47,7 @@ pub const MAX_BYTES: usize = 1 << 30;
 /// Strings and integers in the bytes that Redis stores. Positions are byte offsets of entries, as [`Listpack::first`],
 /// [`Listpack::next`] and [`Listpack::seek`] give them; a change makes those behind it invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listpack(Vec<u8>);
+pub struct Listpack(ThinBytes);
 
 impl Default for Listpack {
     fn default() -> Self {
@@ -54,7 +58,7 @@ impl Default for Listpack {
 impl Listpack {
     /// An empty listpack.
     pub fn new() -> Self {
-        Listpack(vec![7, 0, 0, 0, 0, 0, END])
+        Listpack(ThinBytes::from(&EMPTY[..]))
     }
 
     /// Takes bytes from outside and checks every entry, so that reading cannot fail afterwards.
@@ -79,18 +83,17 @@ impl Listpack {
         if claimed != UNKNOWN && usize::from(claimed) != count {
             return Err(PackedError::new(4, "a listpack count that does not match its entries"));
         }
-        Ok(Listpack(bytes))
+        Ok(Listpack(ThinBytes::from(&bytes[..])))
     }
 
     /// Bytes that [`Listpack::as_bytes`] gave: nothing is checked.
-    pub(in crate::value) fn of_own_bytes(bytes: Vec<u8>) -> Self {
-        Listpack(bytes)
+    pub(in crate::value) fn of_own_bytes(bytes: &[u8]) -> Self {
+        Listpack(ThinBytes::from(bytes))
     }
 
     /// The same, in the memory that it has.
     pub(in crate::value) fn refill(&mut self, bytes: &[u8]) {
-        self.0.clear();
-        self.0.extend_from_slice(bytes);
+        self.0.replace(0..self.0.len(), bytes.len()).copy_from_slice(bytes);
     }
 
     /// Of bytes that are damaged further on, the entries before the damage.
@@ -119,7 +122,7 @@ impl Listpack {
 
     /// The bytes as the RDB stores them.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+        self.0.to_vec()
     }
 
     /// Size of the whole layout in bytes.
@@ -129,7 +132,7 @@ impl Listpack {
 
     /// Bytes held by the allocation.
     pub fn footprint(&self) -> usize {
-        block_size(self.0.capacity())
+        self.0.footprint()
     }
 
     /// How many entries; beyond 65534 this walks.
@@ -233,6 +236,28 @@ impl Listpack {
         None
     }
 
+    /// Whether two of its entries are the same text, looking at every `stride`-th from the first on.
+    pub fn has_twice(&self, stride: usize) -> bool {
+        let items = || self.iter().step_by(stride);
+        if self.len() / stride <= FEW {
+            return items().enumerate().any(|(index, item)| items().take(index).any(|before| before == item));
+        }
+        // A table with room for twice as many; the hash is keyed, so nobody can fill one place of it.
+        let mut seen: Vec<Option<Element<'_>>> = vec![None; (self.len() / stride * 2).next_power_of_two()];
+        let mask = seen.len() - 1;
+        items().any(|item| {
+            let mut place = item.with(hash_of) as usize & mask; // the low bits
+            while let Some(other) = &seen[place] {
+                if *other == item {
+                    return true;
+                }
+                place = (place + 1) & mask;
+            }
+            seen[place] = Some(item);
+            false
+        })
+    }
+
     /// Appends; what spells a canonical integer is stored as one.
     pub fn push_back(&mut self, item: &[u8]) {
         self.splice(self.end()..self.end(), 0, &[item]);
@@ -283,12 +308,13 @@ impl Listpack {
     /// Cuts at `at`: the entries from there on are returned, the others stay.
     pub fn split_off(&mut self, at: usize) -> Listpack {
         let mut tail = Listpack::new();
-        tail.0.splice(HEADER..HEADER, self.0[at..self.end()].iter().copied());
+        let moving = &self.0[at..self.end()];
+        tail.0.replace(HEADER..HEADER, moving.len()).copy_from_slice(moving);
         let moved = tail.iter().count();
         tail.write_header(moved);
         let total = self.header_count();
         let end = self.end();
-        self.0.drain(at..end);
+        self.0.replace(at..end, 0);
         let left = if total == UNKNOWN { self.iter().count() } else { usize::from(total) - moved };
         self.write_header(left);
         tail
@@ -298,7 +324,8 @@ impl Listpack {
     pub fn append(&mut self, other: &Listpack) {
         let count = self.len() + other.len();
         let end = self.end();
-        self.0.splice(end..end, other.0[HEADER..other.end()].iter().copied());
+        let entries = &other.0[HEADER..other.end()];
+        self.0.replace(end..end, entries.len()).copy_from_slice(entries);
         self.write_header(count);
     }
 
@@ -319,21 +346,10 @@ impl Listpack {
     fn splice(&mut self, range: Range<usize>, removed: usize, items: &[&[u8]]) {
         let count = self.header_count();
         let mut left = usize::from(count) - if count == UNKNOWN { 0 } else { removed };
-        if let [item] = items
-            && range.start == self.end()
-        {
-            // Appending is what most writers do; it moves only the end mark. An entry adds at most ten bytes.
-            make_room(&mut self.0, item.len() + 10);
-            self.0.pop();
-            encode(&mut self.0, item);
-            self.0.push(END);
-        } else {
-            let mut bytes = Vec::with_capacity(items.iter().map(|item| item.len() + 10).sum());
-            for item in items {
-                encode(&mut bytes, item);
-            }
-            make_room(&mut self.0, bytes.len());
-            self.0.splice(range, bytes);
+        let size = items.iter().map(|item| Listpack::entry_len(item)).sum();
+        let mut gap = self.0.replace(range, size);
+        for item in items {
+            gap = encode(gap, item);
         }
         left += items.len();
         self.write_header(if count == UNKNOWN { usize::from(UNKNOWN) } else { left });
@@ -557,41 +573,55 @@ fn integer_len(value: i64) -> usize {
     }
 }
 
-fn encode(out: &mut Vec<u8>, item: &[u8]) {
-    let start = out.len();
-    match parse_i64(item) {
+/// Writes `item` as an entry to the start of `out`, which has room for it, and returns what is behind.
+fn encode<'a>(out: &'a mut [u8], item: &[u8]) -> &'a mut [u8] {
+    let data = match parse_i64(item) {
         Some(value) => encode_integer(out, value),
         None => encode_string(out, item),
-    }
+    };
     let mut back = [0; 5];
-    let size = write_back_len(&mut back, out.len() - start);
-    out.extend_from_slice(&back[..size]);
+    let size = write_back_len(&mut back, data);
+    out[data..data + size].copy_from_slice(&back[..size]);
+    &mut out[data + size..]
 }
 
-fn encode_integer(out: &mut Vec<u8>, value: i64) {
+/// Returns how many bytes it wrote.
+fn encode_integer(out: &mut [u8], value: i64) -> usize {
     let bytes = value.to_le_bytes();
-    match integer_len(value) {
-        1 => out.push(bytes[0]),
+    let len = integer_len(value);
+    match len {
+        1 => out[0] = bytes[0],
         // Bits 8 to 12 of the two's complement go beside the mark.
-        2 => out.extend_from_slice(&[0xc0 | bytes[1] & 0x1f, bytes[0]]),
-        3 => out.extend_from_slice(&[0xf1, bytes[0], bytes[1]]),
-        4 => out.extend_from_slice(&[0xf2, bytes[0], bytes[1], bytes[2]]),
-        5 => out.extend_from_slice(&[0xf3, bytes[0], bytes[1], bytes[2], bytes[3]]),
+        2 => out[..2].copy_from_slice(&[0xc0 | bytes[1] & 0x1f, bytes[0]]),
         _ => {
-            out.push(0xf4);
-            out.extend_from_slice(&bytes);
+            out[0] = match len {
+                3 => 0xf1,
+                4 => 0xf2,
+                5 => 0xf3,
+                _ => 0xf4,
+            };
+            out[1..len].copy_from_slice(&bytes[..len - 1]);
         }
     }
+    len
 }
 
-fn encode_string(out: &mut Vec<u8>, text: &[u8]) {
-    let len = u32::try_from(text.len()).expect("strings in a listpack are far below 4 GB").to_be_bytes();
-    match text.len() {
-        0..=63 => out.push(0x80 | len[3]),
-        64..=4095 => out.extend_from_slice(&[0xe0 | len[2], len[3]]),
-        _ => out.extend_from_slice(&[0xf0, len[3], len[2], len[1], len[0]]),
+/// Returns how many bytes it wrote.
+fn encode_string(out: &mut [u8], text: &[u8]) -> usize {
+    let len = text.len();
+    let header = string_header_len(len);
+    match header {
+        // The lengths fit the bits that their form has for them.
+        1 => out[0] = 0x80 | len as u8,
+        2 => out[..2].copy_from_slice(&[0xe0 | (len >> 8) as u8, len as u8]),
+        _ => {
+            let len = u32::try_from(len).expect("callers stop growing a listpack at MAX_BYTES");
+            out[0] = 0xf0;
+            out[1..5].copy_from_slice(&len.to_le_bytes());
+        }
     }
-    out.extend_from_slice(text);
+    out[header..header + len].copy_from_slice(text);
+    header + len
 }
 
 #[cfg(test)]
@@ -698,6 +728,33 @@ mod tests {
                 if let Ok(pack) = Listpack::from_bytes(bad) {
                     assert_eq!(pack.iter().count(), pack.iter().rev().count());
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_stands_twice_is_seen_however_it_is_stored() {
+        for count in [1, 2, FEW, FEW + 1, 200] {
+            let items: Vec<Vec<u8>> = (0..count).map(|i| format!("{i}").into_bytes()).collect();
+            let mut pairs = Listpack::new();
+            for item in &items {
+                pairs.push_back(item);
+                pairs.push_back(b"same value");
+            }
+            assert!(!pairs.has_twice(2));
+            assert_eq!(pairs.has_twice(1), count > 1);
+            for twice in [0, count - 1] {
+                let mut pack: Listpack = items.iter().map(|item| &item[..]).collect();
+                assert!(!pack.has_twice(1));
+                // An integer that was stored as a string, as a file may have it.
+                let text = items[twice].len();
+                let end = pack.end();
+                let gap = pack.0.replace(end..end, text + 2);
+                gap[0] = 0x80 | text as u8;
+                gap[1..=text].copy_from_slice(&items[twice]);
+                gap[text + 1] = text as u8 + 1;
+                pack.write_header(count + 1);
+                assert!(pack.has_twice(1), "{count} {twice}");
             }
         }
     }

@@ -120,13 +120,6 @@ impl PackedError {
     }
 }
 
-/// Grows by a sixteenth: doubling would leave a quarter of all packed bytes empty.
-fn make_room(bytes: &mut Vec<u8>, extra: usize) {
-    if bytes.capacity() - bytes.len() < extra {
-        bytes.reserve_exact(extra + bytes.len() / 16);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

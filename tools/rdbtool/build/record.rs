@@ -190,7 +190,7 @@ fn read_value<R: Read>(parser: &mut Parser<R>, type_name: &[u8], limits: &Limits
         b"set" => read_set(parser, limits),
         b"zset" => read_zset(parser, limits),
         b"hash" => read_hash(parser, limits),
-        b"stream" => stream::read(parser, limits).map(Object::Stream),
+        b"stream" => stream::read(parser, limits).map(|value| Object::Stream(Box::new(value))),
         b"array" => array::read(parser).map(Object::Array),
         b"module" => read_module(parser).map(Object::Module),
         _ => Err(parser.refused(TYPES, shown(type_name))),

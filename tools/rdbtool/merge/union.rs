@@ -36,7 +36,7 @@ pub fn unite(earlier: Object, later: Object, limits: &Limits) -> Option<Object> 
             Object::Zset(zset)
         }
         (Object::Hash(hash), Object::Hash(other)) => Object::Hash(unite_hashes(hash, &other, limits)),
-        (Object::Stream(one), Object::Stream(other)) => Object::Stream(unite_streams(&one, &other, limits)?),
+        (Object::Stream(one), Object::Stream(other)) => Object::Stream(Box::new(unite_streams(&one, &other, limits)?)),
         (Object::Array(one), Object::Array(other)) => Object::Array(unite_arrays(&one, &other)),
         _ => return None,
     })
