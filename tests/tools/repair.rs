@@ -281,7 +281,7 @@ fn stream_file() -> Vec<u8> {
     let options = WriteOptions { compress: false, ..WriteOptions::default() };
     let mut writer = Writer::new(Vec::new(), Version::Rdb11, options).unwrap();
     let key = KeyMeta { key: b"events", ..KeyMeta::default() };
-    writer.key(&key, (&Object::Stream(stream)).into()).unwrap();
+    writer.key(&key, (&Object::Stream(Box::new(stream))).into()).unwrap();
     writer.finish().unwrap()
 }
 

@@ -50,7 +50,7 @@ impl<'a> ObjectBuilder<'a> {
     pub(in crate::rdb) fn finish_part(self) -> Option<Object> {
         if let Some(stream) = self.stream {
             let stream = stream.finish_part();
-            return (!stream.is_empty() || stream.group_count() > 0).then_some(Object::Stream(stream));
+            return (!stream.is_empty() || stream.group_count() > 0).then_some(Object::Stream(Box::new(stream)));
         }
         self.object.filter(|object| matches!(object, Object::Array(array) if !array.is_empty()))
     }

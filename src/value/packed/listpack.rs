@@ -110,7 +110,7 @@ impl Listpack {
         }
         bytes.truncate(at);
         bytes.push(END);
-        let mut pack = Listpack(bytes);
+        let mut pack = Listpack(ThinBytes::from(&bytes[..]));
         pack.write_header(count);
         pack
     }
