@@ -55,7 +55,7 @@ pub(super) struct Epochs {
     current: u64,
     /// Epochs of open snapshots, oldest first.
     open: Vec<(u64, Arc<AtomicBool>)>,
-    deferred: VecDeque<Deferred>,
+    deferred: BlockQueue<Deferred>,
     deferred_tables: Vec<DeferredTable>,
     deferred_size: usize,
     pub(super) lazy_free: LazyFree,
@@ -163,16 +163,16 @@ impl Epochs {
 
     pub(super) fn deferred(&self) -> (usize, usize) {
         let in_tables: usize = self.deferred_tables.iter().map(|table| table.keys).sum();
-        (self.deferred.len() + in_tables, self.deferred_size)
+        (self.deferred.len + in_tables, self.deferred_size)
     }
 
     pub(super) fn reclaim(&mut self) -> bool {
-        if self.forget_closed() == 0 && self.deferred.is_empty() && self.deferred_tables.is_empty() {
+        if self.forget_closed() == 0 && self.deferred.len == 0 && self.deferred_tables.is_empty() {
             return false;
         }
         self.reclaim_tables();
         let (mut dead, mut dead_size) = (Vec::new(), 0);
-        for _ in 0..RECLAIM_BATCH.min(self.deferred.len()) {
+        for _ in 0..RECLAIM_BATCH.min(self.deferred.len) {
             let Some(oldest) = self.deferred.pop_front() else { break };
             if self.open.iter().any(|&(epoch, _)| oldest.birth <= epoch && epoch < oldest.death) {
                 self.deferred.push_back(oldest);
@@ -186,7 +186,7 @@ impl Epochs {
             let count = dead.len();
             self.lazy_free.take(Garbage::Entries(dead), count, dead_size);
         }
-        !self.deferred.is_empty() && self.open.is_empty()
+        !self.deferred.len == 0 && self.open.is_empty()
     }
 
     fn reclaim_tables(&mut self) {
@@ -210,5 +210,71 @@ impl Epochs {
         // Acquire: pairs with the token's release, so that freeing comes after the snapshot's last read.
         self.open.retain(|(_, closed)| !closed.load(Ordering::Acquire));
         before - self.open.len()
+    }
+}
+
+/// A queue that grows by a block at a time. One buffer for all would be copied whole whenever it is full: with some
+/// million old versions in it, clients would notice.
+struct BlockQueue<T> {
+    /// None is empty, and none holds more than [`BLOCK`].
+    blocks: VecDeque<VecDeque<T>>,
+    len: usize,
+}
+
+const BLOCK: usize = 1024;
+
+impl<T> Default for BlockQueue<T> {
+    fn default() -> Self {
+        Self { blocks: VecDeque::new(), len: 0 }
+    }
+}
+
+impl<T> BlockQueue<T> {
+    fn push_back(&mut self, item: T) {
+        match self.blocks.back_mut().filter(|last| last.len() < BLOCK) {
+            Some(last) => last.push_back(item),
+            None => {
+                let mut block = VecDeque::with_capacity(BLOCK);
+                block.push_back(item);
+                self.blocks.push_back(block);
+            }
+        }
+        self.len += 1;
+    }
+
+    fn pop_front(&mut self) -> Option<T> {
+        let first = self.blocks.front_mut()?;
+        let item = first.pop_front();
+        if first.is_empty() {
+            self.blocks.pop_front();
+        }
+        self.len -= usize::from(item.is_some());
+        item
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_of_blocks_gives_back_in_order_and_keeps_no_empty_block() {
+        let mut queue = BlockQueue::default();
+        let (mut next, mut expected) = (0, 0);
+        for round in 1..200 {
+            for _ in 0..round * 37 % 2_000 {
+                queue.push_back(next);
+                next += 1;
+            }
+            for _ in 0..round * 53 % 2_000 {
+                let Some(item) = queue.pop_front() else { break };
+                assert_eq!(item, expected);
+                expected += 1;
+            }
+            assert_eq!(queue.len, next - expected);
+            assert!(queue.blocks.iter().all(|block| (1..=BLOCK).contains(&block.len())));
+        }
+        while queue.pop_front().is_some() {}
+        assert!(queue.len == 0 && queue.blocks.is_empty());
     }
 }
