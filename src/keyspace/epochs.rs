@@ -186,7 +186,7 @@ impl Epochs {
             let count = dead.len();
             self.lazy_free.take(Garbage::Entries(dead), count, dead_size);
         }
-        !self.deferred.len == 0 && self.open.is_empty()
+        self.deferred.len > 0 && self.open.is_empty()
     }
 
     fn reclaim_tables(&mut self) {
