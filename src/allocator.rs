@@ -137,6 +137,21 @@ pub fn purge() {
     unsafe { jemalloc::mallctl(ALL_ARENAS.as_ptr(), nothing, std::ptr::null_mut(), std::ptr::null_mut(), 0) };
 }
 
+/// The arena that this thread's blocks come from; 0 where jemalloc is not the global allocator.
+pub fn arena() -> u32 {
+    let mut index = 0u32;
+    // SAFETY: the name is jemalloc's, and its value an unsigned.
+    unsafe { control(c"thread.arena", &mut index, false) };
+    index
+}
+
+/// Has this thread's blocks come from an arena that [`arena`] named on another thread: what a helping thread makes then
+/// lies beside what that thread makes, and its space is used again by it.
+pub fn use_arena(mut index: u32) {
+    // SAFETY: as in `arena`; an index that jemalloc does not know changes nothing.
+    unsafe { control(c"thread.arena", &mut index, true) };
+}
+
 fn count(name: &CStr) -> u64 {
     let mut value = 0usize;
     // SAFETY: the counts of jemalloc are size_t.
@@ -192,6 +207,18 @@ mod tests {
         unsafe { Jemalloc.dealloc(block, layout) };
         assert_eq!((during, thread_balance() - before), (1 << 20, 0));
         assert!(!is_global(), "the library's tests run on the allocator of the system");
+    }
+
+    #[test]
+    fn a_thread_takes_its_blocks_from_the_arena_it_is_given() {
+        let arenas = [arena(), std::thread::spawn(arena).join().unwrap()];
+        for wanted in arenas {
+            let found = std::thread::spawn(move || {
+                use_arena(wanted);
+                arena()
+            });
+            assert_eq!(found.join().unwrap(), wanted);
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use crate::engine::{Engine, Session};
 use crate::resp::Protocol;
 
 use super::spec::{FLAG_NAMES, Keys};
-use super::{Command, execute, replay};
+use super::replay::Replay;
+use super::{Command, execute};
 
 /// The time at which these tests begin, in Unix ms.
 pub(super) const START_MS: i64 = 1_000_000_000_000;
@@ -69,7 +70,7 @@ impl Console {
         self.engine.journal.set_on(false);
         self.engine.journal.begin_unit();
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        replay::replay(&mut self.engine, &mut self.session, &words).expect("the record can be replayed");
+        Replay::new().run(&mut self.engine, &words).expect("the record can be replayed");
         self.engine.journal.end_unit();
         self.engine.journal.set_on(true);
     }

@@ -4,6 +4,7 @@
 use crate::engine::session::Transaction;
 use crate::engine::{Engine, Session};
 use crate::resp::Encoder;
+use crate::resp::request::Arguments;
 
 use super::spec::WRITE;
 use super::{Command, Context, execute, table};
@@ -19,64 +20,97 @@ pub enum ReplayError {
     Failed { command: String, reply: String },
 }
 
-/// Replays one record. Commands of a MULTI are held back until its EXEC, and are dropped with the session if it never
-/// comes.
-pub fn replay(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]]) -> Result<(), ReplayError> {
-    replay_as(engine, session, arguments, false)
-}
-
-/// As [`replay`], for records that no server has executed before: one that fails is an error.
-pub fn replay_strictly(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]]) -> Result<(), ReplayError> {
-    replay_as(engine, session, arguments, true)
-}
-
-fn replay_as(
-    engine: &mut Engine,
-    session: &mut Session,
-    arguments: &[&[u8]],
+/// Replays records one after the other: the session that they run in, and room for the replies, which nobody reads.
+#[derive(Debug)]
+pub struct Replay {
+    session: Session,
+    replies: Vec<u8>,
     is_strict: bool,
-) -> Result<(), ReplayError> {
-    let Ok(command) = execute::find(arguments) else {
-        return Err(unknown(arguments));
-    };
-    match command.name {
-        "multi" => session.transaction = Some(Transaction::default()),
-        "exec" => {
-            for record in session.transaction.take().unwrap_or_default().queue {
-                let record: crate::resp::request::Arguments<'_> = record.iter().map(Vec::as_slice).collect();
-                let command = execute::find(&record).map_err(|_| unknown(&record))?;
-                replay_one(engine, session, command, &record, is_strict)?;
+}
+
+/// Room for replies beyond this is given back.
+const MOST_REPLY_ROOM: usize = 64 << 10;
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Replay {
+    /// For the log of a server.
+    pub fn new() -> Self {
+        Self { session: Session::replay(), replies: Vec::new(), is_strict: false }
+    }
+
+    /// For records that no server has executed before: one that fails is an error.
+    pub fn strict() -> Self {
+        Self { is_strict: true, ..Self::new() }
+    }
+
+    /// Replays one record. Commands of a MULTI are held back until its EXEC, and are dropped with the session if it
+    /// never comes.
+    pub fn run(&mut self, engine: &mut Engine, arguments: &[&[u8]]) -> Result<(), ReplayError> {
+        let Ok(command) = execute::find(arguments) else {
+            return Err(unknown(arguments));
+        };
+        match command.name {
+            "multi" => self.session.transaction = Some(Transaction::default()),
+            "exec" => {
+                for record in self.session.transaction.take().unwrap_or_default().queue {
+                    let record: Arguments<'_> = record.iter().map(Vec::as_slice).collect();
+                    let command = execute::find(&record).map_err(|_| unknown(&record))?;
+                    self.run_one(engine, command, &record)?;
+                }
+            }
+            _ => match &mut self.session.transaction {
+                Some(transaction) => transaction.queue.push(arguments.iter().map(|a| a.to_vec()).collect()),
+                None => self.run_one(engine, command, arguments)?,
+            },
+        }
+        Ok(())
+    }
+
+    /// Whether a MULTI waits for its EXEC.
+    pub fn is_in_transaction(&self) -> bool {
+        self.session.transaction.is_some()
+    }
+
+    /// Fetches the memory that the keys of the next records are in, as far as they are in the database selected now.
+    pub fn prefetch(&self, engine: &Engine, records: &[Arguments<'_>]) {
+        let mut keys = smallvec::SmallVec::<[&[u8]; 64]>::new();
+        for record in records {
+            if let Ok(command) = execute::find(record) {
+                keys.extend(command.key_positions(record).into_iter().map(|position| record[position]));
             }
         }
-        _ => match &mut session.transaction {
-            Some(transaction) => transaction.queue.push(arguments.iter().map(|a| a.to_vec()).collect()),
-            None => replay_one(engine, session, command, arguments, is_strict)?,
-        },
+        engine.keyspace.prefetch(self.session.db, &keys);
     }
-    Ok(())
-}
 
-fn replay_one(
-    engine: &mut Engine,
-    session: &mut Session,
-    command: &'static Command,
-    arguments: &[&[u8]],
-    is_strict: bool,
-) -> Result<(), ReplayError> {
-    let name = || command.name.to_owned();
-    if !command.is(WRITE) && command.name != "select" {
-        return Err(ReplayError::NotAWrite(name()));
-    }
-    let mut out = Vec::new();
-    let reply = Encoder::new(&mut out, session.protocol);
-    let mut context = Context { engine, session, args: arguments, reply, changes: 0, is_logged: true, is_replay: true };
-    // A write that failed for its argument's or its key's sake failed in the same way when it was logged, and changed
-    // nothing then; real servers write such records in transactions, and skip over their errors.
-    match (command.run)(&mut context) {
-        Err(error) if is_strict || matches!(error, super::CommandError::DbOutOfRange) => {
-            Err(ReplayError::Failed { command: name(), reply: error.to_string() })
+    fn run_one(
+        &mut self,
+        engine: &mut Engine,
+        command: &'static Command,
+        arguments: &[&[u8]],
+    ) -> Result<(), ReplayError> {
+        let name = || command.name.to_owned();
+        if !command.is(WRITE) && command.name != "select" {
+            return Err(ReplayError::NotAWrite(name()));
         }
-        _ => Ok(()),
+        self.replies.clear();
+        self.replies.shrink_to(MOST_REPLY_ROOM);
+        let session = &mut self.session;
+        let reply = Encoder::new(&mut self.replies, session.protocol);
+        let mut context =
+            Context { engine, session, args: arguments, reply, changes: 0, is_logged: true, is_replay: true };
+        // A write that failed for its argument's or its key's sake failed in the same way when it was logged, and changed
+        // nothing then; real servers write such records in transactions, and skip over their errors.
+        match (command.run)(&mut context) {
+            Err(error) if self.is_strict || matches!(error, super::CommandError::DbOutOfRange) => {
+                Err(ReplayError::Failed { command: name(), reply: error.to_string() })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

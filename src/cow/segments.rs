@@ -111,6 +111,33 @@ impl SegmentTable {
         }
     }
 
+    /// Puts `payload` at `place`, unless there is one for which `is_match` holds: then false. A segment that has none yet
+    /// is made with `first_capacity`, or more.
+    pub fn insert_new(
+        &mut self,
+        place: Place,
+        payload: u64,
+        first_capacity: usize,
+        is_match: impl FnMut(u64) -> bool,
+    ) -> bool {
+        assert!(payload != 0 && payload <= PAYLOAD_MASK, "payloads are non-zero 44-bit numbers");
+        let segment = self.segment_mut(place).get_or_insert_with(|| empty_segment(first_capacity.max(MIN_CAPACITY)));
+        match find_in(segment, place.tag, is_match) {
+            Ok(_) => false,
+            Err(at) => {
+                insert_at(segment, at, place.tag << PAYLOAD_BITS | payload);
+                true
+            }
+        }
+    }
+
+    /// The capacity with which nearly all segments of a table of `count` payloads never grow: hashes fall into segments
+    /// as chance has it, so a segment has `count / SEGMENTS` of them, give or take the root of that.
+    pub fn capacity_for(count: usize) -> usize {
+        let mean = count / SEGMENTS;
+        (mean + 2 * mean.isqrt()) * 8 / 7 + 1
+    }
+
     /// Takes out the payload at `place` for which `is_match` holds.
     pub fn remove(&mut self, place: Place, is_match: impl FnMut(u64) -> bool) -> Option<u64> {
         let at = find_in(self.segment(place)?, place.tag, is_match).ok()?;

@@ -1,7 +1,7 @@
 //! What is known of saving and logging, for INFO, LASTSAVE and the decision whether writes may go on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// State of the files, as the tasks report it.
 #[derive(Debug, Clone)]
@@ -48,6 +48,51 @@ pub struct Persistence {
     pub is_loading: bool,
     /// `snapshot-max-rate` for the threads: bytes per second, 0 is no limit.
     pub max_rate: Arc<AtomicU64>,
+    /// Of the load under way, or of the last one.
+    pub load: Arc<LoadProgress>,
+}
+
+/// How far a load is. The thread that loads counts, and asks whether to go on; others look.
+#[derive(Debug, Default)]
+pub struct LoadProgress {
+    /// Bytes of all files that are to be loaded.
+    pub total_bytes: AtomicU64,
+    /// Bytes of the files that are done.
+    done_bytes: AtomicU64,
+    /// Bytes of the file under way.
+    file_bytes: AtomicU64,
+    /// Asks the thread to give up.
+    pub is_cancelled: AtomicBool,
+}
+
+/// Somebody wants no more of the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadCancelled;
+
+impl LoadProgress {
+    /// The file under way has been loaded up to this offset.
+    pub fn advance(&self, offset: u64) -> Result<(), LoadCancelled> {
+        self.file_bytes.store(offset, Ordering::Relaxed);
+        if self.is_cancelled.load(Ordering::Relaxed) { Err(LoadCancelled) } else { Ok(()) }
+    }
+
+    /// A file of `len` bytes is done.
+    pub fn finish_file(&self, len: u64) {
+        self.file_bytes.store(0, Ordering::Relaxed);
+        self.done_bytes.fetch_add(len, Ordering::Relaxed);
+    }
+
+    /// Begins anew, with files of so many bytes.
+    pub fn begin(&self, total_bytes: u64) {
+        self.total_bytes.store(total_bytes, Ordering::Relaxed);
+        self.done_bytes.store(0, Ordering::Relaxed);
+        self.file_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// Bytes so far.
+    pub fn loaded_bytes(&self) -> u64 {
+        self.done_bytes.load(Ordering::Relaxed) + self.file_bytes.load(Ordering::Relaxed)
+    }
 }
 
 /// A background job's progress, seen from the engine and from the job's thread.
@@ -138,6 +183,7 @@ impl Persistence {
             loaded_expired: 0,
             last_snapshot_us: 0,
             is_loading: false,
+            load: Arc::default(),
         }
     }
 

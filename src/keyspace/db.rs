@@ -7,7 +7,6 @@ use smallvec::SmallVec;
 use crate::allocator::block_size;
 use crate::codec::number;
 use crate::cow::segments::{Place, SegmentTable};
-use crate::rdb::Version;
 use crate::value::{Object, StringValue};
 
 use super::access::AccessClock;
@@ -47,12 +46,14 @@ fn place_in(hasher: &RandomState, key: &[u8]) -> Place {
 /// The keys of a database and their counts.
 #[derive(Default)]
 pub(super) struct Table {
-    slots: SegmentTable,
-    keys: usize,
+    pub(super) slots: SegmentTable,
+    pub(super) keys: usize,
     /// Entries with an expiry.
     expiring: Expiring,
     /// Hashes with fields that expire, and some that had such.
     hashes: Expiring,
+    /// What a segment is made for that gets its first key from [`Keyspace::fill`](super::Keyspace::fill).
+    pub(super) first_capacity: usize,
 }
 
 impl Table {
@@ -217,7 +218,7 @@ impl<'a> Db<'a> {
             }
             Object::String(StringValue::Bytes(bytes)) => self.set_bytes(key, &bytes, expiry),
             object => {
-                self.note(&object);
+                self.epochs.note(&object);
                 if let Some(compact) = Content::compact(&object) {
                     self.put(key, compact, expiry);
                     return;
@@ -455,7 +456,7 @@ impl<'a> Db<'a> {
     }
 
     /// Keeps the indexes of what expires: `entry` has taken the place of `former` in the table.
-    fn index(&mut self, place: Place, former: Option<Entry>, entry: Option<Entry>) {
+    pub(super) fn index(&mut self, place: Place, former: Option<Entry>, entry: Option<Entry>) {
         let Table { expiring, hashes, .. } = &mut *self.table;
         let at = entry.and_then(Entry::expire_at_ms);
         match (former.filter(|former| former.expire_at_ms().is_some()), entry.zip(at)) {
@@ -517,16 +518,6 @@ impl<'a> Db<'a> {
         }
         slots.sample(random, count, &mut |payload| visit(SnapshotEntry::of(Entry::from_payload(payload))));
     }
-
-    fn note(&mut self, object: &Object) {
-        match object {
-            Object::Hash(hash) => self.epochs.field_expiry_seen |= hash.has_field_expiry(),
-            Object::Stream(_) | Object::Array(_) => {
-                self.epochs.rdb_version_seen = self.epochs.rdb_version_seen.max(Some(Version::needed(object)));
-            }
-            _ => {}
-        }
-    }
 }
 
 fn use_entry(clock: &mut AccessClock, entry: Entry) {
@@ -557,6 +548,6 @@ fn object_len(entry: Entry) -> usize {
     }
 }
 
-fn is_entry_of(key: &[u8]) -> impl FnMut(u64) -> bool {
+pub(super) fn is_entry_of(key: &[u8]) -> impl FnMut(u64) -> bool {
     move |payload| Entry::from_payload(payload).key() == key
 }

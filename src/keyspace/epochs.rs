@@ -8,6 +8,7 @@ use super::entry::Entry;
 use super::lazyfree::{Garbage, LazyFree};
 use crate::cow::segments::{SEGMENTS, SegmentTable};
 use crate::rdb::Version;
+use crate::value::Object;
 
 /// Held by a snapshot for as long as it may read entries.
 #[derive(Debug)]
@@ -115,6 +116,17 @@ impl Epochs {
         }
         let segment = (self.current % SEGMENTS as u64) as usize; // below SEGMENTS
         Ok(Renewal { current: self.current, oldest, segment })
+    }
+
+    /// Remembers what of a new object a file's version depends on.
+    pub(super) fn note(&mut self, object: &Object) {
+        match object {
+            Object::Hash(hash) => self.field_expiry_seen |= hash.has_field_expiry(),
+            Object::Stream(_) | Object::Array(_) => {
+                self.rdb_version_seen = self.rdb_version_seen.max(Some(Version::needed(object)));
+            }
+            _ => {}
+        }
     }
 
     /// Opens a snapshot: whatever was born until now is its own.

@@ -18,6 +18,7 @@ mod db;
 mod entry;
 mod epochs;
 mod expiring;
+mod fill;
 mod lazyfree;
 mod snapshot;
 mod unpacked;
@@ -26,6 +27,7 @@ pub use access::AccessClock;
 pub use db::{Db, Expiry};
 pub use entry::View;
 pub use epochs::SnapshotTooOld;
+pub use fill::{NewKey, NewValue};
 pub use lazyfree::LazyFreeCounts;
 pub use snapshot::{Snapshot, SnapshotDb, SnapshotEntry};
 

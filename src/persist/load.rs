@@ -15,15 +15,18 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::aof::{self, Item, Log, Verdict};
-use crate::command::replay::replay;
+use crate::aof::{self, Log, Verdict};
 use crate::disk::{Disk, Mode, publish};
-use crate::engine::{Engine, Session};
-use crate::rdb::{self, Checksum, Event, KeyHeader};
-use crate::value::Module;
+use crate::engine::Engine;
 
 use super::PersistError;
 use super::log_dir::LogDir;
+
+mod log;
+mod pipeline;
+mod rdb;
+
+use rdb::RdbLoader;
 
 /// What was found and loaded.
 #[derive(Debug, Default)]
@@ -49,9 +52,10 @@ pub fn load_rdb(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<Loaded, Per
         return Ok(loaded);
     }
     let file = disk.open(&path, Mode::Read).map_err(PersistError::io(&path))?;
-    let source = rdb::envelope::unwrap(file).map_err(PersistError::io(&path))?;
-    let mut rdb = RdbLoader { engine, path: &path, is_base: false, loaded: &mut loaded };
-    rdb.load(source)?;
+    let len = file.len().map_err(PersistError::io(&path))?;
+    let source = crate::rdb::envelope::unwrap(file).map_err(PersistError::io(&path))?;
+    engine.persistence.load.begin(len);
+    RdbLoader { engine, path: &path, len, is_base: false, loaded: &mut loaded }.load(source)?;
     loaded.source = Some(path);
     Ok(loaded)
 }
@@ -112,6 +116,7 @@ fn load_files(
     loaded: &mut Loaded,
 ) -> Result<(), PersistError> {
     engine.persistence.is_loading = true;
+    engine.persistence.load.begin(log.files.iter().map(|file| file.len).sum());
     let outcome = (0..log.files.len()).try_for_each(|index| {
         let Some(verdict) = load_log_file(engine, disk, log, index, loaded)? else { return Ok(()) };
         settle_end(engine, disk, &log.files[index].path, verdict, tail, loaded)
@@ -148,33 +153,18 @@ fn load_log_file(
     let file = &log.files[index];
     let open = disk.open(&file.path, Mode::Read).map_err(PersistError::io(&file.path))?;
     let open = aof::check::unwrapped(open, file.is_wrapped).map_err(PersistError::io(&file.path))?;
-    let mut reader = if file.has_rdb {
-        let mut rdb = RdbLoader { engine, path: &file.path, is_base: true, loaded };
-        let (source, unread, offset) = rdb.load(open)?;
-        aof::Reader::resume(source, unread, offset, file.unpacked_len())
+    let reader = if file.has_rdb {
+        let rdb = RdbLoader { engine, path: &file.path, len: file.len, is_base: true, loaded }.load(open)?;
+        aof::Reader::resume(rdb.source, rdb.unread, rdb.offset, file.unpacked_len())
     } else {
         aof::Reader::resume(open, Vec::new(), 0, file.unpacked_len())
     };
-    let mut session = Session::replay();
-    let fault = loop {
-        match reader.next() {
-            Ok(None) => return Ok(None),
-            Ok(Some(Item::Annotation(_))) => {}
-            Ok(Some(Item::Record(record))) => {
-                replay(engine, &mut session, &record.arguments).map_err(|error| PersistError::Replay {
-                    path: file.path.clone(),
-                    offset: record.offset,
-                    reason: format!(
-                        "{error}. Nothing was changed on disk. `aoftool dump` shows the record, `aoftool strip-command` \
-                         takes such commands out"
-                    ),
-                })?;
-                loaded.records += 1;
-            }
-            Err(fault) => break fault,
-        }
-    };
-    Ok(Some(aof::judge(disk.as_ref(), log, index, &fault, reader.whole_until())?))
+    let ending = log::replay_all(engine, reader, &file.path, &mut loaded.records)?;
+    engine.persistence.load.finish_file(file.len);
+    match ending.fault {
+        None => Ok(None),
+        Some(fault) => Ok(Some(aof::judge(disk.as_ref(), log, index, &fault, ending.whole_until)?)),
+    }
 }
 
 /// Cuts a torn tail or passes over it, or stops the start.
@@ -235,104 +225,4 @@ fn keep_tail(engine: &Engine, disk: &Arc<dyn Disk>, path: &Path, offset: u64) ->
     name.push(format!(".torn-{}", engine.clock.now_ms()));
     publish(disk, folder, &name, |out| io::copy(&mut file, out)).map_err(PersistError::io(&folder.join(&name)))?;
     Ok(folder.join(name))
-}
-
-/// Loads one RDB.
-struct RdbLoader<'a> {
-    engine: &'a mut Engine,
-    path: &'a Path,
-    /// The base of a log: expired keys stay, since later records may count on them.
-    is_base: bool,
-    loaded: &'a mut Loaded,
-}
-
-impl RdbLoader<'_> {
-    /// Reads to the end marker; returns the source with what was read beyond, and the offset reached.
-    fn load<R: std::io::Read>(&mut self, source: R) -> Result<(R, Vec<u8>, u64), PersistError> {
-        let options = rdb::Options { verify: true };
-        let mut reader = rdb::Reader::new(source, options).map_err(|error| self.failed(error))?;
-        let mut has_keys = false;
-        loop {
-            let offset = reader.offset();
-            let event = reader.next().map_err(|error| self.failed(error))?;
-            if let Some(what) = event.refusal() {
-                return Err(self.refused(format!("offset {offset}: {what}")));
-            }
-            match event {
-                Event::Key(header) => {
-                    has_keys = true;
-                    if let Some(what) = header.refusal() {
-                        return Err(self.refused(format!("offset {}: {what}", header.offset)));
-                    }
-                    let limits = self.engine.limits;
-                    let object = reader.object(&limits).map_err(|error| self.failed(error))?;
-                    self.key(&header, object)?;
-                }
-                Event::Function { code } => {
-                    let outcome = self.engine.functions.load(&code, false).map(|_| ());
-                    outcome.map_err(|error| self.refused(format!("a function library: {error}")))?;
-                }
-                Event::ModuleAux { id, raw, .. } => {
-                    let aux = &mut self.engine.module_aux;
-                    let place = if has_keys { &mut aux.behind_keys } else { &mut aux.before_keys };
-                    place.push(Module { id, raw: Arc::new(raw) });
-                }
-                Event::SlotImport { job, .. } => self.loaded.warnings.push(format!(
-                    "the import of slots \"{}\" was under way when the file was written; its keys are loaded, it does \
-                     not go on here and will be missing from later saves",
-                    job.escape_ascii()
-                )),
-                Event::End { checksum } => {
-                    if checksum == Checksum::Disabled {
-                        let text = "RDB file was saved with checksum disabled: no check performed.".to_owned();
-                        self.loaded.warnings.push(text);
-                    }
-                    break;
-                }
-                _ => {}
-            }
-        }
-        let offset = reader.offset();
-        let (source, unread) = reader.into_inner();
-        Ok((source, unread, offset))
-    }
-
-    fn key(&mut self, header: &KeyHeader, object: Option<crate::value::Object>) -> Result<(), PersistError> {
-        let Some(object) = object else {
-            self.loaded.empty += 1;
-            return Ok(());
-        };
-        let databases = self.engine.keyspace.db_count();
-        let db = usize::try_from(header.db).ok().filter(|&db| db < databases).ok_or_else(|| {
-            self.refused(format!(
-                "offset {}: database {} is beyond the {databases} that are configured; set `databases` higher",
-                header.offset, header.db
-            ))
-        })?;
-        if !self.is_base && header.expire_at_ms.is_some_and(|at| at <= self.engine.clock.now_ms()) {
-            self.loaded.expired += 1;
-            return Ok(());
-        }
-        let access = self.engine.keyspace.access.restored(header.frequency, header.idle_seconds);
-        let mut database = self.engine.keyspace.db(db);
-        if database.contains(&header.key) {
-            return Err(self.refused(format!(
-                "offset {}: the key \"{}\" stands twice in database {db}; `rdbtool check` lists all such keys",
-                header.offset,
-                header.key.escape_ascii()
-            )));
-        }
-        database.insert(&header.key, object, header.expire_at_ms);
-        database.set_access(&header.key, access);
-        self.loaded.keys += 1;
-        Ok(())
-    }
-
-    fn failed(&self, source: rdb::Error) -> PersistError {
-        PersistError::Rdb { path: self.path.to_owned(), source }
-    }
-
-    fn refused(&self, reason: String) -> PersistError {
-        PersistError::Refused { path: self.path.to_owned(), reason }
-    }
 }

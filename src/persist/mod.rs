@@ -43,6 +43,12 @@ pub enum PersistError {
     Cancelled,
 }
 
+impl From<crate::engine::persistence::LoadCancelled> for PersistError {
+    fn from(_: crate::engine::persistence::LoadCancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
 impl PersistError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_owned();

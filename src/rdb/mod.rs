@@ -77,6 +77,7 @@ pub use error::{Cause, Error};
 pub use event::{Checksum, Discard, Event, KeyHeader, KeyMetadata, StreamCounters, Visitor};
 pub use kind::{Header, Kind, Lineage};
 pub use object::ObjectBuilder;
+pub use primitive::ReadString;
 pub use reader::{Options, Reader};
 pub use version::{FEATURES, Feature, FeatureRow, Loss, Losses, Version, Weight, features};
 pub use writer::{CopyError, KeyMeta, ObjectRef, RawValue, WriteError, WriteOptions, Writer};

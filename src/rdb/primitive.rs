@@ -58,6 +58,17 @@ impl Text {
     }
 }
 
+/// What [`Reader::string`](super::Reader::string) read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadString {
+    /// An integer, as the file has it; nothing was appended.
+    Int(i64),
+    /// Its bytes were appended.
+    Appended,
+    /// It is long, and stands alone; nothing was appended.
+    Long(Vec<u8>),
+}
+
 /// What the first bytes of a string say.
 pub(super) enum StringForm {
     Plain(u64),
@@ -144,6 +155,28 @@ impl<R: Read> Input<'_, R> {
             bytes.shrink_to_fit();
         }
         Ok(Ok(bytes))
+    }
+
+    /// A string, appended to `out` unless it is longer than the buffer.
+    pub(super) fn append_string(&mut self, out: &mut Vec<u8>) -> Result<ReadString, Error> {
+        const MOST: u64 = BUFFER as u64; // widening
+        let form = self.string_form()?;
+        if let StringForm::Int(value) = form {
+            return Ok(ReadString::Int(value));
+        }
+        let mut long = Vec::new();
+        let is_short = matches!(form, StringForm::Plain(length) | StringForm::Lzf { length, .. } if length <= MOST);
+        let place = if is_short { out } else { &mut long };
+        match form {
+            StringForm::Int(_) => {}
+            StringForm::Plain(length) => self.take_into(place, length)?,
+            StringForm::Lzf { packed, length } => self.unpack(packed, length, place)?,
+        }
+        if is_short {
+            return Ok(ReadString::Appended);
+        }
+        long.shrink_to_fit();
+        Ok(ReadString::Long(long))
     }
 
     /// A string's bytes; an integer is spelled out.

@@ -7,7 +7,7 @@ use super::event::{Checksum, Event, KeyHeader, KeyMetadata, Visitor};
 use super::input::Input;
 use super::kind::{Header, Kind, Lineage, Opcode, OpcodeRow};
 use super::object::{self, Scratch};
-use super::primitive::Text;
+use super::primitive::{ReadString, Text};
 use super::template;
 use super::writer::CopyError;
 use crate::value::{Limits, Module, Object};
@@ -148,6 +148,15 @@ impl<R: Read> Reader<R> {
     pub fn object(&mut self, limits: &Limits) -> Result<Option<Object>, Error> {
         let taken = self.take(|input, kind, scratch| object::build(input, kind, limits, scratch))?;
         Ok(taken.flatten())
+    }
+
+    /// After [`Event::Key`]: a string, its bytes appended to `out` unless it is long. `None`, and nothing read, where the
+    /// value is no string.
+    pub fn string(&mut self, out: &mut Vec<u8>) -> Result<Option<ReadString>, Error> {
+        match self.state {
+            State::Value(kind) if kind == Kind::String => self.take(|input, _, _| input.append_string(out)),
+            _ => Ok(None),
+        }
     }
 
     /// After [`Event::Key`]: passes over the value. Strings are not looked into.

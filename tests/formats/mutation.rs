@@ -6,7 +6,7 @@
 
 use crate::rig::{files_below, flushed_logs, length, logs, rdb_files};
 use ironkeep::aof::{self, Item, Log, Manifest, RdbDepth, Verdict};
-use ironkeep::command::replay::replay;
+use ironkeep::command::replay::Replay;
 use ironkeep::disk::RealDisk;
 use ironkeep::engine::clock::Clock;
 use ironkeep::engine::params::Config;
@@ -147,7 +147,7 @@ fn a_broken_rdb_is_an_error_or_a_result() {
 /// Reads a log file as a start does: the RDB in front, then records into an engine.
 fn replay_log(bytes: &[u8]) -> Outcome {
     let mut engine = Engine::new(Config::default(), Clock::fixed(1_800_000_000_000), fastrand::Rng::with_seed(1));
-    let mut session = Session::replay();
+    let mut replay = Replay::new();
     let has_rdb = aof::log::begins_rdb(bytes);
     let opened = aof::check::open_records(bytes, has_rdb, Some(bytes.len() as u64), RdbDepth::Values, &mut |_| {});
     let mut reader = match opened {
@@ -160,7 +160,7 @@ fn replay_log(bytes: &[u8]) -> Outcome {
             Ok(Some(Item::Annotation(_))) => {}
             Ok(Some(Item::Record(record))) => {
                 let offset = record.offset;
-                if replay(&mut engine, &mut session, &record.arguments).is_err() {
+                if replay.run(&mut engine, &record.arguments).is_err() {
                     return Outcome::Error { offset };
                 }
             }

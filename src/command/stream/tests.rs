@@ -1,6 +1,7 @@
 //! Streams through the one path of commands, against what a real server answered.
 
-use crate::command::{execute, replay};
+use crate::command::execute;
+use crate::command::replay::Replay;
 use crate::engine::clock::Clock;
 use crate::engine::params::Config;
 use crate::engine::{Engine, Session};
@@ -236,6 +237,7 @@ fn a_replayed_log_gives_the_same_streams() {
         let mut server = Server::logging();
         let mut copy = Server::new(Protocol::Resp2);
         copy.engine.clock.advance(5_000);
+        let mut replay = Replay::new();
         for _ in 0..600 {
             let command = random_logged_command(&mut rng);
             server.run(&command);
@@ -243,7 +245,7 @@ fn a_replayed_log_gives_the_same_streams() {
             let log = server.engine.journal.take_pending(Vec::new());
             for record in records(&log) {
                 let words: Vec<&[u8]> = record.iter().map(String::as_bytes).collect();
-                replay::replay(&mut copy.engine, &mut copy.session, &words).unwrap();
+                replay.run(&mut copy.engine, &words).unwrap();
             }
             for key in ["s", "t"] {
                 let (here, there) = (remembered(&server.stream(key)), remembered(&copy.stream(key)));

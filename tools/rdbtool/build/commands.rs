@@ -6,7 +6,7 @@
 use super::Record;
 use anyhow::{Context, bail};
 use ironkeep::aof::{Item, Reader};
-use ironkeep::command::replay::replay_strictly;
+use ironkeep::command::replay::Replay;
 use ironkeep::engine::clock::Clock;
 use ironkeep::engine::params::Config;
 use ironkeep::engine::{Engine, Session};
@@ -27,15 +27,16 @@ impl Executed {
         config.databases = DATABASES;
         let mut engine = Engine::new(config, Clock::system(), fastrand::Rng::new());
         engine.persistence.is_loading = true;
-        let (mut session, mut number) = (Session::replay(), 0_u64);
+        let (mut replay, mut number) = (Replay::strict(), 0_u64);
         let mut records = Reader::new(reader);
         while let Some(item) = records.next()? {
             let Item::Record(record) = item else { continue };
             number += 1;
-            replay_strictly(&mut engine, &mut session, &record.arguments)
+            replay
+                .run(&mut engine, &record.arguments)
                 .with_context(|| format!("command {number}, at offset {}", record.offset))?;
         }
-        if session.transaction.is_some() {
+        if replay.is_in_transaction() {
             bail!("the commands end inside a MULTI, without its EXEC");
         }
         Ok(Executed(engine))
