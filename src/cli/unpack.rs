@@ -43,7 +43,7 @@ impl Packing {
             Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(buffered)),
             Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(buffered)?),
             // It names itself and the place in its errors.
-            Packing::Valkey => return envelope::unwrap(buffered),
+            Packing::Valkey => return Ok(Box::new(envelope::unwrap(buffered)?)),
         };
         Ok(Box::new(Named { packing: self, inner: unpacked }))
     }

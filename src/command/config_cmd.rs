@@ -49,6 +49,10 @@ fn set(context: &mut Context<'_>) -> Outcome {
             return Err(CommandError::err(SetError::failed(name, *reason)));
         }
     }
+    let is_loading = context.engine.persistence.is_loading;
+    if is_loading && changed.iter().any(|changed| changed.name == "appendonly") {
+        return Err(CommandError::Loading);
+    }
     let before = std::mem::replace(&mut context.engine.config, config);
     context.engine.config_changed();
     if changed.iter().any(|changed| changed.name == "appendonly")

@@ -4,6 +4,7 @@
 //! replicas, no evictions, no fork) says so with 0. Fields that would be made up are left out.
 
 use std::fmt::Display;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::Engine;
 use crate::engine::info::{CallCount, REDIS_VERSION};
@@ -285,16 +286,17 @@ fn log_fields(engine: &Engine, page: &mut Page) {
 }
 
 fn loading_fields(engine: &Engine, page: &mut Page) {
-    let load = engine.stats.load;
-    let elapsed_ms = u64::try_from(engine.clock.now_ms().saturating_sub(load.started_ms)).unwrap_or(0);
-    let left = load.total_bytes.saturating_sub(load.loaded_bytes);
-    page.line("loading_start_time", load.started_ms / 1000);
-    page.line("loading_total_bytes", load.total_bytes);
+    let load = &engine.persistence.load;
+    let (started_ms, total) = (load.started_ms.load(Relaxed), load.total_bytes.load(Relaxed));
+    let loaded = load.loaded_bytes().min(total);
+    let elapsed_ms = u64::try_from(engine.clock.now_ms().saturating_sub(started_ms)).unwrap_or(0);
+    page.line("loading_start_time", started_ms / 1000);
+    page.line("loading_total_bytes", total);
     page.line("loading_rdb_used_mem", 0);
-    page.line("loading_loaded_bytes", load.loaded_bytes);
-    page.line("loading_loaded_perc", percent(load.loaded_bytes, load.total_bytes).trim_end_matches('%'));
+    page.line("loading_loaded_bytes", loaded);
+    page.line("loading_loaded_perc", percent(loaded, total).trim_end_matches('%'));
     // At the speed so far; one second where none is known yet.
-    let eta = (elapsed_ms / 1000).saturating_mul(left).checked_div(load.loaded_bytes).unwrap_or(1);
+    let eta = (elapsed_ms / 1000).saturating_mul(total - loaded).checked_div(loaded).unwrap_or(1);
     page.line("loading_eta_seconds", eta);
 }
 
@@ -474,8 +476,8 @@ mod tests {
         }
         assert!(!text.contains("loading_total_bytes"));
         console.engine.persistence.is_loading = true;
-        console.engine.stats.load.total_bytes = 200;
-        console.engine.stats.load.loaded_bytes = 50;
+        console.engine.persistence.load.begin(0, 200);
+        console.engine.persistence.load.advance(50).unwrap();
         assert!(console.run("info persistence").contains("loading_loaded_perc:25.00 "));
     }
 }

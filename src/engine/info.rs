@@ -32,17 +32,6 @@ pub struct Stats {
     pub snapshots: u64,
     /// Of the machine, as of the last tick; CONFIG RESETSTAT leaves it.
     pub machine: Machine,
-    /// Of the load under way, if one is; CONFIG RESETSTAT leaves it.
-    pub load: LoadProgress,
-}
-
-/// How far a load is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LoadProgress {
-    /// Unix ms.
-    pub started_ms: i64,
-    pub total_bytes: u64,
-    pub loaded_bytes: u64,
 }
 
 impl Stats {
@@ -54,7 +43,7 @@ impl Stats {
 
     /// CONFIG RESETSTAT.
     pub fn reset(&mut self) {
-        *self = Self { machine: std::mem::take(&mut self.machine), load: self.load, ..Self::default() };
+        *self = Self { machine: std::mem::take(&mut self.machine), ..Self::default() };
     }
 }
 

@@ -40,6 +40,17 @@ use watch::Watches;
 
 pub use session::Session;
 
+/// What a load fills, to be handed from the thread that loads to the one that serves.
+pub struct Data {
+    keyspace: Keyspace,
+    functions: Functions,
+    module_aux: ModuleAux,
+    journal: Journal,
+}
+
+const fn assert_send<T: Send>() {}
+const _: () = assert_send::<Data>();
+
 /// The state of a server.
 pub struct Engine {
     pub keyspace: Keyspace,
@@ -129,6 +140,25 @@ impl Engine {
     /// The value that an access in this second leaves on a key: the LRU clock of 24 bits, in seconds.
     pub fn access_clock(&self) -> u32 {
         (self.clock.now_ms() / 1000) as u32 & 0x00FF_FFFF // the lower 24 bits are what is meant
+    }
+
+    /// What a load has filled, without the engine.
+    pub fn into_data(self) -> Data {
+        Data {
+            keyspace: self.keyspace,
+            functions: self.functions,
+            module_aux: self.module_aux,
+            journal: self.journal,
+        }
+    }
+
+    /// Takes over what was loaded into another engine. What was here before goes.
+    pub fn adopt(&mut self, data: Data) {
+        let Data { keyspace, functions, module_aux, journal } = data;
+        (self.keyspace, self.functions, self.module_aux, self.journal) = (keyspace, functions, module_aux, journal);
+        // What the configuration says of the keyspace may have changed meanwhile.
+        self.config_changed();
+        self.watches.touch_all();
     }
 
     /// Empties everything that a load fills.

@@ -1,7 +1,7 @@
 //! What is known of saving and logging, for INFO, LASTSAVE and the decision whether writes may go on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 /// State of the files, as the tasks report it.
 #[derive(Debug, Clone)]
@@ -55,6 +55,8 @@ pub struct Persistence {
 /// How far a load is. The thread that loads counts, and asks whether to go on; others look.
 #[derive(Debug, Default)]
 pub struct LoadProgress {
+    /// Unix ms.
+    pub started_ms: AtomicI64,
     /// Bytes of all files that are to be loaded.
     pub total_bytes: AtomicU64,
     /// Bytes of the files that are done.
@@ -83,7 +85,8 @@ impl LoadProgress {
     }
 
     /// Begins anew, with files of so many bytes.
-    pub fn begin(&self, total_bytes: u64) {
+    pub fn begin(&self, now_ms: i64, total_bytes: u64) {
+        self.started_ms.store(now_ms, Ordering::Relaxed);
         self.total_bytes.store(total_bytes, Ordering::Relaxed);
         self.done_bytes.store(0, Ordering::Relaxed);
         self.file_bytes.store(0, Ordering::Relaxed);

@@ -54,7 +54,7 @@ pub fn load_rdb(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<Loaded, Per
     let file = disk.open(&path, Mode::Read).map_err(PersistError::io(&path))?;
     let len = file.len().map_err(PersistError::io(&path))?;
     let source = crate::rdb::envelope::unwrap(file).map_err(PersistError::io(&path))?;
-    engine.persistence.load.begin(len);
+    engine.persistence.load.begin(engine.clock.now_ms(), len);
     RdbLoader { engine, path: &path, len, is_base: false, loaded: &mut loaded }.load(source)?;
     loaded.source = Some(path);
     Ok(loaded)
@@ -116,7 +116,7 @@ fn load_files(
     loaded: &mut Loaded,
 ) -> Result<(), PersistError> {
     engine.persistence.is_loading = true;
-    engine.persistence.load.begin(log.files.iter().map(|file| file.len).sum());
+    engine.persistence.load.begin(engine.clock.now_ms(), log.files.iter().map(|file| file.len).sum());
     let outcome = (0..log.files.len()).try_for_each(|index| {
         let Some(verdict) = load_log_file(engine, disk, log, index, loaded)? else { return Ok(()) };
         settle_end(engine, disk, &log.files[index].path, verdict, tail, loaded)

@@ -22,11 +22,11 @@ const FIELDS: [(u8, &str); HEADER - MAGIC.len()] =
     [(1, "version"), (1, "codec"), (0, "reserved byte"), (0, "kind of content")];
 
 /// The bytes of a file without the envelope that it may have.
-pub fn unwrap<'a, R: Read + 'a>(mut inner: R) -> io::Result<Box<dyn Read + 'a>> {
+pub fn unwrap<R: Read>(mut inner: R) -> io::Result<Unwrapped<R>> {
     let mut head = Vec::with_capacity(HEADER);
     inner.by_ref().take(MAGIC.len() as u64).read_to_end(&mut head)?;
     if head != MAGIC {
-        return Ok(Box::new(Cursor::new(head).chain(inner)));
+        return Ok(Unwrapped(Form::Bare(Cursor::new(head).chain(inner))));
     }
     let mut fields = [0; FIELDS.len()];
     inner.read_exact(&mut fields).map_err(|error| match error.kind() {
@@ -42,7 +42,25 @@ pub fn unwrap<'a, R: Read + 'a>(mut inner: R) -> io::Result<Box<dyn Read + 'a>> 
             return Err(damaged((MAGIC.len() + index) as u64, &what));
         }
     }
-    Ok(Box::new(Envelope { frame: FrameDecoder::new(Counted { inner, read: HEADER as u64 }) }))
+    let frame = FrameDecoder::new(Counted { inner, read: HEADER as u64 });
+    Ok(Unwrapped(Form::Packed(Box::new(Envelope { frame }))))
+}
+
+/// The bytes of a file, out of its envelope if it has one.
+pub struct Unwrapped<R: Read>(Form<R>);
+
+enum Form<R: Read> {
+    Bare(io::Chain<Cursor<Vec<u8>>, R>),
+    Packed(Box<Envelope<R>>),
+}
+
+impl<R: Read> Read for Unwrapped<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Form::Bare(file) => file.read(out),
+            Form::Packed(envelope) => envelope.read(out),
+        }
+    }
 }
 
 struct Envelope<R: Read> {

@@ -18,6 +18,7 @@ mod connection;
 mod flush;
 mod housekeep;
 mod listen;
+mod loading;
 mod log;
 mod outbox;
 mod shared;

@@ -24,6 +24,12 @@ pub(super) fn begin(shared: &Rc<Shared>, wanted: Shutdown) {
     if shared.is_stopping.replace(true) {
         return;
     }
+    if shared.engine.borrow().persistence.is_loading {
+        // Nothing has been acknowledged, and what is half loaded must not be saved. The load ends, and the server with it.
+        log::notice("Received shutdown signal during loading, scheduling shutdown.");
+        shared.engine.borrow().persistence.load.is_cancelled.store(true, Ordering::Relaxed);
+        return;
+    }
     let shared = Rc::clone(shared);
     tokio::task::spawn_local(async move {
         log::notice("User requested shutdown...");

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,13 +19,12 @@ use crate::engine::jobs::{Blocking, BlockingWork};
 use crate::engine::params::args::{Invocation, Request, parse};
 use crate::engine::params::{Config, file};
 use crate::persist::append::Append;
-use crate::persist::load::{self, Loaded};
-use crate::persist::log_dir::LogDir;
+use crate::persist::load;
 use crate::persist::{rewrite, save};
 
 use super::listen::{self, accept_forever};
 use super::shared::Shared;
-use super::{flush, housekeep, log, shutdown, tick};
+use super::{flush, housekeep, loading, log, shutdown, tick};
 
 /// Tells the process that a daemon's parent has started.
 const DAEMON_MARK: &str = "IRONKEEP_DAEMON";
@@ -196,29 +196,45 @@ async fn run_server(config: Config, disk: Arc<dyn Disk>) -> anyhow::Result<u8> {
     outcome
 }
 
-async fn serve_clients(config: Config, disk: Arc<dyn Disk>, listeners: Vec<listen::Listener>) -> anyhow::Result<u8> {
-    let (sigint, sigterm) = (config.shutdown_on_sigint, config.shutdown_on_sigterm);
-    let (unixsocket, port) = (config.unixsocket.clone(), config.port);
-    let shared = load_data(config, disk)?;
-    set_blocking_work(&shared);
-    tokio::task::spawn_local(flush::flush_forever(Rc::clone(&shared)));
-    tokio::task::spawn_local(tick::tick_forever(Rc::clone(&shared)));
-    tokio::task::spawn_local(housekeep::expire_forever(Rc::clone(&shared)));
-    tokio::task::spawn_local(housekeep::make_room_forever(Rc::clone(&shared)));
+fn announce_ready(port: u16, unixsocket: &str) {
     if port != 0 {
         log::notice(format!("Ready to accept connections tcp on port {port}"));
     }
     if !unixsocket.is_empty() {
         log::notice("Ready to accept connections unix");
     }
+}
+
+async fn serve_clients(config: Config, disk: Arc<dyn Disk>, listeners: Vec<listen::Listener>) -> anyhow::Result<u8> {
+    let (sigint, sigterm) = (config.shutdown_on_sigint, config.shutdown_on_sigterm);
+    let (unixsocket, port) = (config.unixsocket.clone(), config.port);
+    let log_dir = loading::idle_log_dir(&config, &disk);
+    let engine = Engine::new(config, Clock::system(), fastrand::Rng::new());
+    let shared = Shared::new(engine, Append::off(Instant::now()), log_dir, disk);
+    set_blocking_work(&shared);
+    let mut load = pin!(loading::load(&shared));
+    tokio::task::spawn_local(flush::flush_forever(Rc::clone(&shared)));
+    tokio::task::spawn_local(tick::tick_forever(Rc::clone(&shared)));
     for listener in listeners {
         tokio::task::spawn_local(accept_forever(Rc::clone(&shared), listener));
     }
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;
     let mut hangups = signal(SignalKind::hangup())?;
+    let mut is_loaded = false;
     loop {
         tokio::select! {
+            outcome = &mut load, if !is_loaded => {
+                if shared.is_stopping.get() {
+                    log::notice("Ironkeep is now ready to exit, bye bye...");
+                    break;
+                }
+                outcome?;
+                is_loaded = true;
+                tokio::task::spawn_local(housekeep::expire_forever(Rc::clone(&shared)));
+                tokio::task::spawn_local(housekeep::make_room_forever(Rc::clone(&shared)));
+                announce_ready(port, &unixsocket);
+            }
             () = shared.stop.notified() => break,
             _ = hangups.recv() => {}
             _ = terminations.recv() => {
@@ -241,110 +257,6 @@ async fn serve_clients(config: Config, disk: Arc<dyn Disk>, listeners: Vec<liste
     Ok(shared.exit.get().unwrap_or(0))
 }
 
-/// Loads what is on disk and opens the log.
-fn load_data(config: Config, disk: Arc<dyn Disk>) -> anyhow::Result<Rc<Shared>> {
-    let clock = Clock::system();
-    let mut engine = Engine::new(config, clock, fastrand::Rng::new());
-    let started = Instant::now();
-    let mut append = Append::off(started);
-    let wants_log = engine.config.appendonly;
-    let (log_dir, loaded) = if wants_log {
-        load_with_log(&mut engine, &disk, &mut append)?
-    } else {
-        let log_dir = idle_log_dir(&engine, &disk);
-        let loaded = load::load_rdb(&mut engine, &disk)?;
-        let (_, log_bytes) = log_dir.sizes();
-        match &loaded.source {
-            None if log_bytes > 0 => anyhow::bail!(
-                "{}: there is a log here, and no RDB, but appendonly is no: the start would be empty beside it. Set \
-                 appendonly yes to load it, or move the folder elsewhere",
-                log_dir.folder().display()
-            ),
-            Some(source) if log_bytes > 0 => log::warning(format!(
-                "{} was loaded; the log in {} was not, as appendonly is no",
-                source.display(),
-                log_dir.folder().display()
-            )),
-            _ => {}
-        }
-        (log_dir, loaded)
-    };
-    for path in log_dir.remove_leftovers() {
-        log::notice(format!("Removed {}, which a crash left behind", path.display()));
-    }
-    report(&loaded, started);
-    engine.clock.tick();
-    engine.persistence.loaded_keys = loaded.keys;
-    engine.persistence.loaded_expired = loaded.expired;
-    let (base, all) = log_dir.sizes();
-    engine.persistence.log_base_size = base;
-    engine.persistence.log_files_before = all.saturating_sub(append.len());
-    engine.persistence.log_size = all;
-    engine.persistence.changes_at_last_save = engine.journal.changes();
-    Ok(Shared::new(engine, append, log_dir, disk))
-}
-
-fn load_with_log(engine: &mut Engine, disk: &Arc<dyn Disk>, append: &mut Append) -> anyhow::Result<(LogDir, Loaded)> {
-    let (mut log_dir, loaded) = load::load_log(engine, disk)?;
-    if loaded.source.is_some() {
-        if let Err(error) = log_dir.remove_history() {
-            log::warning(format!("Files that a rewrite has replaced could not be removed: {error}"));
-        }
-        let (path, file, len) = match log_dir.open_increment()? {
-            Some((path, file)) => {
-                let len = file.len()?;
-                (path, file, len)
-            }
-            None => {
-                let (path, file) = log_dir.begin_increment()?;
-                (path, file, 0)
-            }
-        };
-        append.continue_in(path, file, len, engine.journal.end());
-        engine.journal.set_on(true);
-        return Ok((log_dir, loaded));
-    }
-    // No log: an RDB is loaded rather than ignored, and becomes the base.
-    let loaded = load::load_rdb(engine, disk)?;
-    if let Some(source) = &loaded.source {
-        log::notice(format!("There is no log yet: {} becomes its base", source.display()));
-    }
-    rewrite::begin_log(engine, append, &mut log_dir)?;
-    log::notice(format!("Created the log in {}", log_dir.folder().display()));
-    Ok((log_dir, loaded))
-}
-
-/// The log's folder while the log is off.
-fn idle_log_dir(engine: &Engine, disk: &Arc<dyn Disk>) -> LogDir {
-    let config = &engine.config;
-    let dir = Path::new(&config.dir);
-    let manifest_path =
-        dir.join(&config.appenddirname).join(crate::aof::naming::manifest(config.appendfilename.as_ref()));
-    // A manifest that can't be read matters when the log is switched on, which replaces it then.
-    let manifest = crate::aof::log::read_manifest(disk.as_ref(), &manifest_path).unwrap_or_default();
-    LogDir::new(Arc::clone(disk), dir, &config.appenddirname, &config.appendfilename, manifest)
-}
-
-fn report(loaded: &Loaded, started: Instant) {
-    for warning in &loaded.warnings {
-        log::warning(warning);
-    }
-    if loaded.empty > 0 {
-        log::warning(format!("{} keys without elements were skipped", loaded.empty));
-    }
-    match &loaded.source {
-        None => log::notice("Nothing to load: starting empty"),
-        Some(source) => log::notice(format!(
-            "DB loaded from {}: {} keys ({} expired were dropped), {} log records replayed, in {:.3} seconds",
-            source.display(),
-            loaded.keys,
-            loaded.expired,
-            loaded.records,
-            started.elapsed().as_secs_f64()
-        )),
-    }
-}
-
 /// Gives the engine the disk, for the commands that answer when the work is done.
 fn set_blocking_work(shared: &Rc<Shared>) {
     let weak = Rc::downgrade(shared);
@@ -360,6 +272,7 @@ fn set_blocking_work(shared: &Rc<Shared>) {
 }
 
 fn do_blocking(shared: &Rc<Shared>, engine: &mut Engine, work: &Blocking) -> anyhow::Result<()> {
+    anyhow::ensure!(!engine.persistence.is_loading, "a load is under way");
     match work {
         Blocking::Save => {
             save::save_now(engine, &shared.disk)?;

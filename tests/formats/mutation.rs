@@ -10,7 +10,7 @@ use ironkeep::command::replay::Replay;
 use ironkeep::disk::RealDisk;
 use ironkeep::engine::clock::Clock;
 use ironkeep::engine::params::Config;
-use ironkeep::engine::{Engine, Session};
+use ironkeep::engine::Engine;
 use ironkeep::rdb::{self, Event, Version};
 use ironkeep::value::Limits;
 use std::panic::{AssertUnwindSafe, catch_unwind};

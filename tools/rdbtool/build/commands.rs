@@ -9,7 +9,7 @@ use ironkeep::aof::{Item, Reader};
 use ironkeep::command::replay::Replay;
 use ironkeep::engine::clock::Clock;
 use ironkeep::engine::params::Config;
-use ironkeep::engine::{Engine, Session};
+use ironkeep::engine::Engine;
 use ironkeep::keyspace::View;
 use ironkeep::rdb::{KeyMeta, ObjectRef};
 use std::io::Read;
