@@ -26,6 +26,7 @@ mod clients;
 mod durability {
     mod kill;
     mod load;
+    mod loading;
     mod model;
     mod refused;
     mod shutdown;

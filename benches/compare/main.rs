@@ -20,6 +20,7 @@ mod contest;
 mod durability;
 mod memory;
 mod snapshots;
+mod load;
 mod throughput;
 
 use contest::Options;
@@ -40,6 +41,7 @@ const TABLES: &[Table] = &[
     Table { name: "durability", is_usual: true, options: durability::OPTIONS, run: durability::run },
     Table { name: "memory", is_usual: false, options: memory::OPTIONS, run: memory::run },
     Table { name: "snapshots", is_usual: false, options: snapshots::OPTIONS, run: snapshots::run },
+    Table { name: "load", is_usual: false, options: load::OPTIONS, run: load::run },
 ];
 
 fn main() {

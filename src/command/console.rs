@@ -5,8 +5,8 @@ use crate::engine::params::Config;
 use crate::engine::{Engine, Session};
 use crate::resp::Protocol;
 
-use super::spec::{FLAG_NAMES, Keys};
 use super::replay::Replay;
+use super::spec::{FLAG_NAMES, Keys};
 use super::{Command, execute};
 
 /// The time at which these tests begin, in Unix ms.

@@ -144,12 +144,7 @@ impl Engine {
 
     /// What a load has filled, without the engine.
     pub fn into_data(self) -> Data {
-        Data {
-            keyspace: self.keyspace,
-            functions: self.functions,
-            module_aux: self.module_aux,
-            journal: self.journal,
-        }
+        Data { keyspace: self.keyspace, functions: self.functions, module_aux: self.module_aux, journal: self.journal }
     }
 
     /// Takes over what was loaded into another engine. What was here before goes.

@@ -60,7 +60,9 @@ impl Keyspace {
         let mut keys = keys.enumerate();
         let mut batch = smallvec::SmallVec::<[_; FETCHED_TOGETHER]>::new();
         loop {
-            batch.extend(keys.by_ref().take(FETCHED_TOGETHER).map(|(index, new)| (index, place(self.hash(new.key)), new)));
+            batch.extend(
+                keys.by_ref().take(FETCHED_TOGETHER).map(|(index, new)| (index, place(self.hash(new.key)), new)),
+            );
             if batch.is_empty() {
                 return Ok(());
             }

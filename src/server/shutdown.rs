@@ -1,6 +1,7 @@
 //! The end: nothing acknowledged is left behind, or the server says so and stays.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use crate::engine::jobs::Shutdown;
 use crate::engine::params::ShutdownFlags;

@@ -57,6 +57,11 @@ impl Program {
         None
     }
 
+    #[allow(dead_code)] // for the benches, which share this module
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The tool beside a peer: `check-aof` or `check-rdb`.
     pub fn tool(&self, tool: &str) -> PathBuf {
         let server = self.path.file_name().unwrap().to_str().unwrap();

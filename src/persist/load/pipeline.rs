@@ -87,7 +87,14 @@ mod tests {
 
     #[test]
     fn giving_up_ends_the_reading_soon() {
-        let (read, taken) = run(count_to(u64::MAX), |batch| if batch[0] < 5 { batch.clear(); Ok(()) } else { Err("enough") });
+        let (read, taken) = run(count_to(u64::MAX), |batch| {
+            if batch[0] < 5 {
+                batch.clear();
+                Ok(())
+            } else {
+                Err("enough")
+            }
+        });
         assert!(read < 5 + 2 * AHEAD as u64, "{read}");
         assert_eq!(taken, Err("enough"));
     }
