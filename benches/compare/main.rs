@@ -18,9 +18,9 @@ mod rig;
 mod commands;
 mod contest;
 mod durability;
+mod load;
 mod memory;
 mod snapshots;
-mod load;
 mod throughput;
 
 use contest::Options;

@@ -63,6 +63,8 @@ pub struct Reader<R> {
     type_offset: u64,
     /// The key whose value is next or was last, for errors.
     key: Vec<u8>,
+    /// Room for the next header's key; see [`Reader::reuse`].
+    spare: Vec<u8>,
     text: Text,
     scratch: Scratch,
     /// Behind which offset a remark says that Dragonfly wrote the file, some of whose types have Redis 8.10's numbers.
@@ -105,6 +107,7 @@ impl<R: Read> Reader<R> {
             db: 0,
             type_offset: 0,
             key: Vec::new(),
+            spare: Vec::new(),
             text: Text::default(),
             scratch: Scratch::default(),
             dragonfly_from: None,
@@ -148,6 +151,11 @@ impl<R: Read> Reader<R> {
     pub fn object(&mut self, limits: &Limits) -> Result<Option<Object>, Error> {
         let taken = self.take(|input, kind, scratch| object::build(input, kind, limits, scratch))?;
         Ok(taken.flatten())
+    }
+
+    /// Takes back the key of a header that is not needed any more: its memory becomes the next one's.
+    pub fn reuse(&mut self, key: Vec<u8>) {
+        self.spare = key;
     }
 
     /// After [`Event::Key`]: a string, its bytes appended to `out` unless it is long. `None`, and nothing read, where the
@@ -323,9 +331,12 @@ impl<R: Read> Reader<R> {
         self.key.clear();
         self.text.element().write_to(&mut self.key);
         self.state = State::Value(kind);
+        let mut key = std::mem::take(&mut self.spare);
+        key.clear();
+        key.extend_from_slice(&self.key);
         Ok(Event::Key(KeyHeader {
             db: self.db,
-            key: self.key.clone(),
+            key,
             kind,
             expire_at_ms: attributes.expire_at_ms,
             idle_seconds: attributes.idle_seconds,

@@ -254,6 +254,7 @@ impl Reading<'_> {
             frequency: header.frequency,
             offset: header.offset,
         });
+        reader.reuse(header.key);
         if self.batch.keys.len() >= BATCH_KEYS || self.batch.bytes.len() >= BATCH_BYTES {
             self.batch.offset = reader.offset();
             self.hand_over()?;
