@@ -108,7 +108,7 @@ fn check_file(
         whole_until: 0,
         verdict: Verdict::Clean,
     };
-    let source = match unwrapped(source, file.is_wrapped) {
+    let source = match rdb::envelope::unwrap(source) {
         Ok(source) => source,
         Err(error) => {
             report.verdict = broken_envelope(index, &file.path, 0, &error)?;
@@ -136,7 +136,7 @@ fn check_file(
 }
 
 fn read_records(
-    reader: &mut Reader<Box<dyn Read>>,
+    reader: &mut Reader<impl Read>,
     report: &mut FileReport,
     observe: &mut dyn FnMut(&Item<'_>, Place),
 ) -> Option<Fault> {
@@ -159,11 +159,6 @@ fn read_records(
             }
         }
     }
-}
-
-/// What a file holds, out of the envelope that it is said to have.
-pub fn unwrapped<'a, R: Read + 'a>(source: R, is_wrapped: bool) -> io::Result<Box<dyn Read + 'a>> {
-    if is_wrapped { rdb::envelope::unwrap(source) } else { Ok(Box::new(source)) }
 }
 
 /// Reads past the RDB in front of a file, if it has one, up to its records. `len` is the file's, where it is known.

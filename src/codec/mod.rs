@@ -7,3 +7,4 @@ pub mod glob;
 pub mod lzf;
 pub mod number;
 pub mod prefetch;
+pub mod siphash;

@@ -12,11 +12,33 @@ use super::{Command, CommandError, Context, Outcome, args, table};
 /// Inside MULTI it is queued instead. The effects are in the engine's journal when this returns. Returns the position
 /// that the reply rests on, if it rests on any: it must not leave before the log has reached that.
 pub fn execute(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]], out: &mut Vec<u8>) -> Option<u64> {
+    execute_what(engine, session, find(arguments), arguments, out)
+}
+
+/// As [`execute`], for a command that [`find_plain`] has found.
+pub fn execute_found(
+    engine: &mut Engine,
+    session: &mut Session,
+    command: &'static Command,
+    arguments: &[&[u8]],
+    out: &mut Vec<u8>,
+) -> Option<u64> {
+    execute_what(engine, session, Ok(command), arguments, out)
+}
+
+#[inline]
+fn execute_what(
+    engine: &mut Engine,
+    session: &mut Session,
+    found: Result<&'static Command, CommandError>,
+    arguments: &[&[u8]],
+    out: &mut Vec<u8>,
+) -> Option<u64> {
     engine.stats.commands_processed += 1;
     session.last_command_ms = engine.clock.now_ms();
     engine.keyspace.access.set(engine.clock.now_ms());
     let start = out.len();
-    let checked = find(arguments).and_then(|command| {
+    let checked = found.and_then(|command| {
         let outcome = check(engine, session, command, arguments);
         if outcome.is_err() {
             engine.stats.calls.of_mut(command).rejected += 1;
@@ -76,6 +98,11 @@ fn position_of(engine: &mut Engine, command: &Command, arguments: &[&[u8]], befo
         return if sees_data { engine.unsynced.of_all() } else { None };
     }
     keys.iter().filter_map(|&position| engine.unsynced.of_key(engine.keyspace.hash(arguments[position]))).max()
+}
+
+/// The command of that name, if it has no subcommands and takes so many arguments: then nothing else need be looked at.
+pub fn find_plain(name: &[u8], count: usize) -> Option<&'static Command> {
+    table::find(name).filter(|command| command.subcommands.is_empty() && command.accepts(count))
 }
 
 /// The command that the request names, its subcommand where it has such.

@@ -338,7 +338,14 @@ fn stats(engine: &Engine, page: &mut Page) {
     page.zeros(&["tracking_total_prefixes", "unexpected_error_replies"]);
     page.line("total_error_replies", stats.error_replies);
     page.zeros(&["dump_payload_sanitizations", "io_threaded_reads_processed", "io_threaded_writes_processed"]);
-    page.zeros(&["client_query_buffer_limit_disconnections", "client_output_buffer_limit_disconnections"]);
+    page.line("client_query_buffer_limit_disconnections", stats.query_limit_disconnections);
+    page.line("client_output_buffer_limit_disconnections", stats.output_limit_disconnections);
+    page.line("eventloop_cycles", stats.turns.count);
+    page.line("eventloop_duration_sum", stats.turns.total.as_micros());
+    page.line("eventloop_duration_cmd_sum", stats.turns.in_commands.as_micros());
+    page.line("eventloop_duration_max", stats.turns.longest.as_micros());
+    page.line("instantaneous_eventloop_cycles_per_sec", machine.turns_per_second);
+    page.line("instantaneous_eventloop_duration_usec", machine.turn_us);
     page.zeros(&["acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key"]);
     page.line("acl_access_denied_channel", 0);
 }
@@ -428,8 +435,6 @@ mod tests {
 
     /// Fields of Redis 8.0.6 that would be made up here, or that say how it is built.
     const LEFT_OUT: &[&str] = &[
-        "eventloop_",
-        "instantaneous_eventloop_",
         "reply_buffer_",
         "total_reads_processed",
         "total_writes_processed",

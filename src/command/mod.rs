@@ -39,7 +39,7 @@ mod zset;
 
 pub use context::Context;
 pub use error::CommandError;
-pub use execute::execute;
+pub use execute::{execute, execute_found, find_plain};
 pub use spec::Command;
 
 /// What a handler returns.

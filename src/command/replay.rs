@@ -78,13 +78,14 @@ impl Replay {
 
     /// Fetches the memory that the keys of the next records are in, as far as they are in the database selected now.
     pub fn prefetch(&self, engine: &Engine, records: &[Arguments<'_>]) {
-        let mut keys = smallvec::SmallVec::<[&[u8]; 64]>::new();
+        let mut places = smallvec::SmallVec::<[(usize, u64); 64]>::new();
         for record in records {
             if let Ok(command) = execute::find(record) {
-                keys.extend(command.key_positions(record).into_iter().map(|position| record[position]));
+                let keys = command.key_positions(record).into_iter().map(|position| record[position]);
+                places.extend(keys.map(|key| (self.session.db, engine.keyspace.hash(key))));
             }
         }
-        engine.keyspace.prefetch(self.session.db, &keys);
+        engine.keyspace.prefetch(&places);
     }
 
     fn run_one(

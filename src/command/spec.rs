@@ -162,6 +162,17 @@ impl Command {
         if all & CAT_FAST == 0 { all | CAT_SLOW } else { all }
     }
 
+    /// Positions of the keys among `count` arguments, where these stand in a range; none else.
+    pub fn plain_key_positions(&self, count: usize) -> impl Iterator<Item = usize> + use<> {
+        let (first, behind, step) = match self.keys {
+            Keys::Range { first, last, .. } if last < 0 && count < last.unsigned_abs() as usize => (first, first, 1),
+            Keys::Range { first, last, step } if last < 0 => (first, count + 1 - last.unsigned_abs() as usize, step),
+            Keys::Range { first, last, step } => (first, count.min(last.unsigned_abs() as usize + 1), step),
+            _ => (0, 0, 1),
+        };
+        (first..behind.max(first)).step_by(step)
+    }
+
     /// Positions of the keys among `arguments`.
     pub fn key_positions(&self, arguments: &[&[u8]]) -> smallvec::SmallVec<[usize; 8]> {
         let end = arguments.len();

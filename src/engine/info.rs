@@ -1,5 +1,7 @@
 //! Counters that INFO shows, and what the machine says of the process.
 
+use std::time::Duration;
+
 /// The version of Redis whose behaviour clients may expect: what HELLO and INFO say.
 pub const REDIS_VERSION: &str = "7.4.0";
 
@@ -28,10 +30,34 @@ pub struct Stats {
     pub net_output_bytes: u64,
     pub calls: Calls,
     pub errors: Errors,
+    /// Clients that were closed for what they sent, or did not read.
+    pub query_limit_disconnections: u64,
+    pub output_limit_disconnections: u64,
+    pub turns: Turns,
     /// Snapshots that were taken, for saves and rewrites alike.
     pub snapshots: u64,
     /// Of the machine, as of the last tick; CONFIG RESETSTAT leaves it.
     pub machine: Machine,
+}
+
+/// The executor's turns, which the field calls cycles of the event loop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turns {
+    pub count: u64,
+    pub total: Duration,
+    /// Of that, executing commands.
+    pub in_commands: Duration,
+    pub longest: Duration,
+}
+
+impl Turns {
+    /// One more, which took this long.
+    pub fn count(&mut self, took: Duration, in_commands: Duration) {
+        self.count += 1;
+        self.total += took;
+        self.in_commands += in_commands;
+        self.longest = self.longest.max(took);
+    }
 }
 
 impl Stats {
@@ -154,6 +180,9 @@ pub struct Machine {
     pub ops_per_second: u64,
     pub input_per_second: u64,
     pub output_per_second: u64,
+    pub turns_per_second: u64,
+    /// Microseconds of a turn on average.
+    pub turn_us: u64,
     last: Sample,
 }
 
@@ -164,6 +193,8 @@ struct Sample {
     commands: u64,
     input: u64,
     output: u64,
+    turns: u64,
+    turns_us: u64,
 }
 
 impl Machine {
@@ -207,6 +238,8 @@ impl Stats {
             commands: self.commands_processed,
             input: self.net_input_bytes,
             output: self.net_output_bytes,
+            turns: self.turns.count,
+            turns_us: u64::try_from(self.turns.total.as_micros()).unwrap_or(u64::MAX),
         };
         let last = std::mem::replace(&mut self.machine.last, now);
         let elapsed_ms = u64::try_from(now_ms.saturating_sub(last.at_ms)).unwrap_or(0);
@@ -217,6 +250,9 @@ impl Stats {
         self.machine.ops_per_second = rate(now.commands, last.commands);
         self.machine.input_per_second = rate(now.input, last.input);
         self.machine.output_per_second = rate(now.output, last.output);
+        self.machine.turns_per_second = rate(now.turns, last.turns);
+        let turns = now.turns.saturating_sub(last.turns).max(1);
+        self.machine.turn_us = now.turns_us.saturating_sub(last.turns_us) / turns;
     }
 }
 

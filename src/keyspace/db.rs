@@ -1,7 +1,5 @@
 //! One database: the operations on keys.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-
 use smallvec::SmallVec;
 
 use crate::allocator::block_size;
@@ -13,6 +11,7 @@ use super::access::AccessClock;
 use super::entry::{Content, Entry, MAX_INLINE, View};
 use super::epochs::{Epochs, Renewal};
 use super::expiring::Expiring;
+use super::hashing::Hashing;
 use super::lazyfree::Garbage;
 use super::snapshot::{SnapshotDb, SnapshotEntry};
 use super::unpacked::{Loose, Unpacked};
@@ -26,21 +25,8 @@ pub enum Expiry {
     At(i64),
 }
 
-/// A key's bytes for the hasher, without the length that `[u8]` would add.
-pub(super) struct KeyHash<'a>(pub(super) &'a [u8]);
-
-impl Hash for KeyHash<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.0);
-    }
-}
-
 pub(super) fn place(hash: u64) -> Place {
     Place::of(hash)
-}
-
-fn place_in(hasher: &RandomState, key: &[u8]) -> Place {
-    place(hasher.hash_one(KeyHash(key)))
 }
 
 /// The keys of a database and their counts.
@@ -107,7 +93,7 @@ pub struct Db<'a> {
     pub(super) index: usize,
     pub(super) epochs: &'a mut Epochs,
     pub(super) unpacked: &'a mut Unpacked,
-    pub(super) hasher: &'a RandomState,
+    pub(super) hashing: &'a Hashing,
     pub(super) access: &'a mut AccessClock,
 }
 
@@ -138,8 +124,8 @@ impl<'a> Db<'a> {
 
     /// As [`Db::into_value`], of several keys.
     pub fn into_values(self, keys: &[&[u8]]) -> SmallVec<[Option<View<'a>>; 8]> {
-        let Db { table, hasher, unpacked, .. } = self;
-        unpacked.unpack_all(keys.iter().map(|key| table.find(place_in(hasher, key), key).map(Entry::view)))
+        let Db { table, hashing, unpacked, .. } = self;
+        unpacked.unpack_all(keys.iter().map(|key| table.find(place(hashing.hash(key)), key).map(Entry::view)))
     }
 
     pub fn contains(&self, key: &[u8]) -> bool {
@@ -394,7 +380,7 @@ impl<'a> Db<'a> {
     }
 
     fn place_of(&self, key: &[u8]) -> Place {
-        place_in(self.hasher, key)
+        place(self.hashing.hash(key))
     }
 
     fn find(&self, key: &[u8]) -> Option<Entry> {

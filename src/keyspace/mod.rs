@@ -19,6 +19,7 @@ mod entry;
 mod epochs;
 mod expiring;
 mod fill;
+mod hashing;
 mod lazyfree;
 mod snapshot;
 mod unpacked;
@@ -31,8 +32,6 @@ pub use fill::{NewKey, NewValue};
 pub use lazyfree::LazyFreeCounts;
 pub use snapshot::{Snapshot, SnapshotDb, SnapshotEntry};
 
-use std::hash::{BuildHasher, RandomState};
-
 use crate::rdb::Version;
 
 use epochs::Epochs;
@@ -43,7 +42,7 @@ pub struct Keyspace {
     dbs: Vec<db::Table>,
     epochs: Epochs,
     unpacked: Unpacked,
-    hasher: RandomState,
+    hashing: hashing::Hashing,
     /// What the access bits of new and used keys become.
     pub access: AccessClock,
 }
@@ -55,7 +54,7 @@ impl Keyspace {
             dbs: (0..count).map(|_| db::Table::default()).collect(),
             epochs: Epochs::default(),
             unpacked: Unpacked::default(),
-            hasher: RandomState::new(),
+            hashing: hashing::Hashing::new(),
             access: AccessClock::default(),
         }
     }
@@ -74,13 +73,13 @@ impl Keyspace {
     }
 
     fn borrow(&mut self, index: usize) -> Db<'_> {
-        let Self { dbs, epochs, unpacked, hasher, access } = self;
-        Db { table: &mut dbs[index], index, epochs, unpacked, hasher, access }
+        let Self { dbs, epochs, unpacked, hashing, access } = self;
+        Db { table: &mut dbs[index], index, epochs, unpacked, hashing, access }
     }
 
     /// The hash that decides a key's place.
     pub fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(db::KeyHash(key))
+        self.hashing.hash(key)
     }
 
     /// Keys in a database, and how many of them have an expiry.
@@ -113,13 +112,28 @@ impl Keyspace {
         self.epochs.rdb_version_seen.map_or(usual, |seen| seen.max(usual))
     }
 
-    /// Fetches the memory that looking up these keys will need, all of it at once. Worth it for two keys or more.
-    pub fn prefetch(&self, index: usize, keys: &[&[u8]]) {
-        let table = &self.dbs[index];
-        let places: smallvec::SmallVec<[_; 64]> = keys.iter().map(|key| db::place(self.hash(key))).collect();
-        places.iter().for_each(|&place| table.prefetch_segment(place));
-        places.iter().for_each(|&place| table.prefetch_slots(place));
-        places.iter().for_each(|&place| table.prefetch_entry(place));
+    /// Until [`Keyspace::forget`], the bytes at this place, a key of the request that is executed, are known to have this
+    /// hash.
+    #[inline]
+    pub fn know(&mut self, key: &[u8], hash: u64) {
+        self.hashing.know(key, hash);
+    }
+
+    /// The request is executed: its bytes may go.
+    #[inline]
+    pub fn forget(&mut self) {
+        self.hashing.forget();
+    }
+
+    /// Fetches the memory that looking up keys will need, each given by its database and hash, all of it at once. Worth
+    /// it for two keys or more.
+    pub fn prefetch(&self, keys: &[(usize, u64)]) {
+        let each = |fetch: fn(&db::Table, crate::cow::segments::Place)| {
+            keys.iter().for_each(|&(index, hash)| fetch(&self.dbs[index], db::place(hash)));
+        };
+        each(db::Table::prefetch_segment);
+        each(db::Table::prefetch_slots);
+        each(db::Table::prefetch_entry);
     }
 
     /// A snapshot of all databases, in microseconds at any size. Fails only while one is open that is 2^15 snapshots old.

@@ -152,7 +152,7 @@ fn load_log_file(
 ) -> Result<Option<Verdict>, PersistError> {
     let file = &log.files[index];
     let open = disk.open(&file.path, Mode::Read).map_err(PersistError::io(&file.path))?;
-    let open = aof::check::unwrapped(open, file.is_wrapped).map_err(PersistError::io(&file.path))?;
+    let open = crate::rdb::envelope::unwrap(open).map_err(PersistError::io(&file.path))?;
     let reader = if file.has_rdb {
         let rdb = RdbLoader { engine, path: &file.path, len: file.len, is_base: true, loaded }.load(open)?;
         aof::Reader::resume(rdb.source, rdb.unread, rdb.offset, file.unpacked_len())

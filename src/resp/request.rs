@@ -114,6 +114,16 @@ impl Decoder {
         self.ranges.iter().map(|range| &buffer[range.clone()]).collect()
     }
 
+    /// The ranges of the last request's arguments.
+    pub fn ranges(&self) -> &[Range<usize>] {
+        &self.ranges
+    }
+
+    /// Takes the words of the last inline request.
+    pub fn take_inline_words(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.words)
+    }
+
     /// The words of the last inline request.
     pub fn inline_words(&self) -> Arguments<'_> {
         self.words.iter().map(Vec::as_slice).collect()
@@ -175,6 +185,17 @@ impl Decoder {
         too_big: ProtocolError,
     ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
         let line = &buffer[self.position + 1..];
+        // A count or length of one or two digits, as nearly all are.
+        match line {
+            [digit @ b'0'..=b'9', b'\r', b'\n', ..] => {
+                return Ok(Some((Some(i64::from(digit - b'0')), self.position + 4)));
+            }
+            [tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => {
+                let value = i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
+                return Ok(Some((Some(value), self.position + 5)));
+            }
+            _ => {}
+        }
         let Some(len) = memchr::memchr(b'\r', &line[..line.len().min(MAX_INLINE)]) else {
             return if line.len() >= MAX_INLINE { Err(too_big) } else { Ok(None) };
         };

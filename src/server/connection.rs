@@ -1,114 +1,168 @@
-//! One client: reading, executing, answering.
+//! One client: what has come from it, its session, what is to go to it.
+//!
+//! A task per client reads; the executor ([`turn`](super::turn)) runs what was read and sends the replies.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 
-use crate::command;
 use crate::engine::{Engine, Session};
-use crate::resp::request::{Arguments, Decoder, RequestLimits, Step};
 
+use super::input::Input;
 use super::outbox::Outbox;
 use super::shared::Shared;
+use super::socket::{ReadHalf, WriteHalf};
 
-/// Bytes that a read asks for at least.
-const READ_SIZE: usize = 16 * 1024;
-/// Unsent replies beyond which no further request of the client is read: whoever does not take his answers waits.
+/// Unsent replies beyond which no further request of the client is executed or read: whoever does not take his answers
+/// waits. A larger hard limit of `client-output-buffer-limit` takes its place, as that ends the client.
 const MAX_UNSENT: usize = 8 << 20;
+/// Bytes that the log holds back, beyond which no further request is executed of a client whose replies wait for it.
+const MAX_UNLOGGED: usize = 64 << 20;
 /// How long a client that is to go may take none of its last replies.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
-/// Requests that are looked up ahead together.
-const BATCH: usize = 64;
 
-/// A socket of either kind.
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    async fn readable(&self) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => stream.readable().await,
-            Stream::Unix(stream) => stream.readable().await,
-        }
-    }
-
-    async fn writable(&self) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => stream.writable().await,
-            Stream::Unix(stream) => stream.writable().await,
-        }
-    }
-
-    /// Ends both directions: both kinds of waiting wake up. A socket whose peer is gone already needs no end.
-    fn shut_down(&self) {
-        let _ = match self {
-            Stream::Tcp(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Both),
-            Stream::Unix(stream) => rustix::net::shutdown(stream, rustix::net::Shutdown::Both),
-        };
-    }
-
-    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.try_read(buffer),
-            Stream::Unix(stream) => stream.try_read(buffer),
-        }
-    }
-
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.try_write(bytes),
-            Stream::Unix(stream) => stream.try_write(bytes),
-        }
-    }
-}
-
-/// What tasks need of a connection: its socket and its replies.
 pub(super) struct Connection {
-    stream: Stream,
+    writer: WriteHalf,
+    pub(super) input: RefCell<Input>,
+    pub(super) session: RefCell<Session>,
     outbox: RefCell<Outbox>,
+    /// It stands in the queue of those that have sent something.
+    is_ready: Cell<bool>,
+    /// Requests that are there wait for room for their replies.
+    is_stalled: Cell<bool>,
     /// It stands in the list of the next flush.
-    pub(super) is_pending: Cell<bool>,
+    is_pending: Cell<bool>,
     is_closed: Cell<bool>,
+    /// Nothing more will come.
+    has_ended: Cell<bool>,
     /// A task waits for the socket to take more.
     is_draining: Cell<bool>,
     /// How far the log has got, as of the last flush.
     settled: Cell<u64>,
-    /// The reading task waits for replies to leave.
-    wants_room: Cell<bool>,
-    /// Wakes it.
-    has_room: Notify,
+    /// Wakes the reading task.
+    reader: RefCell<Option<Waker>>,
+    reader_waits: Cell<bool>,
+    /// The last replies wait to leave.
+    is_parting: Cell<bool>,
+    has_left: Notify,
+    /// Unix ms of the last bytes in either direction.
+    pub(super) last_seen_ms: Cell<i64>,
+    /// Unix ms since which the soft limit of replies has been exceeded; 0 where it is not.
+    pub(super) over_soft_limit_ms: Cell<i64>,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream) -> Rc<Self> {
+    pub(super) fn new(writer: WriteHalf, session: Session) -> Rc<Self> {
         Rc::new(Self {
-            stream,
+            writer,
+            last_seen_ms: Cell::new(session.created_ms),
+            over_soft_limit_ms: Cell::new(0),
+            input: RefCell::default(),
+            session: RefCell::new(session),
             outbox: RefCell::default(),
+            is_ready: Cell::new(false),
+            is_stalled: Cell::new(false),
             is_pending: Cell::new(false),
             is_closed: Cell::new(false),
+            has_ended: Cell::new(false),
             is_draining: Cell::new(false),
             settled: Cell::new(0),
-            wants_room: Cell::new(false),
-            has_room: Notify::new(),
+            reader: RefCell::default(),
+            reader_waits: Cell::new(false),
+            is_parting: Cell::new(false),
+            has_left: Notify::new(),
         })
     }
 
     /// Lets go of the client: whoever waits for the socket wakes up and finds it closed.
     pub(super) fn close(&self) {
         self.is_closed.set(true);
-        self.stream.shut_down();
-        self.has_room.notify_one();
+        self.writer.shut_down();
+        self.has_left.notify_one();
+        self.wake_reader();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.get()
+    }
+
+    /// Bytes of replies that have not left.
+    pub(super) fn unsent(&self) -> usize {
+        self.outbox.borrow().len()
+    }
+
+    /// Whether another request may be executed.
+    pub(super) fn has_room(&self, engine: &Engine) -> bool {
+        let outbox = self.outbox.borrow();
+        let hard = engine.config.client_output_buffer_limit.normal.hard;
+        let most = if hard > 0 { hard.saturating_add(1) } else { MAX_UNSENT };
+        outbox.len() < most && (engine.journal.pending().len() < MAX_UNLOGGED || !outbox.is_held())
+    }
+
+    /// Adds what `write` appends; it returns the log position that this rests on, if on any.
+    pub(super) fn append_reply(&self, write: impl FnOnce(&mut Vec<u8>) -> Option<u64>) {
+        let mut outbox = self.outbox.borrow_mut();
+        let start = outbox.end();
+        let position = write(outbox.bytes_mut());
+        if let (Some(position), false) = (position, cfg!(feature = "fault-reply-first")) {
+            outbox.hold_since(start, position);
+        }
+    }
+
+    /// Adds a reply that rests on nothing.
+    pub(super) fn push_reply(&self, reply: &[u8]) {
+        self.outbox.borrow_mut().bytes_mut().extend_from_slice(reply);
+    }
+
+    /// As [`Connection::push_reply`], and sends it.
+    pub(super) fn reply_now(self: &Rc<Self>, shared: &Rc<Shared>, reply: &[u8]) {
+        self.push_reply(reply);
+        self.send(shared, self.settled.get());
+    }
+
+    /// The executor is done with the first `consumed` bytes of the input; `has_more` says that requests may stand behind
+    /// them, and `is_restart` that they are to be found again.
+    pub(super) fn settle(self: &Rc<Self>, shared: &Rc<Shared>, consumed: usize, has_more: bool, is_restart: bool) {
+        self.last_seen_ms.set(shared.now_ms.get());
+        {
+            let mut input = self.input.borrow_mut();
+            input.consume(consumed, is_restart);
+            input.give_back(&mut shared.spare.borrow_mut());
+        }
+        self.is_ready.set(false);
+        let is_closing = self.session.borrow().is_closing;
+        if has_more && !is_closing && !self.is_closed.get() {
+            if self.has_room(&shared.engine.borrow()) {
+                self.offer(shared);
+            } else {
+                self.is_stalled.set(true);
+            }
+        }
+        if is_closing || self.has_ended.get() || self.reader_waits.get() {
+            self.wake_reader();
+        }
+        if !self.is_pending.replace(true) {
+            shared.pending.borrow_mut().push(Rc::clone(self));
+        }
+        super::limits::check_output(shared, self);
+    }
+
+    /// Has the executor look at the input.
+    fn offer(self: &Rc<Self>, shared: &Rc<Shared>) {
+        if !self.is_ready.replace(true) {
+            shared.ready.borrow_mut().push_back(Rc::clone(self));
+            shared.want_flush();
+        }
     }
 
     /// Sends what may leave now that the log has reached `settled`. What the socket does not take is left to a task
     /// that waits for it. Returns how many bytes left.
-    pub(super) fn send(self: &Rc<Self>, settled: u64) -> usize {
+    pub(super) fn send(self: &Rc<Self>, shared: &Rc<Shared>, settled: u64) -> usize {
         self.settled.set(settled);
         let mut sent = 0;
         if self.is_draining.get() || self.is_closed.get() {
@@ -120,15 +174,15 @@ impl Connection {
             if bytes.is_empty() {
                 break;
             }
-            match self.stream.try_write(bytes) {
+            match self.writer.try_write(bytes) {
                 Ok(count @ 1..) => {
                     sent += count;
                     outbox.advance(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_draining.set(true);
-                    tokio::task::spawn_local(drain(Rc::clone(self)));
-                    return sent;
+                    tokio::task::spawn_local(drain(Rc::clone(shared), Rc::clone(self)));
+                    break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => {
@@ -137,10 +191,33 @@ impl Connection {
                 }
             }
         }
-        if self.wants_room.get() && outbox.len() < MAX_UNSENT {
-            self.has_room.notify_one();
+        let is_empty = outbox.is_empty();
+        drop(outbox);
+        if sent > 0 {
+            self.last_seen_ms.set(shared.now_ms.get());
+        }
+        if self.is_parting.get() && (is_empty || sent > 0) {
+            self.has_left.notify_one();
+        }
+        if self.is_stalled.get() {
+            self.go_on(shared);
         }
         sent
+    }
+
+    /// What stopped for want of room goes on, if there is some.
+    fn go_on(self: &Rc<Self>, shared: &Rc<Shared>) {
+        // Whoever executes now looks again when it is done.
+        let has_room = shared.engine.try_borrow().is_ok_and(|engine| self.has_room(&engine));
+        if has_room {
+            self.is_stalled.set(false);
+            self.offer(shared);
+        }
+    }
+
+    /// Stands in the list of the next flush no more.
+    pub(super) fn leave_pending(&self) {
+        self.is_pending.set(false);
     }
 
     /// Whether replies rest on what the log had not reached at the last flush.
@@ -152,251 +229,97 @@ impl Connection {
         self.outbox.borrow_mut().fail_unsettled(settled, reason);
     }
 
-    /// Waits until replies have left.
-    async fn wait_for_room(&self) {
-        self.wants_room.set(true);
-        self.has_room.notified().await;
-        self.wants_room.set(false);
+    fn wake_reader(&self) {
+        if let Some(waker) = &*self.reader.borrow() {
+            waker.wake_by_ref();
+        }
     }
 
-    /// Adds a reply that rests on nothing.
-    pub(super) fn reply_now(self: &Rc<Self>, reply: &[u8]) {
-        self.outbox.borrow_mut().bytes_mut().extend_from_slice(reply);
-        self.send(self.settled.get());
+    /// Reads until the client has ended, or is to be.
+    fn poll_reading(
+        self: &Rc<Self>,
+        context: &mut Context<'_>,
+        shared: &Rc<Shared>,
+        reader: &mut ReadHalf,
+    ) -> Poll<()> {
+        if self.reader.borrow().as_ref().is_none_or(|known| !known.will_wake(context.waker())) {
+            *self.reader.borrow_mut() = Some(context.waker().clone());
+        }
+        self.reader_waits.set(false);
+        loop {
+            if self.is_closed.get() || self.session.borrow().is_closing {
+                return Poll::Ready(());
+            }
+            let is_busy = self.is_ready.get() || self.is_stalled.get();
+            if self.has_ended.get() && !is_busy {
+                return Poll::Ready(());
+            }
+            if self.has_ended.get() || self.is_stalled.get() || (is_busy && self.input.borrow().is_far_ahead()) {
+                self.reader_waits.set(true);
+                return Poll::Pending;
+            }
+            let mut input = self.input.borrow_mut();
+            let outcome = reader.poll_read(context, input.space(&mut shared.spare.borrow_mut()));
+            if let Poll::Ready(Ok(count @ 1..)) = outcome {
+                input.received(count);
+                let is_over = super::limits::is_input_over(shared, input.len());
+                drop(input);
+                let mut engine = shared.engine.borrow_mut();
+                engine.stats.net_input_bytes += count as u64; // usize has at most 64 bits
+                if is_over {
+                    engine.stats.query_limit_disconnections += 1;
+                    let address = self.session.borrow().address.clone();
+                    super::log::warning(format!("Closing client {address} that reached max query buffer length"));
+                    return Poll::Ready(());
+                }
+                drop(engine);
+                self.offer(shared);
+                continue;
+            }
+            input.give_back(&mut shared.spare.borrow_mut());
+            match outcome {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(_) => self.has_ended.set(true),
+            }
+        }
     }
 }
 
 /// Waits for a socket that was full.
-async fn drain(connection: Rc<Connection>) {
-    let is_writable = connection.stream.writable().await.is_ok();
+async fn drain(shared: Rc<Shared>, connection: Rc<Connection>) {
+    let is_writable = connection.writer.writable().await.is_ok();
     connection.is_draining.set(false);
     if is_writable {
-        connection.send(connection.settled.get());
+        connection.send(&shared, connection.settled.get());
     } else {
         connection.close();
     }
 }
 
 /// Serves a client until it goes.
-pub(super) async fn serve(shared: Rc<Shared>, connection: Rc<Connection>, mut session: Session) {
-    let mut reader = Reader::default();
-    while !connection.is_closed.get() && !session.is_closing {
-        if shared.exit.get().is_some() {
-            return std::future::pending().await;
-        }
-        if connection.outbox.borrow().len() >= MAX_UNSENT {
-            connection.wait_for_room().await;
-            // What stopped for want of room goes on, whether or not more has come.
-            process(&shared, &connection, &mut session, &mut reader);
-            continue;
-        }
-        let is_readable = tokio::select! {
-            biased;
-            outcome = connection.stream.readable() => outcome.is_ok(),
-            () = idle_timeout(&shared) => false,
-        };
-        if !is_readable || reader.fill(&shared, &connection.stream).is_err() {
-            break;
-        }
-        process(&shared, &connection, &mut session, &mut reader);
-    }
-    part(&shared, &connection, &session).await;
-}
-
-/// Ends when the client has been silent for as long as `timeout` allows.
-async fn idle_timeout(shared: &Rc<Shared>) {
-    let timeout = shared.engine.borrow().config.timeout;
-    if timeout == 0 {
+pub(super) async fn serve(shared: Rc<Shared>, connection: Rc<Connection>, mut reader: ReadHalf) {
+    poll_fn(|context| connection.poll_reading(context, &shared, &mut reader)).await;
+    if shared.exit.get().is_some() {
         return std::future::pending().await;
     }
-    tokio::time::sleep(Duration::from_secs(timeout)).await;
+    part(&shared, &connection).await;
 }
 
 /// Lets the last replies leave, and forgets the client.
-async fn part(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &Session) {
-    while !connection.is_closed.get() && !connection.outbox.borrow().is_empty() {
-        let before = connection.outbox.borrow().len();
-        let left = tokio::time::timeout(GIVE_UP_AFTER, connection.wait_for_room()).await;
-        if left.is_err() && connection.outbox.borrow().len() == before {
+async fn part(shared: &Rc<Shared>, connection: &Rc<Connection>) {
+    connection.is_parting.set(true);
+    while !connection.is_closed.get() && connection.unsent() > 0 {
+        let before = connection.unsent();
+        let left = tokio::time::timeout(GIVE_UP_AFTER, connection.has_left.notified()).await;
+        if left.is_err() && connection.unsent() == before {
             break;
         }
     }
     connection.close();
-    shared.connections.borrow_mut().remove(&session.id);
+    let id = connection.session.borrow().id;
+    shared.connections.borrow_mut().remove(&id);
     let mut engine = shared.engine.borrow_mut();
-    engine.clients.remove(session.id);
-    engine.watches.unwatch(session.id);
-}
-
-/// Bytes that have come and are not yet executed.
-#[derive(Default)]
-struct Reader {
-    buffer: Vec<u8>,
-    filled: usize,
-    decoder: Decoder,
-}
-
-impl Reader {
-    /// Reads what is there. The end of the stream is an error.
-    fn fill(&mut self, shared: &Rc<Shared>, stream: &Stream) -> io::Result<()> {
-        let room = self.decoder.bytes_wanted(self.filled).clamp(READ_SIZE, 16 << 20);
-        if self.buffer.len() < self.filled + room {
-            self.buffer.resize(self.filled + room, 0);
-        }
-        match stream.try_read(&mut self.buffer[self.filled..]) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => {
-                self.filled += count;
-                shared.engine.borrow_mut().stats.net_input_bytes += count as u64; // usize has at most 64 bits
-                Ok(())
-            }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn consume(&mut self, count: usize) {
-        // A large value comes in many pieces; nothing of it is to be moved each time.
-        if count == 0 {
-            return;
-        }
-        self.buffer.copy_within(count..self.filled, 0);
-        self.filled -= count;
-        if self.filled == 0 && self.buffer.len() > 4 * READ_SIZE {
-            self.buffer = Vec::new();
-        }
-    }
-}
-
-/// Executes all whole requests that are there.
-fn process(shared: &Rc<Shared>, connection: &Rc<Connection>, session: &mut Session, reader: &mut Reader) {
-    if shared.exit.get().is_some() {
-        return;
-    }
-    let mut consumed = 0;
-    {
-        let mut engine = shared.engine.borrow_mut();
-        engine.clock.tick();
-        let mut outbox = connection.outbox.borrow_mut();
-        while consumed < reader.filled && !session.is_closing && outbox.len() < MAX_UNSENT {
-            let limits = RequestLimits {
-                max_bulk_len: engine.config.proto_max_bulk_len,
-                authenticated: session.is_authenticated,
-            };
-            let bytes = &reader.buffer[consumed..reader.filled];
-            let batch = Batch::decode(&mut reader.decoder, bytes, limits);
-            match execute_batch(&mut engine, session, batch, &mut outbox) {
-                Executed::All { bytes: 0 } => break,
-                Executed::All { bytes } => consumed += bytes,
-                Executed::Some { bytes } => {
-                    // The others are found again when there is room for their replies.
-                    consumed += bytes;
-                    reader.decoder = Decoder::new();
-                    break;
-                }
-            }
-        }
-        let watched = engine.watches.keys(session.id).len();
-        engine.clients.update(session, watched);
-        if engine.is_room_wanted() {
-            shared.room_wanted.notify_one();
-        }
-    }
-    reader.consume(consumed);
-    if !connection.is_pending.replace(true) {
-        shared.pending.borrow_mut().push(Rc::clone(connection));
-    }
-    shared.want_flush();
-    shared.take_up_jobs();
-}
-
-/// How far a batch was executed, in bytes of its requests.
-enum Executed {
-    All { bytes: usize },
-    Some { bytes: usize },
-}
-
-fn execute_batch(engine: &mut Engine, session: &mut Session, batch: Batch<'_>, outbox: &mut Outbox) -> Executed {
-    batch.prefetch(engine, session);
-    for (index, request) in batch.requests.iter().enumerate() {
-        if session.is_closing || outbox.len() >= MAX_UNSENT {
-            return Executed::Some { bytes: index.checked_sub(1).map_or(0, |last| batch.ends[last]) };
-        }
-        execute_one(engine, session, request, outbox);
-    }
-    if let Some(error) = batch.error {
-        let reply = format!("-ERR Protocol error: {error}\r\n");
-        outbox.bytes_mut().extend_from_slice(reply.as_bytes());
-        session.is_closing = true;
-    }
-    Executed::All { bytes: batch.consumed }
-}
-
-fn execute_one(engine: &mut Engine, session: &mut Session, request: &[&[u8]], outbox: &mut Outbox) {
-    // What a browser sends to a server that it takes for one of its own: no reply, no second line of it.
-    if request[0].eq_ignore_ascii_case(b"post") || request[0].eq_ignore_ascii_case(b"host:") {
-        super::log::warning(format!("Possible cross protocol scripting by {}: connection closed", session.address));
-        session.is_closing = true;
-        return;
-    }
-    let start = outbox.end();
-    let position = command::execute(engine, session, request, outbox.bytes_mut());
-    if let (Some(position), false) = (position, cfg!(feature = "fault-reply-first")) {
-        outbox.hold_since(start, position);
-    }
-}
-
-/// Requests that have come together.
-struct Batch<'a> {
-    requests: Vec<Arguments<'a>>,
-    /// Where each ends.
-    ends: Vec<usize>,
-    consumed: usize,
-    error: Option<crate::resp::ProtocolError>,
-}
-
-impl<'a> Batch<'a> {
-    fn decode(decoder: &'a mut Decoder, bytes: &'a [u8], limits: RequestLimits) -> Self {
-        let mut batch = Self { requests: Vec::new(), ends: Vec::new(), consumed: 0, error: None };
-        let mut ends_inline = false;
-        while batch.requests.len() < BATCH && batch.consumed < bytes.len() {
-            let rest = &bytes[batch.consumed..];
-            match decoder.decode(rest, limits) {
-                Ok(Step::Incomplete) => break,
-                Ok(Step::Request { consumed }) => {
-                    batch.consumed += consumed;
-                    let arguments = decoder.arguments(rest);
-                    if !arguments.is_empty() {
-                        batch.requests.push(arguments);
-                        batch.ends.push(batch.consumed);
-                    }
-                }
-                Ok(Step::Inline { consumed }) => {
-                    // Its words live in the decoder, so it ends the batch.
-                    batch.consumed += consumed;
-                    ends_inline = true;
-                    break;
-                }
-                Err(error) => {
-                    batch.error = Some(error);
-                    break;
-                }
-            }
-        }
-        if ends_inline && !decoder.inline_words().is_empty() {
-            batch.requests.push(decoder.inline_words());
-            batch.ends.push(batch.consumed);
-        }
-        batch
-    }
-
-    /// Has the memory of all keys fetched while the first are being looked up.
-    fn prefetch(&self, engine: &Engine, session: &Session) {
-        if self.requests.len() < 2 {
-            return;
-        }
-        let keys: smallvec::SmallVec<[&[u8]; BATCH]> =
-            self.requests.iter().filter_map(|request| request.get(1).copied()).collect();
-        engine.keyspace.prefetch(session.db, &keys);
-    }
+    engine.clients.remove(id);
+    engine.watches.unwatch(id);
 }

@@ -9,15 +9,6 @@ use super::background::Wanted;
 use super::log;
 use super::shared::Shared;
 
-/// Flushes whenever a connection has executed something, for as long as the server runs.
-pub(super) async fn flush_forever(shared: Rc<Shared>) {
-    loop {
-        shared.flush_wanted.notified().await;
-        shared.is_flush_woken.set(false);
-        flush(&shared);
-    }
-}
-
 /// Writes the log and sends what may leave.
 pub(super) fn flush(shared: &Rc<Shared>) {
     if cfg!(feature = "fault-reply-first") {
@@ -36,15 +27,15 @@ pub(super) fn flush(shared: &Rc<Shared>) {
 }
 
 /// Sends what may leave. Who still waits for the log, which a change of files may hold, stays in the list.
-fn send_pending(shared: &Shared, settled: u64) {
+fn send_pending(shared: &Rc<Shared>, settled: u64) {
     let pending = std::mem::take(&mut *shared.pending.borrow_mut());
     let mut sent = 0;
     for connection in pending {
-        sent += connection.send(settled);
+        sent += connection.send(shared, settled);
         if connection.waits_for_log() {
             shared.pending.borrow_mut().push(connection);
         } else {
-            connection.is_pending.set(false);
+            connection.leave_pending();
         }
     }
     shared.engine.borrow_mut().stats.net_output_bytes += sent as u64; // usize has at most 64 bits
@@ -96,7 +87,7 @@ fn fail_waiting(shared: &Rc<Shared>, settled: u64, reason: &str) {
     let connections: Vec<_> = shared.connections.borrow().values().filter_map(std::rc::Weak::upgrade).collect();
     for connection in connections {
         connection.fail_unsettled(settled, reason);
-        connection.send(settled);
+        connection.send(shared, settled);
     }
 }
 

@@ -10,9 +10,10 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use crate::engine::Session;
 use crate::engine::params::Config;
 
-use super::connection::{Connection, Stream, serve};
+use super::connection::{Connection, serve};
 use super::log;
 use super::shared::Shared;
+use super::socket::{ReadHalf, WriteHalf, split_tcp, split_unix};
 
 /// An open door.
 pub(super) enum Listener {
@@ -88,22 +89,25 @@ fn open_unix(config: &Config) -> io::Result<UnixListener> {
 /// Lets clients in for as long as the server runs.
 pub(super) async fn accept_forever(shared: Rc<Shared>, listener: Listener) {
     loop {
+        let keepalive = shared.engine.borrow().config.tcp_keepalive;
         let accepted = match &listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
                 // Both are hints for the kernel; a socket that refuses them works too.
                 let _ = stream.set_nodelay(true);
+                if keepalive > 0 {
+                    keep_alive(&stream, keepalive);
+                }
                 let local = stream.local_addr().map(|address| address.to_string()).unwrap_or_default();
-                (Stream::Tcp(stream), peer.to_string(), local, peer.ip().to_canonical().is_loopback())
+                let is_local = peer.ip().to_canonical().is_loopback();
+                (split_tcp(stream), Caller { address: peer.to_string(), local_address: local, is_local })
             }),
             Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                let path = shared.engine.borrow().config.unixsocket.clone();
-                (Stream::Unix(stream), format!("{path}:0"), format!("{path}:0"), true)
+                let path = format!("{}:0", shared.engine.borrow().config.unixsocket);
+                (split_unix(stream), Caller { address: path.clone(), local_address: path, is_local: true })
             }),
         };
         match accepted {
-            Ok((stream, address, local_address, is_local)) => {
-                admit(&shared, stream, address, local_address, is_local);
-            }
+            Ok((halves, caller)) => admit(&shared, halves, caller),
             Err(error) => {
                 // Out of descriptors, most likely: the clients that are there go on.
                 log::warning(format!("Accepting client connection: {error}"));
@@ -117,32 +121,37 @@ const PROTECTED: &str = "-DENIED Redis is running in protected mode because prot
 set for the default user. In this mode connections are only accepted from the loopback interface. If you want to \
 connect from external computers, set a password with requirepass, or turn the mode off with 'protected-mode no'.\r\n";
 
-fn admit(shared: &Rc<Shared>, stream: Stream, address: String, local_address: String, is_local: bool) {
+/// Who is at the door.
+struct Caller {
+    address: String,
+    local_address: String,
+    is_local: bool,
+}
+
+fn admit(shared: &Rc<Shared>, (reader, writer): (ReadHalf, WriteHalf), caller: Caller) {
     let mut engine = shared.engine.borrow_mut();
-    if let (Stream::Tcp(stream), seconds @ 1..) = (&stream, engine.config.tcp_keepalive) {
-        keep_alive(stream, seconds);
-    }
     engine.stats.connections_received += 1;
-    let id = engine.clients.next_id();
-    let connection = Connection::new(stream);
     let refusal = if engine.clients.len() >= engine.config.maxclients {
         Some("-ERR max number of clients reached\r\n")
-    } else if engine.config.protected_mode && engine.config.requirepass.is_empty() && !is_local {
+    } else if engine.config.protected_mode && engine.config.requirepass.is_empty() && !caller.is_local {
         Some(PROTECTED)
     } else {
         None
     };
     if let Some(refusal) = refusal {
         engine.stats.rejected_connections += 1;
-        return connection.reply_now(refusal.as_bytes());
+        let _ = writer.try_write(refusal.as_bytes()); // who is turned away need not hear why
+        return;
     }
-    let mut session = Session::new(id, address, engine.clock.now_ms());
-    session.local_address = local_address;
-    session.is_local = is_local;
+    let id = engine.clients.next_id();
+    let mut session = Session::new(id, caller.address, engine.clock.now_ms());
+    session.local_address = caller.local_address;
+    session.is_local = caller.is_local;
     session.is_authenticated = engine.config.requirepass.is_empty();
     engine.clients.update(&session, 0);
+    let connection = Connection::new(writer, session);
     shared.connections.borrow_mut().insert(id, Rc::downgrade(&connection));
-    tokio::task::spawn_local(serve(Rc::clone(shared), connection, session));
+    tokio::task::spawn_local(serve(Rc::clone(shared), connection, reader));
 }
 
 /// Has the kernel probe a silent peer, as often as Redis does.

@@ -46,6 +46,10 @@ impl Write for Opened {
     }
 }
 
+pub(super) fn verbose(text: impl AsRef<str>) {
+    write(LogLevel::Verbose, '-', text.as_ref());
+}
+
 pub(super) fn notice(text: impl AsRef<str>) {
     write(LogLevel::Notice, '*', text.as_ref());
 }

@@ -1,29 +1,36 @@
 //! Sockets and tasks around the engine, on one thread.
 //!
 //! ```text
-//! connection task  reads, finds requests, executes them under a short borrow of the engine
-//!        |         replies wait in the connection with the log position that they rest on
-//! flush task       once per turn: one write(2) of the log for all that was executed, then all replies leave
+//! connection task  reads what its socket has
+//!        |
+//! turn task        finds the requests of all who have sent some, fetches the memory of their keys, executes them;
+//!                  replies wait in the connection with the log position that they rest on; then one write(2) of the
+//!                  log for all that was executed, then all replies leave
 //! tick task        ten times a second: save points, syncs, automatic rewrites
 //! housekeeping     what expires or has no room goes away, a millisecond at a time
 //! job tasks        a save or rewrite: each waits for its thread
 //! ```
 //!
 //! A *turn* is what lies between two polls of the sockets: the scheduler first runs every connection that has become
-//! readable, then the flush task that the first of them woke. So fifty clients that write at once cost one write to the
+//! readable, then the turn task that the first of them woke. So fifty clients that write at once cost one write to the
 //! log (and one fsync under `always`).
 
 mod background;
+mod batch;
 mod connection;
 mod flush;
 mod housekeep;
+mod input;
+mod limits;
 mod listen;
 mod loading;
 mod log;
 mod outbox;
 mod shared;
 mod shutdown;
+mod socket;
 mod start;
 mod tick;
+mod turn;
 
 pub use start::run;

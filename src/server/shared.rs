@@ -3,9 +3,10 @@
 //! Everything lives on one thread. A borrow never crosses an `.await`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -16,6 +17,7 @@ use crate::persist::append::Append;
 use crate::persist::log_dir::LogDir;
 
 use super::connection::Connection;
+use super::input::Spare;
 
 pub(super) struct Shared {
     pub(super) engine: RefCell<Engine>,
@@ -26,9 +28,15 @@ pub(super) struct Shared {
     pub(super) connections: RefCell<HashMap<u64, Weak<Connection>>>,
     /// Connections with replies that the next flush may send.
     pub(super) pending: RefCell<Vec<Rc<Connection>>>,
-    /// Wakes the flush task.
-    pub(super) flush_wanted: Notify,
-    pub(super) is_flush_woken: Cell<bool>,
+    /// Connections that have sent something.
+    pub(super) ready: RefCell<VecDeque<Rc<Connection>>>,
+    /// Buffers for reading that no connection holds.
+    pub(super) spare: RefCell<Spare>,
+    /// The time, as of the last [`Shared::tick`].
+    pub(super) now_ms: Cell<i64>,
+    /// Wakes the executor.
+    pub(super) turn_wanted: Notify,
+    pub(super) is_turn_wanted: Cell<bool>,
     /// Wakes the task that evicts.
     pub(super) room_wanted: Notify,
     /// Wakes whoever waits for the end.
@@ -40,6 +48,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(engine: Engine, append: Append, log_dir: LogDir, disk: Arc<dyn Disk>) -> Rc<Self> {
+        let now_ms = Cell::new(engine.clock.now_ms());
         Rc::new(Self {
             engine: RefCell::new(engine),
             append: RefCell::new(append),
@@ -47,8 +56,11 @@ impl Shared {
             disk,
             connections: RefCell::default(),
             pending: RefCell::default(),
-            flush_wanted: Notify::new(),
-            is_flush_woken: Cell::new(false),
+            ready: RefCell::default(),
+            spare: RefCell::default(),
+            now_ms,
+            turn_wanted: Notify::new(),
+            is_turn_wanted: Cell::new(false),
             room_wanted: Notify::new(),
             stop: Notify::new(),
             exit: Cell::new(None),
@@ -56,11 +68,19 @@ impl Shared {
         })
     }
 
-    /// Wakes the flush task once per turn.
+    /// Has the executor take a turn, which ends by writing the log and sending what may leave.
     pub(super) fn want_flush(&self) {
-        if !self.is_flush_woken.replace(true) {
-            self.flush_wanted.notify_one();
+        if !self.is_turn_wanted.replace(true) {
+            self.turn_wanted.notify_one();
         }
+    }
+
+    /// Reads the clock, for all that happens until the next time.
+    pub(super) fn tick(&self) -> Instant {
+        let clock = &mut self.engine.borrow_mut().clock;
+        clock.tick();
+        self.now_ms.set(clock.now_ms());
+        clock.monotonic()
     }
 
     /// Carries out what commands asked for.

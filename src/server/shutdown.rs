@@ -112,6 +112,6 @@ fn refuse(shared: &Rc<Shared>, wanted: Shutdown, reason: &str) {
     log::warning("Errors trying to shut down the server. Check the logs for more information.");
     let client = wanted.client.and_then(|id| shared.connections.borrow().get(&id).and_then(std::rc::Weak::upgrade));
     if let Some(client) = client {
-        client.reply_now(b"-ERR Errors trying to SHUTDOWN. Check logs.\r\n");
+        client.reply_now(shared, b"-ERR Errors trying to SHUTDOWN. Check logs.\r\n");
     }
 }

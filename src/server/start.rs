@@ -24,7 +24,7 @@ use crate::persist::{rewrite, save};
 
 use super::listen::{self, accept_forever};
 use super::shared::Shared;
-use super::{flush, housekeep, loading, log, shutdown, tick};
+use super::{housekeep, loading, log, shutdown, tick, turn};
 
 /// Tells the process that a daemon's parent has started.
 const DAEMON_MARK: &str = "IRONKEEP_DAEMON";
@@ -213,7 +213,7 @@ async fn serve_clients(config: Config, disk: Arc<dyn Disk>, listeners: Vec<liste
     let shared = Shared::new(engine, Append::off(Instant::now()), log_dir, disk);
     set_blocking_work(&shared);
     let mut load = pin!(loading::load(&shared));
-    tokio::task::spawn_local(flush::flush_forever(Rc::clone(&shared)));
+    tokio::task::spawn_local(turn::take_turns(Rc::clone(&shared)));
     tokio::task::spawn_local(tick::tick_forever(Rc::clone(&shared)));
     for listener in listeners {
         tokio::task::spawn_local(accept_forever(Rc::clone(&shared), listener));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::background::Wanted;
 use super::shared::Shared;
-use super::{background, flush, log};
+use super::{background, flush, limits, log};
 
 /// How long one tick may go on with handing what a snapshot has left to the thread that frees.
 const RECLAIM_TIME: Duration = Duration::from_millis(1);
@@ -21,6 +21,8 @@ pub(super) async fn tick_forever(shared: Rc<Shared>) {
         let now = shared.engine.borrow().clock.now_ms() / 1000;
         if std::mem::replace(&mut last_look, now) != now {
             look_at_machine(&shared);
+            limits::look_at_clients(&shared);
+            shared.spare.borrow_mut().shrink();
         }
     }
 }
@@ -41,9 +43,9 @@ fn look_at_machine(shared: &Rc<Shared>) {
 }
 
 fn tick(shared: &Rc<Shared>) {
+    shared.tick();
     let is_broken = {
         let mut engine = shared.engine.borrow_mut();
-        engine.clock.tick();
         background::note_deferred(&mut engine);
         let started = Instant::now();
         while engine.keyspace.reclaim() && started.elapsed() < RECLAIM_TIME {}

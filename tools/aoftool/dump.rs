@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use ironkeep::aof::check::{open_records, unwrapped};
+use ironkeep::aof::check::open_records;
 use ironkeep::aof::log::begins_rdb;
 use ironkeep::aof::{Fault, Item, RdbDepth, RdbPart};
 use ironkeep::cli::escape::{Escaped, Quoted};
@@ -66,7 +66,7 @@ fn dump(disk: &Arc<dyn Disk>, arguments: &Arguments, printer: &mut Printer) -> a
         let mut input = io::stdin();
         (&mut input).take(9).read_to_end(&mut start).context("standard input")?;
         let has_rdb = begins_rdb(&start);
-        let source = unwrapped(io::Cursor::new(&start).chain(input), start.starts_with(envelope::MAGIC));
+        let source = envelope::unwrap(io::Cursor::new(&start).chain(input));
         return dump_file("-", source.context("standard input")?, has_rdb, None, printer).context("standard input");
     }
     let located = arguments.place.locate(disk)?;
@@ -78,7 +78,7 @@ fn dump(disk: &Arc<dyn Disk>, arguments: &Arguments, printer: &mut Printer) -> a
             true => Box::new(open),
             false => Box::new(Progress::new(open, Some(file.len), &report::name(file))),
         };
-        let source = unwrapped(source, file.is_wrapped).with_context(|| report::name(file))?;
+        let source = envelope::unwrap(source).with_context(|| report::name(file))?;
         let ended = dump_file(&file.name(), source, file.has_rdb, file.unpacked_len(), printer)
             .with_context(|| report::name(file))?;
         if ended != Exit::Fine {

@@ -5,7 +5,8 @@
 
 use std::io::{self, Read, Write};
 
-use ironkeep::aof::check::{pass_rdb, unwrapped};
+use ironkeep::aof::check::pass_rdb;
+use ironkeep::rdb::envelope;
 use ironkeep::aof::{Fault, Item, LogFile, Place, RdbDepth, RdbPart, Reader, Record};
 use ironkeep::cli::progress::Progress;
 use ironkeep::codec::number;
@@ -54,7 +55,7 @@ pub fn rdb_part(disk: &dyn Disk, file: &LogFile) -> Result<Option<RdbPart>, rdb:
         Err(_) => return Ok(None),
     };
     let source = Progress::new(open, Some(file.len), &report::name(file));
-    let Ok(source) = unwrapped(source, file.is_wrapped) else { return Ok(None) };
+    let Ok(source) = envelope::unwrap(source) else { return Ok(None) };
     pass_rdb(source, RdbDepth::Skip, &mut |_| {}).map(|(part, ..)| Some(part))
 }
 

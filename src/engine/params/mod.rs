@@ -23,7 +23,8 @@ use crate::codec::glob;
 use crate::value::Limits;
 
 pub use field::{
-    AppendFsync, EvictionPolicy, FileMode, LogLevel, Permission, RdbVersion, SanitizePayload, SavePoint, ShutdownFlags,
+    AppendFsync, EvictionPolicy, FileMode, LogLevel, OutputLimits, Permission, RdbVersion, SanitizePayload, SavePoint,
+    ShutdownFlags,
 };
 use table::{Change, Row, Status};
 
@@ -66,7 +67,7 @@ settings! {
     maxclients: usize,
     proto_max_bulk_len: i64,
     client_query_buffer_limit: u64,
-    client_output_buffer_limit: String,
+    client_output_buffer_limit: OutputLimits,
     // Access
     /// The password of AUTH; empty for none.
     requirepass: Vec<u8>,

@@ -223,13 +223,13 @@ static NETWORK: &[Row] = &[
     int("maxclients", "10000", 1, UINT).works(at!(maxclients)),
     size_within("proto-max-bulk-len", "536870912", 1 << 20, i64::MAX as u64).works(at!(proto_max_bulk_len)),
     size_within("client-query-buffer-limit", "1073741824", 1 << 20, i64::MAX as u64)
-        .shown(at!(client_query_buffer_limit)),
+        .works(at!(client_query_buffer_limit)),
     list(
         "client-output-buffer-limit",
         "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
         kind::output_limits,
     )
-    .shown(at!(client_output_buffer_limit)),
+    .works(at!(client_output_buffer_limit)),
     text("requirepass").works(at!(requirepass)),
     text("aclfile").immutable().refused(),
     list("user", "", kind::user).file_only().refused(),
