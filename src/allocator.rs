@@ -175,6 +175,44 @@ unsafe fn control<T>(name: &CStr, value: &mut T, is_write: bool) {
     }
 }
 
+/// What the library's own tests allocate with: the system's allocator, counting what each thread takes.
+#[cfg(test)]
+pub(crate) mod counting {
+    use std::alloc::{GlobalAlloc, Layout, System};
+    use std::cell::Cell;
+
+    struct Counting;
+
+    #[global_allocator]
+    static COUNTING: Counting = Counting;
+
+    thread_local! {
+        static BLOCKS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Blocks that this thread has taken so far, a block that was moved to grow among them.
+    pub(crate) fn blocks() -> u64 {
+        BLOCKS.get()
+    }
+
+    // SAFETY: everything is passed on to the system's allocator as it came.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            let _ = BLOCKS.try_with(|blocks| blocks.set(blocks.get() + 1)); // a thread that ends has none
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+            let _ = BLOCKS.try_with(|blocks| blocks.set(blocks.get() + 1)); // as above
+            unsafe { System.realloc(block, layout, size) }
+        }
+
+        unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+            unsafe { System.dealloc(block, layout) }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,9 +47,15 @@ impl Contest {
     }
 
     pub fn of(programs: Vec<Program>, directives: &[(&str, &str)]) -> Self {
+        Self::of_in(programs, directives, &[])
+    }
+
+    /// As [`Contest::of`], with variables in the servers' environment.
+    pub fn of_in(programs: Vec<Program>, directives: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
         let folders: Vec<_> = programs.iter().map(|_| tempfile::tempdir().unwrap()).collect();
-        let start =
-            |(program, folder): (&Program, &tempfile::TempDir)| Server::start(program, folder.path(), directives);
+        let start = |(program, folder): (&Program, &tempfile::TempDir)| {
+            Server::start_in(program, folder.path(), directives, environment)
+        };
         let servers = programs.iter().zip(&folders).map(start).collect();
         Self { programs, servers, _folders: folders }
     }

@@ -20,6 +20,7 @@ mod contest;
 mod durability;
 mod load;
 mod memory;
+mod slow_disk;
 mod snapshots;
 mod throughput;
 
@@ -38,6 +39,7 @@ struct Table {
 const TABLES: &[Table] = &[
     Table { name: "throughput", is_usual: true, options: throughput::OPTIONS, run: throughput::run },
     Table { name: "commands", is_usual: true, options: commands::OPTIONS, run: commands::run },
+    Table { name: "slowdisk", is_usual: true, options: slow_disk::OPTIONS, run: slow_disk::run },
     Table { name: "durability", is_usual: true, options: durability::OPTIONS, run: durability::run },
     Table { name: "memory", is_usual: false, options: memory::OPTIONS, run: memory::run },
     Table { name: "snapshots", is_usual: false, options: snapshots::OPTIONS, run: snapshots::run },

@@ -3,6 +3,11 @@
 //! Positions are the journal's. [`Append::flush`] writes what is pending and, under `always`, syncs it; a reply may leave
 //! when [`Append::settled`] has reached the position that the journal had when the reply was made.
 //!
+//! **Where.** Writing and syncing happen on the executor while the disk is quick, which saves two changes of threads per
+//! turn; where it has been slow of late, or an fsync is under way behind which a write may wait, the [log
+//! thread](super::log_thread) does both, one batch at a time, and the executor goes on with all that needs no log.
+//! [`Append::advance`] chooses by what it measures; [`Append::flush`] is done when it returns.
+//!
 //! **A failed write.** The file is cut back to where the batch began, which is the end of a unit; the bytes stay queued
 //! in order, and the same bytes are tried again until they are in. Where not even the cut succeeds, the next attempt goes
 //! on at the byte behind the last one written.
@@ -16,19 +21,24 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::disk::File;
 use crate::engine::journal::Journal;
 use crate::engine::params::AppendFsync;
 
+use super::log_thread::{Bytes, Errand, LogThread, Report, Wake};
+
 /// The open end of the log.
 pub struct Append {
     target: Option<Target>,
-    /// Bytes taken from the journal and not yet in the file.
-    queue: Vec<u8>,
-    /// Bytes of the queue that are in the file after a failed write that could not be cut back.
-    queue_done: usize,
+    /// Bytes taken from the journal and not yet in the file, unless the log thread has them.
+    bytes: Bytes,
+    /// What the log thread has under way.
+    lent: Option<Lent>,
+    thread: Option<LogThread>,
+    wake: Option<Wake>,
+    pace: Pace,
     /// Position of the end of what is in the file.
     written: u64,
     /// Position of the end of what is known to be on the disk.
@@ -47,6 +57,43 @@ struct Target {
     file: Box<dyn File>,
     /// Bytes in the file; its end is at a unit.
     len: u64,
+    /// A second handle, for the log thread.
+    second: Option<Box<dyn File>>,
+}
+
+/// A batch that the log thread has.
+struct Lent {
+    len: usize,
+    /// Position of its end.
+    end: u64,
+}
+
+/// How long the disk takes, in microseconds: slowness is believed at once, quickness slowly.
+#[derive(Debug, Default)]
+struct Pace {
+    write_us: f64,
+    sync_us: f64,
+    is_slow: bool,
+}
+
+impl Pace {
+    /// What a turn may spend on the disk where it executes; and what it must come down to for that to be so again.
+    const SLOW_US: f64 = 500.0;
+    const QUICK_US: f64 = 250.0;
+
+    fn note(known_us: &mut f64, took: Duration) {
+        let took_us = took.as_secs_f64() * 1e6;
+        let weight = if took_us > *known_us { 0.5 } else { 0.1 };
+        *known_us += (took_us - *known_us) * weight;
+    }
+
+    /// Whether the disk is too slow for the executor to wait for it.
+    fn judge(&mut self, policy: AppendFsync) -> bool {
+        let sum_us = self.write_us + if policy == AppendFsync::Always { self.sync_us } else { 0.0 };
+        let limit_us = if self.is_slow { Self::QUICK_US } else { Self::SLOW_US };
+        self.is_slow = sum_us > limit_us;
+        self.is_slow
+    }
 }
 
 /// Why the log can't be trusted now.
@@ -70,8 +117,11 @@ impl Append {
     pub fn off(now: Instant) -> Self {
         Self {
             target: None,
-            queue: Vec::new(),
-            queue_done: 0,
+            bytes: Bytes::default(),
+            lent: None,
+            thread: None,
+            wake: None,
+            pace: Pace::default(),
             written: 0,
             synced: 0,
             held: false,
@@ -81,6 +131,11 @@ impl Append {
             last_sync: now,
             delayed_syncs: 0,
         }
+    }
+
+    /// From here on a thread may do what the disk is slow at; `wake` tells the executor that it has.
+    pub fn allow_thread(&mut self, wake: Wake) {
+        self.wake = Some(wake);
     }
 
     pub fn is_on(&self) -> bool {
@@ -116,15 +171,38 @@ impl Append {
 
     /// Bytes that wait.
     pub fn queued(&self) -> usize {
-        self.queue.len()
+        self.bytes.queue.len() + self.lent.as_ref().map_or(0, |lent| lent.len)
     }
 
     pub fn is_held(&self) -> bool {
         self.held
     }
 
+    /// Gets on with writing what the journal holds, and under `always` with syncing it: at once where the disk is quick,
+    /// else on the log thread. How far it is, [`Append::settled`] says. The error is remembered as [`Append::fault`].
+    pub fn advance(&mut self, journal: &mut Journal, policy: AppendFsync) -> Result<(), Fault> {
+        if let Some(report) = self.lent.as_ref().and_then(|_| self.thread.as_ref()?.report()) {
+            self.take_back(report);
+        }
+        if self.lent.is_some() {
+            return self.fault.clone().map_or(Ok(()), Err);
+        }
+        let is_slow = self.pace.judge(policy) || self.sync_in_flight.is_some();
+        let is_broken = self.fault.is_some();
+        if !is_slow || is_broken || self.held || self.target.is_none() || !self.has_thread() {
+            return self.flush(journal, policy);
+        }
+        self.collect(journal);
+        let wants_sync = policy == AppendFsync::Always;
+        if !self.bytes.queue.is_empty() || (wants_sync && self.synced < self.written) {
+            self.lend(journal.end(), wants_sync);
+        }
+        self.fault.clone().map_or(Ok(()), Err)
+    }
+
     /// Writes what the journal holds; under `always` also syncs it. The error is remembered as [`Append::fault`].
     pub fn flush(&mut self, journal: &mut Journal, policy: AppendFsync) -> Result<(), Fault> {
+        self.wait();
         if self.target.is_none() {
             return Ok(());
         }
@@ -132,7 +210,7 @@ impl Append {
             return self.fault.clone().map_or(Ok(()), Err);
         }
         self.collect(journal);
-        if !self.queue.is_empty() {
+        if !self.bytes.queue.is_empty() {
             if let Err(error) = self.write_queue() {
                 return Err(self.latch(Fault::Write(error.to_string())));
             }
@@ -152,8 +230,12 @@ impl Append {
 
     /// Syncs what is in the file, on this thread.
     pub fn sync(&mut self) -> Result<(), Fault> {
+        self.wait();
         let Some(target) = &self.target else { return Ok(()) };
-        match target.file.sync_data() {
+        let started = Instant::now();
+        let outcome = target.file.sync_data();
+        Pace::note(&mut self.pace.sync_us, started.elapsed());
+        match outcome {
             Ok(()) if self.fault.is_none() => {
                 self.synced = self.written;
                 Ok(())
@@ -225,7 +307,7 @@ impl Append {
     /// Stops writing for a change of files. Everything that the journal held must have been flushed: the handle is
     /// for the thread that syncs it. `None` without a log.
     pub fn hold(&mut self) -> io::Result<Option<Box<dyn File>>> {
-        assert!(self.queue.is_empty(), "files change when everything before is written");
+        assert!(self.queued() == 0, "files change when everything before is written");
         let file = self.target.as_ref().map(|target| target.file.duplicate()).transpose()?;
         self.held = true;
         Ok(file)
@@ -238,8 +320,8 @@ impl Append {
 
     /// Goes on in a new, empty file. What was written before is durable.
     pub fn switch_to(&mut self, path: PathBuf, file: Box<dyn File>) {
-        assert!(self.queue.is_empty(), "what belongs to the old file is in it");
-        self.target = Some(Target { path, file, len: 0 });
+        assert!(self.queued() == 0, "what belongs to the old file is in it");
+        self.target = Some(Target { path, file, len: 0, second: None });
         if !self.needs_new_base() {
             self.synced = self.written;
         }
@@ -248,7 +330,7 @@ impl Append {
 
     /// Goes on at the end of an existing file, at start.
     pub fn continue_in(&mut self, path: PathBuf, file: Box<dyn File>, len: u64, position: u64) {
-        self.target = Some(Target { path, file, len });
+        self.target = Some(Target { path, file, len, second: None });
         self.written = position;
         self.synced = position;
     }
@@ -263,9 +345,9 @@ impl Append {
 
     /// Closes the log.
     pub fn close(&mut self) {
+        self.wait();
         self.target = None;
-        self.queue.clear();
-        self.queue_done = 0;
+        self.bytes = Bytes::default();
         self.fault = None;
         self.held = false;
     }
@@ -275,42 +357,96 @@ impl Append {
     }
 
     fn collect(&mut self, journal: &mut Journal) {
-        if self.queue.is_empty() {
-            self.queue = journal.take_pending(std::mem::take(&mut self.queue));
+        let queue = &mut self.bytes.queue;
+        if queue.is_empty() {
+            *queue = journal.take_pending(std::mem::take(queue));
         } else if !journal.pending().is_empty() {
             let more = journal.take_pending(Vec::new());
-            self.queue.extend_from_slice(&more);
+            queue.extend_from_slice(&more);
         }
     }
 
     fn write_queue(&mut self) -> io::Result<()> {
         let target = self.target.as_mut().expect("flush looked");
-        let mut done = self.queue_done;
-        while done < self.queue.len() {
-            match target.file.write(&self.queue[done..]) {
-                Ok(0) => return self.cut_back(done, io::ErrorKind::WriteZero.into()),
-                Ok(count) => done += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.cut_back(done, error),
-            }
-        }
-        target.len += self.queue.len() as u64; // usize has at most 64 bits
-        self.queue.clear();
-        self.queue_done = 0;
-        if self.queue.capacity() > 4 << 20 {
-            self.queue = Vec::new();
-        }
+        let (started, len) = (Instant::now(), self.bytes.queue.len());
+        let outcome = self.bytes.write_to(target.file.as_mut(), target.len);
+        Pace::note(&mut self.pace.write_us, started.elapsed());
+        outcome?;
+        target.len += len as u64; // usize has at most 64 bits
         Ok(())
     }
 
-    fn cut_back(&mut self, done: usize, error: io::Error) -> io::Result<()> {
-        let target = self.target.as_mut().expect("flush looked");
-        self.queue_done = match done {
-            0 => 0,
-            _ if target.file.set_len(target.len).is_ok() => 0,
-            _ => done,
+    /// Whether there is a thread, which is started when it is first wanted.
+    fn has_thread(&mut self) -> bool {
+        if let (None, Some(wake)) = (&self.thread, &self.wake) {
+            // Where no thread can be had, the executor does it all.
+            self.thread = LogThread::start(Wake::clone(wake)).ok();
+        }
+        self.thread.is_some()
+    }
+
+    /// Gives the queue, which ends at `end`, to the thread.
+    fn lend(&mut self, end: u64, wants_sync: bool) {
+        let (Some(target), Some(thread)) = (&mut self.target, &self.thread) else { return };
+        let file = match target.second.take().map_or_else(|| target.file.duplicate(), Ok) {
+            Ok(file) => file,
+            Err(error) => {
+                self.latch(Fault::Write(error.to_string()));
+                return;
+            }
         };
-        Err(error)
+        let bytes = std::mem::take(&mut self.bytes);
+        self.lent = Some(Lent { len: bytes.queue.len(), end });
+        if let Err(errand) = thread.send(Errand { file, bytes, wants_sync }, target.len) {
+            // It has died; nothing of the errand was begun.
+            (self.bytes, self.lent, self.thread) = (errand.bytes, None, None);
+        }
+    }
+
+    /// Waits for what the thread has under way.
+    fn wait(&mut self) {
+        if self.lent.is_none() {
+            return;
+        }
+        match self.thread.as_ref().and_then(LogThread::wait_for_report) {
+            Some(report) => self.take_back(report),
+            None => {
+                // Bytes are gone with it: only a base from memory makes up for them.
+                (self.lent, self.thread) = (None, None);
+                self.latch(Fault::Sync("the thread that writes the log has died".to_owned()));
+            }
+        }
+    }
+
+    /// What the thread says of its errand.
+    fn take_back(&mut self, report: Report) {
+        let Some(lent) = self.lent.take() else { return };
+        self.bytes = report.bytes;
+        Pace::note(&mut self.pace.write_us, report.write_took);
+        if let Some(target) = &mut self.target {
+            target.second = Some(report.file);
+            if report.written.is_ok() {
+                target.len += lent.len as u64; // usize has at most 64 bits
+            }
+        }
+        match report.written {
+            Ok(()) => self.written = lent.end,
+            Err(error) => {
+                self.latch(Fault::Write(error.to_string()));
+            }
+        }
+        match report.synced {
+            Some((Ok(()), took)) => {
+                Pace::note(&mut self.pace.sync_us, took);
+                if !self.needs_new_base() {
+                    self.synced = self.written;
+                }
+            }
+            Some((Err(error), _)) => {
+                self.latch(Fault::Sync(error.to_string()));
+            }
+            None => {}
+        }
     }
 
     fn latch(&mut self, fault: Fault) -> Fault {

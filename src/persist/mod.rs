@@ -4,6 +4,7 @@
 //! - [`log_dir`]: the folder of the multi-part log, and its manifest.
 //! - [`append`]: the increment that is written to. Bytes of the journal go out with write(2), are synced by policy; the
 //!   positions that it reports decide when replies may leave.
+//! - [`log_thread`]: where the disk is slow, what writes and syncs the increment.
 //! - [`save`]: an RDB from a snapshot, on a thread or at once.
 //! - [`outlets`]: the files that one snapshot is written to, their rate and their syncs.
 //! - [`rewrite`]: a new base from a snapshot, in five steps that each leave a directory that loads.
@@ -13,6 +14,7 @@
 pub mod append;
 pub mod load;
 pub mod log_dir;
+pub mod log_thread;
 pub mod outlets;
 pub mod rewrite;
 pub mod save;

@@ -46,7 +46,7 @@ pub(super) fn write_log(shared: &Rc<Shared>) {
     let mut engine = shared.engine.borrow_mut();
     let mut append = shared.append.borrow_mut();
     let policy = engine.config.appendfsync;
-    let outcome = append.flush(&mut engine.journal, policy);
+    let outcome = append.advance(&mut engine.journal, policy);
     let before = engine.persistence.log_error.take();
     match &outcome {
         Ok(()) => {

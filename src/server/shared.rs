@@ -35,7 +35,7 @@ pub(super) struct Shared {
     /// The time, as of the last [`Shared::tick`].
     pub(super) now_ms: Cell<i64>,
     /// Wakes the executor.
-    pub(super) turn_wanted: Notify,
+    pub(super) turn_wanted: Arc<Notify>,
     pub(super) is_turn_wanted: Cell<bool>,
     /// Wakes the task that evicts.
     pub(super) room_wanted: Notify,
@@ -47,7 +47,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(engine: Engine, append: Append, log_dir: LogDir, disk: Arc<dyn Disk>) -> Rc<Self> {
+    pub(super) fn new(engine: Engine, mut append: Append, log_dir: LogDir, disk: Arc<dyn Disk>) -> Rc<Self> {
+        let turn_wanted = Arc::new(Notify::new());
+        let wanted = Arc::clone(&turn_wanted);
+        append.allow_thread(Arc::new(move || wanted.notify_one()));
         let now_ms = Cell::new(engine.clock.now_ms());
         Rc::new(Self {
             engine: RefCell::new(engine),
@@ -59,7 +62,7 @@ impl Shared {
             ready: RefCell::default(),
             spare: RefCell::default(),
             now_ms,
-            turn_wanted: Notify::new(),
+            turn_wanted,
             is_turn_wanted: Cell::new(false),
             room_wanted: Notify::new(),
             stop: Notify::new(),

@@ -64,6 +64,12 @@ fn cancel_jobs(shared: &Rc<Shared>) {
 /// Writes and saves all that there is.
 fn settle(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
     flush::write_log(shared);
+    {
+        let mut engine = shared.engine.borrow_mut();
+        let policy = engine.config.appendfsync;
+        // What a thread has under way comes to its end; a failure is told below.
+        let _ = shared.append.borrow_mut().flush(&mut engine.journal, policy);
+    }
     if shared.append.borrow().is_on() {
         log::notice("Calling fsync() on the AOF file.");
         let synced = shared.append.borrow_mut().sync();

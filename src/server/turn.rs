@@ -81,3 +81,115 @@ fn settle(shared: &Rc<Shared>, batch: &mut Batch) {
         connection.settle(shared, member.consumed, member.has_more || member.is_cut, member.is_cut);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocator::counting;
+    use crate::disk::RealDisk;
+    use crate::engine::clock::Clock;
+    use crate::engine::params::Config;
+    use crate::engine::{Engine, Session};
+    use crate::persist::append::Append;
+    use crate::persist::log_dir::LogDir;
+    use crate::resp::encode_request;
+    use crate::server::connection::{Connection, serve};
+    use crate::server::socket::split_unix;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    fn server() -> (Rc<Shared>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::new(Config::default(), Clock::system(), fastrand::Rng::with_seed(1));
+        let disk: Arc<dyn crate::disk::Disk> = Arc::new(RealDisk);
+        let log_dir = LogDir::new(Arc::clone(&disk), dir.path(), "appendonlydir", "appendonly.aof", Default::default());
+        (Shared::new(engine, Append::off(Instant::now()), log_dir, disk), dir)
+    }
+
+    fn connect(shared: &Rc<Shared>, id: u64) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let (reader, writer) = split_unix(tokio::net::UnixStream::from_std(ours).unwrap());
+        let connection = Connection::new(writer, Session::new(id, format!("test:{id}"), 0));
+        tokio::task::spawn_local(serve(Rc::clone(shared), connection, reader));
+        theirs
+    }
+
+    /// Sends `requests` and waits for as many bytes of replies; how many blocks were allocated meanwhile.
+    async fn exchange(stream: &mut UnixStream, requests: &[u8], replies: usize, buffer: &mut [u8]) -> u64 {
+        let before = counting::blocks();
+        stream.write_all(requests).unwrap();
+        let mut missing = replies;
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+            match stream.read(buffer) {
+                Ok(count) => missing -= count,
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            }
+            if missing == 0 {
+                return counting::blocks() - before;
+            }
+        }
+        panic!("{missing} bytes of replies are missing");
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, test);
+    }
+
+    #[test]
+    fn reading_and_answering_allocate_nothing() {
+        run(async {
+            let (shared, _dir) = server();
+            tokio::task::spawn_local(take_turns(Rc::clone(&shared)));
+            let mut stream = connect(&shared, 1);
+            let (mut sets, mut gets) = (Vec::new(), Vec::new());
+            for key in 0..64 {
+                let key = format!("key:{key:012}");
+                encode_request(&mut sets, &[b"SET", key.as_bytes(), &[b'v'; 40]]);
+                encode_request(&mut gets, &[b"GET", key.as_bytes()]);
+            }
+            let mut buffer = vec![0; 1 << 20];
+            let get_reply = 64 * (40 + "$40\r\n\r\n".len());
+            // Buffers find their sizes, and maps and stat counters their rows.
+            for _ in 0..10 {
+                exchange(&mut stream, &sets, 64 * 5, &mut buffer).await;
+                exchange(&mut stream, &gets, get_reply, &mut buffer).await;
+            }
+            for _ in 0..100 {
+                assert_eq!(exchange(&mut stream, &gets, get_reply, &mut buffer).await, 0, "for 64 GETs");
+                let blocks = exchange(&mut stream, &sets, 64 * 5, &mut buffer).await;
+                assert!(blocks <= 64, "{blocks} blocks for 64 SETs: one each is the entry");
+            }
+        });
+    }
+
+    #[test]
+    fn a_pipeline_longer_than_a_turn_yields_to_the_others() {
+        run(async {
+            let (shared, _dir) = server();
+            let (mut greedy, mut modest) = (connect(&shared, 1), connect(&shared, 2));
+            // Half a megabyte of requests, which a turn does not get through.
+            let requests = b"*1\r\n$4\r\nPING\r\n".repeat(10_000);
+            let mut sent = 0;
+            let mut batch = Batch::default();
+            while let Ok(count) = greedy.write(&requests[sent..]) {
+                sent += count;
+                tokio::task::yield_now().await;
+            }
+            modest.write_all(b"*1\r\n$4\r\nPING\r\n").unwrap();
+            while shared.ready.borrow().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            assert!(gather(&shared, &mut batch), "both have sent something");
+            assert_eq!(batch.members.len(), 2);
+            let mut budget = Budget::new(Instant::now(), TURN);
+            batch.run(&mut shared.engine.borrow_mut(), &mut budget);
+            assert!(batch.members.iter().all(|member| member.consumed > 0), "each had its share");
+            assert!(batch.members[0].has_more, "the rest waits behind the other");
+        });
+    }
+}

@@ -1,0 +1,116 @@
+//! The thread that writes and syncs the log where the disk is slow, so that only those wait for it who must.
+//!
+//! One errand at a time: bytes, and whether they are to be synced. The thread hands back all that it was given, with what
+//! came of it; until then nobody else writes the file.
+
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use crate::disk::File;
+
+/// Tells the executor that a report is there.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Something to write, and perhaps to sync.
+pub(super) struct Errand {
+    pub(super) file: Box<dyn File>,
+    pub(super) bytes: Bytes,
+    pub(super) wants_sync: bool,
+}
+
+/// Bytes for the end of the log.
+#[derive(Debug, Default)]
+pub(super) struct Bytes {
+    pub(super) queue: Vec<u8>,
+    /// Bytes of the queue that are in the file already, after a failed write that could not be cut back.
+    pub(super) done: usize,
+}
+
+/// What came of an errand.
+pub(super) struct Report {
+    pub(super) file: Box<dyn File>,
+    /// What was to be written: nothing is left in it after a success.
+    pub(super) bytes: Bytes,
+    pub(super) written: io::Result<()>,
+    pub(super) write_took: Duration,
+    /// The sync's outcome and duration, if it was asked for and everything had been written.
+    pub(super) synced: Option<(io::Result<()>, Duration)>,
+}
+
+impl Bytes {
+    /// Writes all to `file`, whose last whole unit ends at `len`. After an error the file is cut back to that; where not
+    /// even this succeeds, the next attempt goes on behind the last byte written.
+    pub(super) fn write_to(&mut self, file: &mut dyn File, len: u64) -> io::Result<()> {
+        while self.done < self.queue.len() {
+            let error = match file.write(&self.queue[self.done..]) {
+                Ok(0) => io::ErrorKind::WriteZero.into(),
+                Ok(count) => {
+                    self.done += count;
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            if self.done > 0 && file.set_len(len).is_ok() {
+                self.done = 0;
+            }
+            return Err(error);
+        }
+        self.queue.clear();
+        self.done = 0;
+        if self.queue.capacity() > 4 << 20 {
+            self.queue = Vec::new();
+        }
+        Ok(())
+    }
+}
+
+/// The way to the thread, and back.
+pub(super) struct LogThread {
+    errands: mpsc::Sender<(Errand, u64)>,
+    reports: mpsc::Receiver<Report>,
+}
+
+impl LogThread {
+    /// Starts the thread, which ends when this is dropped.
+    pub(super) fn start(wake: Wake) -> io::Result<Self> {
+        let (errands, to_do) = mpsc::channel::<(Errand, u64)>();
+        let (done, reports) = mpsc::channel();
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            while let Ok((errand, len)) = to_do.recv() {
+                if done.send(carry_out(errand, len)).is_err() {
+                    break;
+                }
+                wake();
+            }
+        })?;
+        Ok(Self { errands, reports })
+    }
+
+    /// Hands over an errand; `len` is where the file's last whole unit ends.
+    pub(super) fn send(&self, errand: Errand, len: u64) -> Result<(), Errand> {
+        self.errands.send((errand, len)).map_err(|mpsc::SendError((errand, _))| errand)
+    }
+
+    /// The report, if it is there.
+    pub(super) fn report(&self) -> Option<Report> {
+        self.reports.try_recv().ok()
+    }
+
+    /// Waits for the report; none only if the thread has died.
+    pub(super) fn wait_for_report(&self) -> Option<Report> {
+        self.reports.recv().ok()
+    }
+}
+
+fn carry_out(mut errand: Errand, len: u64) -> Report {
+    let started = Instant::now();
+    let written = errand.bytes.write_to(errand.file.as_mut(), len);
+    let write_took = started.elapsed();
+    let synced = (written.is_ok() && errand.wants_sync).then(|| {
+        let started = Instant::now();
+        (errand.file.sync_data(), started.elapsed())
+    });
+    Report { file: errand.file, bytes: errand.bytes, written, write_took, synced }
+}
