@@ -181,9 +181,7 @@ impl Append {
     /// Gets on with writing what the journal holds, and under `always` with syncing it: at once where the disk is quick,
     /// else on the log thread. How far it is, [`Append::settled`] says. The error is remembered as [`Append::fault`].
     pub fn advance(&mut self, journal: &mut Journal, policy: AppendFsync) -> Result<(), Fault> {
-        if let Some(report) = self.lent.as_ref().and_then(|_| self.thread.as_ref()?.report()) {
-            self.take_back(report);
-        }
+        self.take_report();
         if self.lent.is_some() {
             return self.fault.clone().map_or(Ok(()), Err);
         }
@@ -198,6 +196,13 @@ impl Append {
             self.lend(journal.end(), wants_sync);
         }
         self.fault.clone().map_or(Ok(()), Err)
+    }
+
+    /// Takes note of what the log thread has done.
+    pub fn take_report(&mut self) {
+        if let Some(report) = self.lent.as_ref().and_then(|_| self.thread.as_ref()?.report()) {
+            self.take_back(report);
+        }
     }
 
     /// Writes what the journal holds; under `always` also syncs it. The error is remembered as [`Append::fault`].

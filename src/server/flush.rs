@@ -21,23 +21,28 @@ pub(super) fn flush(shared: &Rc<Shared>) {
     // Behind a disk that can't keep up writes wait; what only read goes on.
     if policy != AppendFsync::Everysec || !shared.append.borrow().is_late(now) {
         write_log(shared);
+    } else {
+        shared.append.borrow_mut().take_report();
     }
     let settled = shared.append.borrow().settled(policy);
     send_pending(shared, settled);
 }
 
 /// Sends what may leave. Who still waits for the log, which a change of files may hold, stays in the list.
-fn send_pending(shared: &Rc<Shared>, settled: u64) {
-    let pending = std::mem::take(&mut *shared.pending.borrow_mut());
+pub(super) fn send_pending(shared: &Rc<Shared>, settled: u64) {
+    let mut pending = std::mem::take(&mut *shared.pending.borrow_mut());
     let mut sent = 0;
-    for connection in pending {
+    pending.retain(|connection| {
         sent += connection.send(shared, settled);
-        if connection.waits_for_log() {
-            shared.pending.borrow_mut().push(connection);
-        } else {
+        let waits = connection.waits_for_log();
+        if !waits {
             connection.leave_pending();
         }
-    }
+        waits
+    });
+    // The list keeps its room from turn to turn.
+    pending.append(&mut shared.pending.borrow_mut());
+    *shared.pending.borrow_mut() = pending;
     shared.engine.borrow_mut().stats.net_output_bytes += sent as u64; // usize has at most 64 bits
 }
 

@@ -53,6 +53,42 @@ pub(super) fn open(config: &Config) -> io::Result<Vec<Listener>> {
     Ok(listeners)
 }
 
+/// Open files that a server needs beside its clients' sockets.
+const OTHER_FILES: u64 = 32;
+
+/// Has the system allow as many open files as `maxclients` needs, or brings `maxclients` down to what it allows.
+pub(super) fn make_room_for_clients(config: &mut Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted = (config.maxclients as u64).saturating_add(OTHER_FILES); // usize has at most 64 bits
+    let limit = getrlimit(Resource::Nofile);
+    let Some(allowed) = limit.current.filter(|allowed| *allowed < wanted) else { return };
+    let raised = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    let is_raised = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }).is_ok();
+    let allowed = if is_raised { raised } else { allowed };
+    if allowed < wanted {
+        let clients = allowed.saturating_sub(OTHER_FILES).max(1);
+        log::warning(format!(
+            "maxclients {} needs {wanted} open files, but the system allows {allowed}: maxclients is {clients} now. \
+             Raise 'ulimit -n' for more.",
+            config.maxclients
+        ));
+        config.maxclients = usize::try_from(clients).unwrap_or(usize::MAX);
+    }
+}
+
+/// Says that the kernel queues fewer connections than `tcp-backlog` asks for.
+pub(super) fn warn_of_short_backlog(config: &Config, disk: &dyn crate::disk::Disk) {
+    let text = disk.read_small(Path::new("/proc/sys/net/core/somaxconn"), 64).unwrap_or_default();
+    let most = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    if let Some(most) = most.filter(|most| *most < config.tcp_backlog && config.port != 0) {
+        log::warning(format!(
+            "WARNING: The TCP backlog setting of {} cannot be enforced because /proc/sys/net/core/somaxconn is set to \
+             the lower value of {most}.",
+            config.tcp_backlog
+        ));
+    }
+}
+
 fn is_taken(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrInUse
 }

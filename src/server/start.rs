@@ -185,7 +185,9 @@ fn write_pidfile(disk: &dyn Disk, config: &Config) -> Option<PathBuf> {
     }
 }
 
-async fn run_server(config: Config, disk: Arc<dyn Disk>) -> anyhow::Result<u8> {
+async fn run_server(mut config: Config, disk: Arc<dyn Disk>) -> anyhow::Result<u8> {
+    listen::make_room_for_clients(&mut config);
+    listen::warn_of_short_backlog(&config, disk.as_ref());
     let listeners = listen::open(&config)?;
     log::notice("Server initialized");
     let pidfile = write_pidfile(disk.as_ref(), &config);

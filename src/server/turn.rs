@@ -51,6 +51,10 @@ fn take_turn(shared: &Rc<Shared>, batch: &mut Batch) -> bool {
         budget.is_spent |= now - started >= TURN;
         settle(shared, batch);
         shared.take_up_jobs();
+        if !shared.append.borrow().is_on() {
+            // Nothing is to be written first, so the clients of this batch need not wait for the next one's.
+            flush::send_pending(shared, u64::MAX);
+        }
     }
     flush::flush(shared);
     let stats = &mut shared.engine.borrow_mut().stats.turns;
@@ -176,7 +180,7 @@ mod tests {
             let requests = b"*1\r\n$4\r\nPING\r\n".repeat(10_000);
             let mut sent = 0;
             let mut batch = Batch::default();
-            while let Ok(count) = greedy.write(&requests[sent..]) {
+            while let (true, Ok(count)) = (sent < requests.len(), greedy.write(&requests[sent..])) {
                 sent += count;
                 tokio::task::yield_now().await;
             }
