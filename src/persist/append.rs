@@ -465,3 +465,6 @@ impl Append {
         fault
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,6 +82,11 @@ impl Decoder {
         Self::default()
     }
 
+    /// Forgets how far it was in a request: the next buffer begins with another one.
+    pub fn restart(&mut self) {
+        (self.missing, self.bulk_len) = (0, None);
+    }
+
     /// Looks for one request at the start of `buffer`. After `Incomplete` the caller must come back with a buffer that
     /// begins with the same bytes; after a request, with the bytes behind it.
     pub fn decode(&mut self, buffer: &[u8], limits: RequestLimits) -> Result<Step, ProtocolError> {

@@ -99,7 +99,7 @@ impl Input {
     /// The first `count` bytes are done with. `is_restart` says that requests behind them are to be found again.
     pub(super) fn consume(&mut self, count: usize, is_restart: bool) {
         if is_restart {
-            self.decoder = Decoder::new();
+            self.decoder.restart();
         }
         // A large value comes in many pieces; nothing of it is to be moved each time.
         if count > 0 {
