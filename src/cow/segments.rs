@@ -9,8 +9,8 @@
 //!
 //! A segment is open addressing with linear probing, kept **sorted by tag**: a slot's home is `tag * capacity >> 20`, so
 //! homes rise with tags, and an insertion goes where the order says. That buys three things. A search ends at the first
-//! larger tag. A segment grows by any factor (a quarter, not a doubling: 0.8 full on average) in one pass that looks at
-//! no key. And the order of iteration is the order of hashes whatever the capacity, so a SCAN cursor is a hash position
+//! larger tag. A segment grows by any factor (from one size class of the allocator to the next, not by doubling: 0.8 full
+//! on average) in one pass that looks at no key. And the order of iteration is the order of hashes whatever the capacity, so a SCAN cursor is a hash position
 //! that stays right while segments grow.
 //!
 //! Cloning the tree clones the root. A write copies what is still shared on its path: the root, a page, one segment.
@@ -33,6 +33,8 @@ const PAYLOAD_MASK: u64 = (1 << PAYLOAD_BITS) - 1;
 /// The first slot of a segment is its header.
 const HEADER: usize = 1;
 const MIN_CAPACITY: usize = 4;
+/// Slots behind the last home, beside one for 16 of capacity, for what is pushed there.
+const SPARE: usize = 2;
 /// What stands before the slots of an [`Arc`]: two counts.
 const ARC_HEADER: usize = 16;
 
@@ -217,9 +219,12 @@ impl SegmentTable {
         slots_of(segment).nth(random.usize(..count_of(segment))).map(|slot| slot & PAYLOAD_MASK)
     }
 
-    /// Bytes that the allocator holds for the segment at `place`, shared among its payloads.
+    /// Bytes that the allocator holds for the segment at `place`, its place in a page too, shared among its payloads.
     pub fn share_of(&self, place: Place) -> usize {
-        let share = |segment: &Segment| block_size(ARC_HEADER + size_of_val(&segment[..])) / count_of(segment).max(1);
+        let share = |segment: &Segment| {
+            let bytes = block_size(ARC_HEADER + size_of_val(&segment[..])) + size_of::<Option<Segment>>();
+            bytes / count_of(segment).max(1)
+        };
         self.segment(place).map_or(0, share)
     }
 
@@ -228,7 +233,7 @@ impl SegmentTable {
         // Up to one payload per segment, each takes one of the smallest kind; beyond, slots are 0.8 full.
         let segments = count.min(SEGMENTS) as u64; // 14 bits
         let pages = (count.min(FAN_OUT) * size_of::<Page>() + size_of::<Root>()) as u64; // far below 2^32
-        let slots = (segments * (HEADER + MIN_CAPACITY + 4) as u64).max(count as u64 * 5 / 4 + segments * 5);
+        let slots = (segments * (HEADER + MIN_CAPACITY + SPARE) as u64).max(count as u64 * 5 / 4 + segments * 5);
         pages + segments * 16 + slots * 8
     }
 
@@ -324,11 +329,22 @@ fn home(tag: u64, capacity: usize) -> usize {
     HEADER + ((tag * capacity as u64) >> TAG_BITS) as usize // below capacity, as tags have 20 bits
 }
 
+/// Slots of a segment of some capacity.
+fn slot_count(capacity: usize) -> usize {
+    HEADER + capacity + capacity / 16 + SPARE
+}
+
+/// The largest capacity for which the allocator takes no more than for this one.
+fn fitting(capacity: usize) -> usize {
+    let slots = (block_size(ARC_HEADER + slot_count(capacity) * size_of::<u64>()) - ARC_HEADER) / size_of::<u64>();
+    ((slots - HEADER - SPARE) * 16 / 17).max(capacity)
+}
+
 /// A segment of some capacity, with room behind the last home for what is pushed there.
 fn empty_segment(capacity: usize) -> Segment {
-    let mut slots = vec![0; HEADER + capacity + capacity / 16 + 4];
-    slots[0] = (capacity as u64) << 32; // capacities are far below 2^32
-    Arc::from(slots)
+    let mut segment: Segment = std::iter::repeat_n(0, slot_count(capacity)).collect();
+    exclusive(&mut segment)[0] = (capacity as u64) << 32; // capacities are far below 2^32
+    segment
 }
 
 /// The segment's slots for writing; copied first where a snapshot shares them.
@@ -366,7 +382,7 @@ fn insert_at(segment: &mut Segment, at: usize, slot: u64) {
     }
     let mut capacity = capacity;
     loop {
-        capacity = (capacity + capacity / 4).max(capacity + 2);
+        capacity = fitting((capacity + capacity / 8).max(capacity + 2));
         if let Some(grown) = rebuilt(segment, capacity, slot) {
             *segment = grown;
             return;
@@ -427,7 +443,7 @@ fn remove_at(segment: &mut Segment, at: usize) {
 fn shrink(segment: &mut Segment) {
     let mut slots = slots_of(segment);
     let Some(first) = slots.next() else { return };
-    let mut smaller = empty_segment((count_of(segment) * 3 / 2).max(MIN_CAPACITY));
+    let mut smaller = empty_segment(fitting((count_of(segment) * 3 / 2).max(MIN_CAPACITY)));
     let at = home(first >> PAYLOAD_BITS, capacity_of(&smaller));
     insert_at(&mut smaller, at, first);
     for slot in slots {
@@ -515,6 +531,16 @@ mod tests {
         assert_eq!(table.payloads_of(place.segment()).count(), 2);
         assert!(table.remove_in(place.segment(), 7) && !table.remove_in(place.segment(), 7));
         assert_eq!(table.payloads_of(place.segment()).collect::<Vec<_>>(), [9]);
+    }
+
+    #[test]
+    fn a_segment_takes_what_the_allocator_gives_and_no_more() {
+        for capacity in MIN_CAPACITY..3_000 {
+            let fit = fitting(capacity);
+            let len = |capacity| block_size(ARC_HEADER + slot_count(capacity) * 8);
+            assert!(fit >= capacity && len(fit) == len(capacity) && len(fit + 1) >= len(fit));
+            assert!(len(fit + 2) > len(fit), "{capacity}: {fit} could be larger");
+        }
     }
 
     #[test]
