@@ -159,3 +159,55 @@ fn a_snapshot_that_is_open_for_too_long_stands_against_others_and_stays_right() 
     while keyspace.reclaim() {}
     assert_eq!(keyspace.deferred(), (0, 0));
 }
+
+fn push(keyspace: &mut Keyspace, db: usize, key: &str, item: &[u8]) {
+    let made = keyspace.db(db).into_object_or_insert(key.as_bytes(), || Object::List(List::new()));
+    let Some(Object::List(list)) = made else { panic!("{key} is a list") };
+    list.push_back(item, &Limits::default());
+}
+
+fn push_to_others(keyspace: &mut Keyspace) {
+    (0..70).for_each(|number| push(keyspace, 1, &format!("other:{number}"), b"x"));
+}
+
+#[test]
+fn a_small_collection_is_packed_again_when_others_have_been_changed() {
+    let mut keyspace = Keyspace::new(2);
+    let is_compact = |keyspace: &mut Keyspace, db| matches!(keyspace.db(db).get(b"list"), Some(View::Compact(_)));
+    for items in 1..4_usize {
+        push(&mut keyspace, 0, "list", b"an item");
+        assert!(!is_compact(&mut keyspace, 0), "it may be changed again soon");
+        push_to_others(&mut keyspace);
+        assert!(is_compact(&mut keyspace, 0));
+        let Some(View::Object(Object::List(list))) = keyspace.db(0).into_value(b"list") else { panic!("a list") };
+        assert_eq!(list.len(), items);
+    }
+    push(&mut keyspace, 0, "list", b"an item");
+    keyspace.swap(0, 1);
+    for number in 0..70 {
+        push(&mut keyspace, 0, &format!("more:{number}"), b"x");
+    }
+    assert!(is_compact(&mut keyspace, 1), "it was found in the database that its own has become");
+    let long = [b'x'; 2_000];
+    push(&mut keyspace, 1, "list", &long);
+    (0..70).for_each(|number| push(&mut keyspace, 0, &format!("others:{number}"), b"x"));
+    assert!(!is_compact(&mut keyspace, 1), "what is longer has a block of its own");
+}
+
+#[test]
+fn a_key_that_is_gone_or_made_anew_is_not_packed_by_mistake() {
+    let mut keyspace = Keyspace::new(2);
+    for key in ["removed", "string", "emptied"] {
+        push(&mut keyspace, 0, key, b"an item");
+    }
+    keyspace.db(0).remove(b"removed");
+    keyspace.db(0).set_string(b"string", b"text", Expiry::Clear);
+    let Some(Object::List(list)) = keyspace.db(0).into_object_mut(b"emptied") else { panic!("a list") };
+    list.pop_front(&Limits::default());
+    push_to_others(&mut keyspace);
+    assert!(!keyspace.db(0).contains(b"removed"));
+    assert!(matches!(keyspace.db(0).get(b"string"), Some(View::Bytes(b"text"))));
+    assert!(matches!(keyspace.db(0).get(b"emptied"), Some(View::Object(object)) if object.is_empty()));
+    let several = keyspace.db(1).into_values(&[b"other:0", b"none", b"other:1", b"other:69"]);
+    assert!(matches!(several[..], [Some(View::Object(_)), None, Some(View::Object(_)), Some(View::Object(_))]));
+}
