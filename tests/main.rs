@@ -39,6 +39,8 @@ mod memory {
     mod eviction;
     mod expiry;
     mod lazyfree;
+    /// What MEMORY USAGE says, beside what the allocator says.
+    mod usage;
 }
 
 /// What we write, read by real Redis and Valkey.

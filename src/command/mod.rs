@@ -27,6 +27,7 @@ mod hash;
 mod info;
 mod introspection;
 mod list;
+mod memory;
 mod persistence;
 mod sample;
 mod server_cmd;

@@ -1,11 +1,11 @@
-//! The server's small talk: time, memory, latency, slow log, role, and the one user there is.
+//! The server's small talk: time, latency, slow log, role, and the one user there is.
 
 use super::args::{self, is};
 use super::connection::help;
 use super::introspection::{category_bit, visit_rows};
 use super::spec::{
-    ADMIN, ALLOW_BUSY, BLOCKING, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, CATEGORY_NAMES, Command, FAST, Keys,
-    LOADING, NO_ASYNC_LOADING, NO_KEYS, NO_MULTI, NOSCRIPT, READONLY, STALE, command, container,
+    ADMIN, ALLOW_BUSY, BLOCKING, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, CATEGORY_NAMES, Command, FAST, LOADING,
+    NO_ASYNC_LOADING, NO_KEYS, NO_MULTI, NOSCRIPT, READONLY, STALE, command, container,
 };
 use super::{CommandError, Context, Outcome};
 
@@ -13,7 +13,6 @@ const ALWAYS: u32 = LOADING | STALE;
 const ADMINS: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
 const CAT_ADMINS: u32 = CAT_ADMIN | CAT_DANGEROUS;
 const STREAMING: u32 = ADMIN | NO_ASYNC_LOADING | NO_MULTI | NOSCRIPT;
-const KEY: Keys = Keys::Range { first: 2, last: 2, step: 1 };
 
 pub const COMMANDS: &[Command] = &[
     command("time", 1, ALWAYS | FAST, NO_KEYS, 0, "2.6.0", time),
@@ -28,20 +27,10 @@ pub const COMMANDS: &[Command] = &[
     command("psync", -3, STREAMING, NO_KEYS, CAT_ADMINS, "2.8.0", replication),
     command("replicaof", 3, ADMIN | NO_ASYNC_LOADING | NOSCRIPT | STALE, NO_KEYS, CAT_ADMINS, "5.0.0", replicaof),
     command("slaveof", 3, ADMIN | NO_ASYNC_LOADING | NOSCRIPT | STALE, NO_KEYS, CAT_ADMINS, "1.0.0", replicaof),
-    container("memory", 0, "4.0.0", MEMORY),
     container("latency", 0, "2.8.13", LATENCY),
     container("slowlog", 0, "2.2.12", SLOWLOG),
     container("module", 0, "4.0.0", MODULE),
     container("acl", 0, "6.0.0", ACL),
-];
-
-const MEMORY: &[Command] = &[
-    command("usage", -3, READONLY, KEY, 0, "4.0.0", memory_usage),
-    command("doctor", 2, 0, NO_KEYS, 0, "4.0.0", memory_doctor),
-    command("stats", 2, 0, NO_KEYS, 0, "4.0.0", memory_stats),
-    command("purge", 2, 0, NO_KEYS, 0, "4.0.0", memory_purge),
-    command("malloc-stats", 2, 0, NO_KEYS, 0, "4.0.0", memory_malloc_stats),
-    command("help", 2, ALWAYS, NO_KEYS, 0, "4.0.0", memory_help),
 ];
 
 const LATENCY: &[Command] = &[
@@ -140,90 +129,6 @@ fn replicaof(context: &mut Context<'_>) -> Outcome {
         return Ok(context.reply.ok());
     }
     replication(context)
-}
-
-fn memory_usage(context: &mut Context<'_>) -> Outcome {
-    match context.args[3..] {
-        [] => {}
-        [option, samples] if is(option, "SAMPLES") => {
-            if args::int(samples)? < 0 {
-                return Err(CommandError::Syntax);
-            }
-        }
-        _ => return Err(CommandError::Syntax),
-    }
-    let key = context.args[2];
-    let footprint = context.db_mut().footprint(key);
-    Ok(match footprint {
-        Some(bytes) => context.reply.count(bytes),
-        None => context.reply.null(),
-    })
-}
-
-fn memory_doctor(context: &mut Context<'_>) -> Outcome {
-    let machine = &context.engine.stats.machine;
-    let (count, bytes) = context.engine.keyspace.deferred();
-    let text = format!(
-        "Resident memory is {} bytes, {} at its peak. Snapshots hold {count} old versions of keys, {bytes} bytes.",
-        machine.rss, machine.rss_peak
-    );
-    Ok(context.reply.verbatim("txt", text.as_bytes()))
-}
-
-fn memory_stats(context: &mut Context<'_>) -> Outcome {
-    let machine = context.engine.stats.machine.clone();
-    let keys = context.engine.keyspace.len() as u64; // usize has at most 64 bits
-    let used = machine.rss;
-    let dataset = used.saturating_sub(machine.rss_startup);
-    let integers = [
-        ("peak.allocated", machine.rss_peak),
-        ("total.allocated", used),
-        ("startup.allocated", machine.rss_startup),
-        ("replication.backlog", 0),
-        ("clients.slaves", 0),
-        ("clients.normal", 0),
-        ("cluster.links", 0),
-        ("aof.buffer", context.engine.journal.pending().len() as u64), // as above
-        ("keys.count", keys),
-        ("keys.bytes-per-key", dataset.checked_div(keys).unwrap_or(0)),
-        ("dataset.bytes", dataset),
-        ("snapshot.deferred.bytes", context.engine.keyspace.deferred().1 as u64), // as above
-    ];
-    let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }; // a display
-    let doubles = [("dataset.percentage", share(dataset, used)), ("peak.percentage", share(used, machine.rss_peak))];
-    let reply = context.reply.map(integers.len() + doubles.len());
-    for (name, value) in integers {
-        context.reply.bulk(name.as_bytes());
-        context.reply.int(i64::try_from(value).unwrap_or(i64::MAX));
-    }
-    for (name, value) in doubles {
-        context.reply.bulk(name.as_bytes());
-        context.reply.double(value);
-    }
-    Ok(reply)
-}
-
-/// The allocator gives memory back by itself.
-fn memory_purge(context: &mut Context<'_>) -> Outcome {
-    Ok(context.reply.ok())
-}
-
-fn memory_malloc_stats(context: &mut Context<'_>) -> Outcome {
-    Ok(context.reply.verbatim("txt", b"Stats not supported for the current allocator"))
-}
-
-fn memory_help(context: &mut Context<'_>) -> Outcome {
-    Ok(help(
-        context,
-        "MEMORY",
-        &[
-            ("DOCTOR", "Return memory problems reports."),
-            ("MALLOC-STATS", "Return internal statistics report from the memory allocator."),
-            ("PURGE", "Attempt to purge dirty pages for reclamation by the allocator."),
-            ("STATS", "Return information about the memory usage of the server."),
-            ("USAGE <key> [SAMPLES <count>]", "Return memory in bytes used by <key> and its value."),
-        ],
-    ))
 }
 
 fn latency_histogram(context: &mut Context<'_>) -> Outcome {
@@ -425,20 +330,6 @@ mod tests {
         );
         let refused = Console::new().run("replicaof 127.0.0.1 6379");
         assert!(refused.starts_with("-ERR this version has no replication"), "{refused}");
-    }
-
-    #[test]
-    fn memory_of_a_key_grows_with_it() {
-        let mut console = Console::new();
-        assert_eq!(console.run("memory usage a"), "_");
-        let usage = |console: &mut Console, value: &str| -> usize {
-            console.run(&format!("set a {value}"));
-            console.run("memory usage a samples 5").trim_start_matches(':').parse().unwrap()
-        };
-        let small = usage(&mut console, "b");
-        assert!(usage(&mut console, &"b".repeat(1000)) >= small + 990);
-        assert_eq!(console.run("memory usage a samples -1"), "-ERR syntax error");
-        assert!(console.run("memory stats").contains(" keys.count :1 "));
     }
 
     #[test]

@@ -19,6 +19,7 @@ const GROUPS: &[&[Command]] = &[
     super::introspection::COMMANDS,
     super::info::COMMANDS,
     super::server_cmd::COMMANDS,
+    super::memory::COMMANDS,
     super::transaction::COMMANDS,
     super::persistence::COMMANDS,
     super::functions::COMMANDS,

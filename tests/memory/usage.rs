@@ -16,7 +16,9 @@ fn compare(what: &str, keys: usize, count: usize, line: impl Fn(usize) -> String
     let server = Server::start(&Program::ours(), dir.path(), &[("appendonly", "no")]);
     let mut client = server.client();
     // What a connection and a first key take once.
-    client.pipeline(&(0..2_000).map(|number| words(&format!("SET warm:{number} {}", "x".repeat(100)))).collect::<Vec<_>>());
+    client.pipeline(
+        &(0..2_000).map(|number| words(&format!("SET warm:{number} {}", "x".repeat(100)))).collect::<Vec<_>>(),
+    );
     client.line("FLUSHALL SYNC");
     let before = allocated(&mut client);
     for start in (0..count).step_by(5_000) {
