@@ -84,11 +84,12 @@ fn object(context: &mut Context<'_>) -> Outcome {
     let db = context.db_mut();
     let entry = db.entry(key).ok_or(CommandError::NoSuchKey)?;
     let idle = clock.idle_seconds(entry.access);
-    let len = db.footprint(key).unwrap_or(0);
+    let (object, access, encoding) = (entry.value.to_object(), entry.access, entry.value.encoding());
+    // A payload is the type, the value, a version and a checksum: 11 bytes beside the value as the RDB has it.
+    let version = context.engine.rdb_version(crate::rdb::Version::needed(&object));
+    let len = crate::rdb::dump::encode(&object, version).map_or(0, |payload| payload.len().saturating_sub(11));
     let text = format!(
-        "Value at:0x0 refcount:1 encoding:{} serializedlength:{len} lru:{} lru_seconds_idle:{idle}",
-        entry.value.encoding(),
-        entry.access
+        "Value at:0x0 refcount:1 encoding:{encoding} serializedlength:{len} lru:{access} lru_seconds_idle:{idle}"
     );
     Ok(context.reply.simple(&text))
 }

@@ -159,7 +159,7 @@ impl SegmentTable {
     pub fn prefetch_segment(&self, place: Place) {
         if let Some(segment) = self.segment(place) {
             prefetch(&raw const segment[0]);
-            prefetch(&raw const segment[HEADER + 7]); // homes are known only behind the header
+            prefetch(&raw const segment[(HEADER + 7).min(segment.len() - 1)]); // homes are known only behind the header
         }
     }
 
@@ -531,6 +531,18 @@ mod tests {
         assert_eq!(table.payloads_of(place.segment()).count(), 2);
         assert!(table.remove_in(place.segment(), 7) && !table.remove_in(place.segment(), 7));
         assert_eq!(table.payloads_of(place.segment()).collect::<Vec<_>>(), [9]);
+    }
+
+    #[test]
+    fn what_is_prefetched_lies_in_the_table_however_small() {
+        let mut table = SegmentTable::default();
+        for count in 1..40 {
+            let place = Place::of(count << 31);
+            table.insert(place, count, |_| false);
+            table.prefetch_segment(place);
+            table.prefetch_slots(place);
+            assert!(table.likely(place).is_some());
+        }
     }
 
     #[test]
