@@ -162,7 +162,7 @@ impl<R: Read> Reader<R> {
     /// value is no string.
     pub fn string(&mut self, out: &mut Vec<u8>) -> Result<Option<ReadString>, Error> {
         match self.state {
-            State::Value(kind) if kind == Kind::String => self.take(|input, _, _| input.append_string(out)),
+            State::Value(Kind::String) => self.take(|input, _, _| input.append_string(out)),
             _ => Ok(None),
         }
     }

@@ -6,12 +6,12 @@
 use std::io::{self, Read, Write};
 
 use ironkeep::aof::check::pass_rdb;
-use ironkeep::rdb::envelope;
 use ironkeep::aof::{Fault, Item, LogFile, Place, RdbDepth, RdbPart, Reader, Record};
 use ironkeep::cli::progress::Progress;
 use ironkeep::codec::number;
 use ironkeep::disk::{Disk, Mode};
 use ironkeep::rdb;
+use ironkeep::rdb::envelope;
 
 use crate::report;
 
