@@ -15,7 +15,7 @@
 //!
 //! The cost is bounded: a start that failed is remembered, so that no run goes through it again; a candidate may look
 //! ahead [`FAR`] bytes, and [`NEAR`] once the candidates together have read several times what was scanned. Behind
-//! thousands of faults, which no disk makes, types and the keys before are not tried any more.
+//! a thousand faults, which no disk makes, types and the keys before are not tried any more.
 
 use std::io::{Read, Seek};
 use std::ops::Range;
@@ -30,9 +30,11 @@ use crate::rdb::reader::Reader;
 /// How far a candidate may look ahead, in bytes.
 const FAR: u64 = 16 << 20;
 const NEAR: u64 = 64 << 10;
-/// So many times the scanned bytes may be read, beyond [`FREE`].
+/// So many times the scanned bytes may be read, beyond what is free for the first faults.
 const READ_FACTOR: u64 = 8;
-const FREE: u64 = 16 << 20;
+const FREE: u64 = 128 << 20;
+/// More faults than a disk makes: behind so many nothing is free any more.
+const MANY_FAULTS: u64 = 1000;
 /// What an item or a type that is tried costs beyond the bytes it takes, told in bytes.
 const EACH: u64 = 64;
 /// So many times the file may be read in vain before the rest is given up.
@@ -70,6 +72,8 @@ pub(super) struct Resync {
     starts: Option<Starts>,
     /// Bytes that candidates have read, in all searches so far.
     spent: u64,
+    /// Searches so far.
+    faults: u64,
     /// Bytes that were scanned, in all searches so far.
     scanned: u64,
     /// Bytes of the file.
@@ -86,6 +90,7 @@ impl Resync {
     ) -> Result<(u64, Resumed, Option<KeyHeader>), Error> {
         self.failed.clear();
         self.len = place.len;
+        self.faults += 1;
         self.spent += place.error.offset().saturating_sub(place.start);
         if self.spent > GIVE_UP_FACTOR * place.len + FREE {
             return Ok((place.len, Resumed::Nowhere, None));
@@ -177,7 +182,11 @@ impl Resync {
 
     /// Whether more was read than the file is worth: then only what costs little is tried.
     fn is_overspent(&self) -> bool {
-        self.spent > READ_FACTOR * self.scanned.max(self.len) + FREE
+        self.spent > READ_FACTOR * self.scanned.max(self.len) + self.free()
+    }
+
+    fn free(&self) -> u64 {
+        if self.faults < MANY_FAULTS { FREE } else { 0 }
     }
 
     fn by_length<R: Read + Seek>(
@@ -245,7 +254,7 @@ impl Resync {
         while let Some(found) = starts.next_in(reader, at, until)? {
             self.scanned += found + 1 - at;
             at = found + 1;
-            let reach = if self.spent > READ_FACTOR * self.scanned + FREE { NEAR } else { FAR };
+            let reach = if self.spent > READ_FACTOR * self.scanned + self.free() { NEAR } else { FAR };
             let run = self.run(reader, prior, found, (found + reach).min(len))?;
             if !run.is_believed() || (run.is_bare_select && has_counts) {
                 continue;
