@@ -1,6 +1,7 @@
 //! A small collection as its bytes alone, for a keyspace that keeps it inside a key's entry.
 //!
-//! A [`Compact`] is a shape and the bytes that the RDB stores for it; [`Compact::of`] finds it in a value, and
+//! A [`Compact`] is a shape and the bytes that the RDB stores for it, less four or five that their number tells, which
+//! often saves a size class of the allocator; [`Compact::of`] finds it in a value, and
 //! [`Compact::to_object`] makes the value again. Nothing is checked on the way back: the bytes have never left the server.
 //! Hashes whose fields expire and everything that is not one packed layout have no compact form.
 
@@ -35,7 +36,7 @@ impl Shape {
 #[derive(Clone, Copy, Debug)]
 pub struct Compact<'a> {
     pub shape: Shape,
-    /// What [`Compact::of`] found: a listpack, or an intset.
+    /// What [`Compact::of`] found: a listpack, or an intset, without what their number tells.
     pub bytes: &'a [u8],
 }
 
@@ -43,13 +44,13 @@ impl<'a> Compact<'a> {
     /// The value's one packed layout, if that is all it is.
     pub fn of(object: &'a Object) -> Option<Self> {
         let (shape, bytes) = match object {
-            Object::List(list) => (Shape::List, list.as_listpack()?.as_bytes()),
+            Object::List(list) => (Shape::List, list.as_listpack()?.body()),
             Object::Set(set) => match set.as_packed()? {
-                SetRepr::Intset(integers) => (Shape::Integers, integers.as_bytes()),
-                SetRepr::Listpack(pack) => (Shape::Set, pack.as_bytes()),
+                SetRepr::Intset(integers) => (Shape::Integers, integers.body()),
+                SetRepr::Listpack(pack) => (Shape::Set, pack.body()),
             },
-            Object::Hash(hash) => (Shape::Hash, hash.as_listpack()?.as_bytes()),
-            Object::Zset(zset) => (Shape::Zset, zset.as_listpack()?.as_bytes()),
+            Object::Hash(hash) => (Shape::Hash, hash.as_listpack()?.body()),
+            Object::Zset(zset) => (Shape::Zset, zset.as_listpack()?.body()),
             _ => return None,
         };
         Some(Self { shape, bytes })
@@ -57,10 +58,10 @@ impl<'a> Compact<'a> {
 
     /// The value as it was.
     pub fn to_object(self) -> Object {
-        let pack = || Listpack::of_own_bytes(self.bytes);
+        let pack = || Listpack::of_body(self.bytes);
         match self.shape {
             Shape::List => Object::List(List::of_packed(pack())),
-            Shape::Integers => Object::Set(Set::of_integers(Intset::of_own_bytes(self.bytes))),
+            Shape::Integers => Object::Set(Set::of_integers(Intset::of_body(self.bytes))),
             Shape::Set => Object::Set(Set::of_packed(pack())),
             Shape::Hash => Object::Hash(Hash::of_packed(pack())),
             Shape::Zset => Object::Zset(Zset::of_packed(pack())),

@@ -21,6 +21,8 @@ use super::PackedError;
 use crate::cow::ThinBytes;
 
 const HEADER: usize = 8;
+/// The first part of the header: the width.
+const WIDTH: usize = 4;
 
 /// A sorted set of integers in the bytes that Redis stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,9 +64,21 @@ impl Intset {
         Ok(set)
     }
 
-    /// Bytes that [`Intset::as_bytes`] gave: nothing is checked.
-    pub(in crate::value) fn of_own_bytes(bytes: &[u8]) -> Self {
-        Intset(ThinBytes::from(bytes))
+    /// The bytes without the width, which the count and the number of bytes tell.
+    pub(in crate::value) fn body(&self) -> &[u8] {
+        &self.0[WIDTH..]
+    }
+
+    /// Of what [`Intset::body`] gave: nothing is checked.
+    pub(in crate::value) fn of_body(body: &[u8]) -> Self {
+        let count = word(body, 0) as usize; // every integer takes memory, so the count fits
+        let width = (body.len() + WIDTH - HEADER).checked_div(count).unwrap_or(2);
+        let mut set = Intset::new();
+        let bytes = set.0.replace(0..HEADER, WIDTH + body.len());
+        let width = u32::try_from(width).expect("the width of an intset is 2, 4 or 8");
+        bytes[..WIDTH].copy_from_slice(&width.to_le_bytes());
+        bytes[WIDTH..].copy_from_slice(body);
+        set
     }
 
     /// The bytes as the RDB stores them.

@@ -34,6 +34,8 @@ use crate::value::hash_of;
 use std::ops::Range;
 
 const HEADER: usize = 6;
+/// The first part of the header: the total.
+const TOTAL: usize = 4;
 const END: u8 = 0xff;
 /// So many entries are compared with each other rather than put in a table.
 const FEW: usize = 16;
@@ -86,14 +88,26 @@ impl Listpack {
         Ok(Listpack(ThinBytes::from(&bytes[..])))
     }
 
-    /// Bytes that [`Listpack::as_bytes`] gave: nothing is checked.
-    pub(in crate::value) fn of_own_bytes(bytes: &[u8]) -> Self {
-        Listpack(ThinBytes::from(bytes))
+    /// The bytes without what their number tells: the total in front and the end mark.
+    pub(in crate::value) fn body(&self) -> &[u8] {
+        &self.0[TOTAL..self.end()]
+    }
+
+    /// Of what [`Listpack::body`] gave: nothing is checked.
+    pub(in crate::value) fn of_body(body: &[u8]) -> Self {
+        let mut pack = Listpack::new();
+        pack.refill(body);
+        pack
     }
 
     /// The same, in the memory that it has.
-    pub(in crate::value) fn refill(&mut self, bytes: &[u8]) {
-        self.0.replace(0..self.0.len(), bytes.len()).copy_from_slice(bytes);
+    pub(in crate::value) fn refill(&mut self, body: &[u8]) {
+        let end = TOTAL + body.len();
+        let total = u32::try_from(end + 1).expect("callers stop growing a listpack at MAX_BYTES");
+        let bytes = self.0.replace(0..self.0.len(), end + 1);
+        bytes[..TOTAL].copy_from_slice(&total.to_le_bytes());
+        bytes[TOTAL..end].copy_from_slice(body);
+        bytes[end] = END;
     }
 
     /// Of bytes that are damaged further on, the entries before the damage.
