@@ -142,11 +142,15 @@ impl<'a> Db<'a> {
         self.find(key).map(SnapshotEntry::of)
     }
 
-    /// Bytes that the allocator holds for the key: its entry, what that points to, and its share of the table.
+    /// Bytes that the allocator holds for the key: its entry, what that points to, and its share of the tables.
     pub fn footprint(&self, key: &[u8]) -> Option<usize> {
         let place = self.place_of(key);
         let entry = self.table.find(place, key)?;
-        Some(block_size(entry.size()) + object_len(entry) + self.table.slots.share_of(place))
+        let Table { slots, expiring, hashes, .. } = &*self.table;
+        let in_index = |index: &Expiring, is_in: bool| if is_in { index.slots().share_of(place) } else { 0 };
+        let indexes = in_index(expiring, entry.expire_at_ms().is_some())
+            + in_index(hashes, hashes.len() > 0 && field_expiry_of(entry).is_some());
+        Some(block_size(entry.size()) + object_len(entry) + slots.share_of(place) + indexes)
     }
 
     /// As [`Db::into_value`], and marks the key as used.
