@@ -69,10 +69,15 @@ struct Envelope<R: Read> {
 
 impl<R: Read> Read for Envelope<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.frame.read(out).map_err(|error| match error.kind() {
+        let read = self.frame.read(out).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => error,
             _ => damaged(self.frame.get_ref().read, &format!("the compressed envelope is damaged or cut: {error}")),
-        })
+        })?;
+        let behind = self.frame.get_ref().read;
+        if read == 0 && !out.is_empty() && self.frame.get_mut().read(&mut [0])? > 0 {
+            return Err(damaged(behind, "the compressed envelope has ended, and more stands behind it"));
+        }
+        Ok(read)
     }
 }
 

@@ -58,6 +58,11 @@ fn start_slowly(during: impl FnOnce(File, Client)) -> Result<Server, String> {
     })
 }
 
+/// The reply, be it an error.
+fn ask(client: &mut Client, line: &str) -> Value {
+    client.ask(&line.split_whitespace().collect::<Vec<_>>()).unwrap()
+}
+
 fn is_loading_error(reply: &Value) -> bool {
     matches!(reply, Value::Error(text) if text == "LOADING Redis is loading the dataset in memory")
 }
@@ -67,7 +72,7 @@ fn clients_are_told_that_the_server_loads_and_may_look_how_far_it_is() {
     let mut early = None;
     let server = start_slowly(|mut file, mut client| {
         for line in ["PING", "GET 01", "SET 01 x", "DBSIZE", "BGSAVE", "FLUSHALL", "CONFIG SET appendonly yes"] {
-            assert!(is_loading_error(&client.line(line)), "{line}");
+            assert!(is_loading_error(&ask(&mut client, line)), "{line}");
         }
         let info = client.line("INFO persistence").text();
         for field in
@@ -75,14 +80,14 @@ fn clients_are_told_that_the_server_loads_and_may_look_how_far_it_is() {
         {
             assert!(info.contains(field), "{field} in {info}");
         }
-        assert!(!client.line("CONFIG GET port").is_error() && !client.line("COMMAND COUNT").is_error());
-        assert!(!client.line("CONFIG SET maxmemory 100mb").is_error());
-        assert!(client.line("DEBUG RELOAD").is_error());
+        assert!(!ask(&mut client, "CONFIG GET port").is_error() && !ask(&mut client, "COMMAND COUNT").is_error());
+        assert!(!ask(&mut client, "CONFIG SET maxmemory 100mb").is_error());
+        assert!(ask(&mut client, "DEBUG RELOAD").is_error());
         // A transaction can't bring in what is refused outside of one.
-        assert!(!client.line("MULTI").is_error());
-        assert!(is_loading_error(&client.line("SET 01 x")));
-        assert!(client.line("EXEC").is_error());
-        assert!(!client.line("WATCH 01").is_error());
+        assert!(!ask(&mut client, "MULTI").is_error());
+        assert!(is_loading_error(&ask(&mut client, "SET 01 x")));
+        assert!(ask(&mut client, "EXEC").is_error());
+        assert!(!ask(&mut client, "WATCH 01").is_error());
         file.write_all(&end_of_file()).unwrap();
         early = Some(client);
     });
@@ -113,7 +118,7 @@ fn shutdown_while_loading_ends_the_server_and_saves_nothing() {
 #[test]
 fn a_load_that_fails_ends_the_server_with_file_and_offset() {
     let outcome = start_slowly(|mut file, mut client| {
-        assert!(is_loading_error(&client.line("PING")));
+        assert!(is_loading_error(&ask(&mut client, "PING")));
         file.write_all(b"\x00\x0201\x05value").unwrap();
     });
     let output = outcome.err().expect("it does not become ready");
