@@ -130,12 +130,19 @@ fn packed_inputs_are_known_by_their_bytes_and_not_by_their_names() {
 #[test]
 fn a_packed_input_that_is_cut_says_so_and_not_that_the_rdb_is_damaged() {
     for (packed, name) in [(gzip(&sample()), "gzip"), (zstd(&sample()), "zstd")] {
-        for verb in ["check", "dump", "info"] {
-            let output = run(verb, saved(&packed[..packed.len() / 2]).path(), &[]);
+        let cut = saved(&packed[..packed.len() / 2]);
+        let what = format!("the {name} data ends too early");
+        for verb in ["dump", "info"] {
+            let output = run(verb, cut.path(), &[]);
             let told = stderr_of(&output);
             assert_eq!(output.status.code(), Some(3), "{verb}: {told}");
-            assert!(told.contains(&format!("the {name} data ends too early")), "{verb}: {told}");
+            assert!(told.contains(&what), "{verb}: {told}");
         }
+        // To check it is a finding beside those in what comes out.
+        let output = run("check", cut.path(), &[]);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("packing: ") && told.contains(&what), "{told}");
     }
     let log = gzip(b"*1\r\n$4\r\nPING\r\n");
     assert!(stderr_of(&run("info", saved(&log).path(), &[])).contains("aoftool"));
