@@ -15,16 +15,26 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("increments", "1000000"),    // of one key while a slow snapshot stands
     ("databases", "16"),
     ("overlap-seconds", "10"), // 300 for the figure that counts
+    ("parts", "writers,growth,hot-key,databases,overlap"),
+];
+
+type Part = fn(&Options);
+
+const PARTS: &[(&str, Part)] = &[
+    ("writers", under_writers),
+    ("growth", growing),
+    ("hot-key", one_hot_key),
+    ("databases", many_databases),
+    ("overlap", one_after_the_other),
 ];
 
 const VALUE: &str = "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv"; // 32 bytes
 
 pub fn run(options: &Options) {
-    under_writers(options);
-    growing(options);
-    one_hot_key(options);
-    many_databases(options);
-    one_after_the_other(options);
+    for name in options.list("parts") {
+        let part = PARTS.iter().find(|part| part.0 == name).unwrap_or_else(|| panic!("no part {name}"));
+        (part.1)(options);
+    }
 }
 
 /// Writes keys of 16 bytes, by database.
