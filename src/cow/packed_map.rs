@@ -29,8 +29,6 @@ pub struct PackedMap {
     hash: HashFunction,
     /// Bytes of all parts that stand out of line.
     large_bytes: usize,
-    /// Bytes of keys and values in the leaves.
-    packed_bytes: usize,
 }
 
 /// Where a key stands.
@@ -43,7 +41,7 @@ struct Found<'a> {
 impl PackedMap {
     /// An empty map over `hash`.
     pub fn new(hash: HashFunction) -> Self {
-        PackedMap { leaves: Sequence::new(), hash, large_bytes: 0, packed_bytes: 0 }
+        PackedMap { leaves: Sequence::new(), hash, large_bytes: 0 }
     }
 
     /// How many records.
@@ -83,10 +81,10 @@ impl PackedMap {
             .modify(place, |leaf| (leaf.put(index, spot, key, value), leaf.is_full()))
             .expect("there is at least one leaf");
         match old {
-            Some(old) => self.count_out(old, old > INLINE),
-            None => self.count_in(key.len(), key.len() > INLINE),
+            Some(old) => self.count_out(old),
+            None => self.count_in(key.len()),
         }
-        self.count_in(value.len(), value.len() > INLINE);
+        self.count_in(value.len());
         if full {
             self.cut(place);
         }
@@ -98,8 +96,8 @@ impl PackedMap {
         let Some(Found { place, index, .. }) = self.find(self.spot(key), key) else { return false };
         let (old, left) =
             self.leaves.modify(place, |leaf| (leaf.remove(index), leaf.count())).expect("the key was found there");
-        self.count_out(key.len(), key.len() > INLINE);
-        self.count_out(old, old > INLINE);
+        self.count_out(key.len());
+        self.count_out(old);
         if left < LEAF_RECORDS / 4 {
             self.join(place);
         }
@@ -150,8 +148,7 @@ impl PackedMap {
 
     /// Bytes held, approximately: what is shared with clones counts in full.
     pub fn footprint(&self) -> usize {
-        // A leaf costs its own fields and its slot; a record the lengths before its parts.
-        self.packed_bytes + self.packed_bytes / 16 + self.large_bytes + self.len() * 2 + self.leaves.chunk_count() * 300
+        self.leaves.footprint(Leaf::footprint) + self.large_bytes
     }
 
     fn spot(&self, key: &[u8]) -> Spot {
@@ -208,12 +205,12 @@ impl PackedMap {
         self.leaves.modify(Place::Ordinal(left), |leaf| leaf.take_in(&right)).expect("a neighbour was just counted");
     }
 
-    fn count_in(&mut self, bytes: usize, large: bool) {
-        *(if large { &mut self.large_bytes } else { &mut self.packed_bytes }) += bytes;
+    fn count_in(&mut self, part: usize) {
+        self.large_bytes += if part > INLINE { part } else { 0 };
     }
 
-    fn count_out(&mut self, bytes: usize, large: bool) {
-        *(if large { &mut self.large_bytes } else { &mut self.packed_bytes }) -= bytes;
+    fn count_out(&mut self, part: usize) {
+        self.large_bytes -= if part > INLINE { part } else { 0 };
     }
 }
 
@@ -268,11 +265,8 @@ mod tests {
         for (key, value) in model {
             assert_eq!(map.get(key), Some(&value[..]));
         }
-        let bytes = |large: bool| {
-            let sizes = model.iter().flat_map(|(key, value)| [key.len(), value.len()]);
-            sizes.filter(|size| (*size > INLINE) == large).sum::<usize>()
-        };
-        assert_eq!((map.packed_bytes, map.large_bytes), (bytes(false), bytes(true)));
+        let sizes = model.iter().flat_map(|(key, value)| [key.len(), value.len()]);
+        assert_eq!(map.large_bytes, sizes.filter(|size| *size > INLINE).sum::<usize>());
     }
 
     fn some_key(rng: &mut fastrand::Rng) -> Vec<u8> {

@@ -18,6 +18,8 @@
 
 use std::sync::Arc;
 
+use crate::allocator::block_size;
+
 /// Most slots of a branch.
 const FAN: usize = if cfg!(test) { 6 } else { 32 };
 
@@ -95,6 +97,18 @@ impl<C: Chunk> Sequence<C> {
     /// How many chunks.
     pub fn chunk_count(&self) -> usize {
         self.chunks
+    }
+
+    /// Bytes that the allocator holds for all of it, by a sample of the chunks; `beside` tells what a chunk holds outside
+    /// of itself.
+    pub fn footprint(&self, beside: impl Fn(&C) -> usize) -> usize {
+        const SAMPLES: usize = 64;
+        // Before a chunk stand its reference counts; branches are three quarters full.
+        let own = block_size(2 * size_of::<usize>() + size_of::<C>()) + size_of::<Slot<C>>() * 4 / 3;
+        let step = self.chunks.div_ceil(SAMPLES).max(1);
+        let sampled = (0..self.chunks).step_by(step).filter_map(|ordinal| self.get(Place::Ordinal(ordinal)));
+        let (count, bytes) = sampled.fold((0, 0), |(count, bytes), chunk| (count + 1, bytes + beside(chunk)));
+        self.chunks * (own + bytes / count.max(1))
     }
 
     /// Whether there is no chunk.

@@ -6,6 +6,7 @@
 
 use super::packed::listpack::ListpackIter;
 use super::{Either, Element, Limits, Listpack, PackedError};
+use crate::allocator::block_size;
 use crate::cow::{Chunk, Place, Sequence, sequence};
 use std::sync::Arc;
 
@@ -130,14 +131,11 @@ impl List {
         }
     }
 
-    /// Bytes held, approximately: the nodes are judged by the first and the last.
+    /// Bytes that the allocator holds for it, by a sample of the nodes.
     pub fn footprint(&self) -> usize {
         match &self.0 {
             Repr::Packed(pack) => pack.footprint(),
-            Repr::Linked(nodes) => {
-                let ends = [nodes.first(), nodes.last()].map(|node| node.map_or(0, Node::footprint));
-                nodes.chunk_count() * (80 + (ends[0] + ends[1]) / 2)
-            }
+            Repr::Linked(nodes) => nodes.footprint(Node::footprint),
         }
     }
 
@@ -349,7 +347,7 @@ impl Node {
     fn footprint(&self) -> usize {
         match self {
             Node::Packed(pack) => pack.footprint(),
-            Node::Plain(item) => item.capacity(),
+            Node::Plain(item) => block_size(item.capacity()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Byte strings ordered by score, then by their own bytes: the second half of a large sorted set, and the fields of a
 //! large hash by the time they expire.
 
+use crate::allocator::block_size;
 use crate::cow::{Chunk, Place, Sequence, sequence};
 use std::cmp::Ordering;
 
@@ -169,10 +170,10 @@ impl Ordered {
     }
 
     pub(super) fn footprint(&self) -> usize {
-        let per_chunk = 160;
-        let bytes: usize = self.chunks.first().map_or(0, |run| run.bytes.len() / run.scores.len().max(1));
-        // Members are taken to be as long as those of the first chunk.
-        self.len() * (12 + bytes) + self.chunks.chunk_count() * per_chunk
+        self.chunks.footprint(|run| {
+            let Run { scores, ends, bytes } = run;
+            block_size(scores.capacity() * 8) + block_size(ends.capacity() * 4) + block_size(bytes.capacity())
+        })
     }
 
     /// The last chunk that does not begin behind `entry`, or the first.

@@ -15,6 +15,7 @@
 //! The size of 64 keeps a leaf with its reference counts within 256 bytes.
 
 use super::HashFunction;
+use crate::allocator::block_size;
 use crate::codec::prefetch::prefetch;
 use crate::cow::sequence::Chunk;
 use std::sync::Arc;
@@ -76,6 +77,11 @@ impl Leaf {
     /// How many records.
     pub(super) fn count(&self) -> usize {
         usize::from(self.count)
+    }
+
+    /// Bytes that the allocator holds for its records, but for their large parts.
+    pub(super) fn footprint(&self) -> usize {
+        block_size(self.bytes.capacity())
     }
 
     /// Registers a record that begins at the end of the bytes.

@@ -20,6 +20,7 @@ pub use node::{Entry, Fields, Node};
 
 use super::Limits;
 use super::packed::{Listpack, PackedError};
+use crate::allocator::block_size;
 use ordered::Ordered;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,8 +36,6 @@ pub struct Stream {
     nodes: Ordered<Arc<Node>>,
     groups: Arc<BTreeMap<Arc<[u8]>, Arc<Group>>>,
     len: usize,
-    /// Bytes of all listpacks.
-    bytes: usize,
     last_id: StreamId,
     max_deleted_id: StreamId,
     entries_added: u64,
@@ -105,10 +104,15 @@ impl Stream {
         "stream"
     }
 
-    /// Bytes held, roughly.
+    /// Bytes that the allocator holds for it, by a sample of the nodes.
     pub fn footprint(&self) -> usize {
+        const SAMPLES: usize = 64;
         let groups = self.groups.iter().map(|(name, group)| name.len() + group.footprint());
-        size_of::<Self>() + self.bytes + self.nodes.len() * size_of::<Node>() + groups.sum::<usize>()
+        let sampled = self.nodes.iter().step_by(self.nodes.len().div_ceil(SAMPLES).max(1));
+        let (count, bytes) =
+            sampled.fold((0, 0), |(count, bytes), (_, node)| (count + 1, bytes + node.listpack().footprint()));
+        let node = block_size(2 * size_of::<usize>() + size_of::<Node>()) + bytes / count.max(1);
+        block_size(size_of::<Self>()) + self.nodes.footprint() + self.nodes.len() * node + groups.sum::<usize>()
     }
 
     /// The last id given out; the next entry's must be greater.
@@ -165,9 +169,7 @@ impl Stream {
         let fits = self.nodes.last().filter(|(_, node)| has_room(node, text, limits)).map(|(master, _)| master);
         let master = fits.unwrap_or(id);
         if fits.is_none() {
-            let node = Node::new(id, fields);
-            self.bytes += node.listpack().byte_len();
-            self.nodes.insert(id, Arc::new(node));
+            self.nodes.insert(id, Arc::new(Node::new(id, fields)));
         }
         self.edit(master, |node| node.append(id, fields));
         self.len += 1;
@@ -228,7 +230,6 @@ impl Stream {
                 }
                 break;
             }
-            self.bytes -= node.listpack().byte_len();
             self.nodes.remove(master);
             self.len -= live;
             removed += live;
@@ -257,7 +258,6 @@ impl Stream {
             return Ok(());
         }
         self.len += node.live();
-        self.bytes += node.listpack().byte_len();
         self.last_id = self.last_id.max(node.last_id().unwrap_or(master));
         self.nodes.insert(master, Arc::new(node));
         Ok(())
@@ -275,12 +275,8 @@ impl Stream {
     /// Changes a node, and drops it if no entry is left in it.
     fn edit<R>(&mut self, master: StreamId, change: impl FnOnce(&mut Node) -> R) -> R {
         let node = Arc::make_mut(self.nodes.get_mut(master).expect("the node was just found"));
-        let before = node.listpack().byte_len();
         let result = change(node);
-        let (live, after) = (node.live(), node.listpack().byte_len());
-        self.bytes = self.bytes - before + after;
-        if live == 0 {
-            self.bytes -= after;
+        if node.live() == 0 {
             self.nodes.remove(master);
         }
         result
