@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::allocator;
 use crate::disk::{Disk, RealDisk, real};
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
@@ -108,6 +109,7 @@ fn serve(invocation: &Invocation) -> anyhow::Result<u8> {
             config.dir
         )
     })?;
+    allocator::purge_in_background(); // from here on the process does not fork
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1024).build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, run_server(config, disk))
