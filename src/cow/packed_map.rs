@@ -304,6 +304,27 @@ mod tests {
     }
 
     #[test]
+    fn a_write_while_a_clone_stands_copies_its_leaf_alone_and_none_where_nothing_changes() {
+        let mut map = PackedMap::new(fair);
+        let keys: Vec<Vec<u8>> = (0..500).map(|i| format!("key{i}").into_bytes()).collect();
+        for key in &keys {
+            map.insert(key, b"old");
+        }
+        let copied = |one: &PackedMap, other: &PackedMap| {
+            one.leaves.iter().zip(other.leaves.iter()).filter(|(one, other)| !std::ptr::eq(*one, *other)).count()
+        };
+        for key in &keys {
+            let clone = map.clone();
+            assert!(!map.insert(key, b"old"));
+            assert!(!map.remove(b"no such key"));
+            assert_eq!(copied(&map, &clone), 0);
+            assert!(!map.insert(key, b"new"));
+            assert_eq!((copied(&map, &clone), clone.get(key)), (1, Some(&b"old"[..])));
+        }
+        assert!(keys.iter().all(|key| map.get(key) == Some(b"new")));
+    }
+
+    #[test]
     fn a_scan_meets_every_key_that_stays_and_ends() {
         for (seed, hash) in [fair as HashFunction, crowded, constant].into_iter().enumerate() {
             let mut rng = fastrand::Rng::with_seed(seed as u64);
