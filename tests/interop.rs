@@ -3,7 +3,6 @@
 use crate::rig::{Client, Contents, Program, Server, copy_folder, differences, files_below, read_contents};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 fn words(line: &str) -> Vec<Vec<u8>> {
     line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect()
@@ -102,19 +101,6 @@ fn streams(part: u64) -> Vec<Vec<Vec<u8>>> {
     requests
 }
 
-/// Waits until no rewrite is under way or due.
-fn wait_for_rewrite(client: &mut Client) {
-    for _ in 0..600 {
-        let info = client.line("INFO persistence").text();
-        if info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0") {
-            assert!(info.contains("aof_last_bgrewrite_status:ok"), "{info}");
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("the rewrite did not end within 30 s");
-}
-
 /// A folder as our server leaves it under way: base, log and a dump.rdb, with what it says it holds.
 fn written_by_us(options: &[(&str, &str)]) -> (tempfile::TempDir, Contents, String) {
     let dir = tempfile::tempdir().unwrap();
@@ -124,7 +110,7 @@ fn written_by_us(options: &[(&str, &str)]) -> (tempfile::TempDir, Contents, Stri
     fill(&mut client, 1);
     client.line("BGREWRITEAOF");
     fill(&mut client, 2);
-    wait_for_rewrite(&mut client);
+    client.wait_for_rewrite();
     client.pipeline(&["MULTI", "SET multi:a 1", "RPUSH multi:b x y", "EXEC", "DEL list:1:200"].map(words));
     fill(&mut client, 3);
     client.line("SAVE");

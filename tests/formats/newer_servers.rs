@@ -5,7 +5,6 @@ use ironkeep::value::Listpack;
 use ironkeep::value::stream::StreamId;
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
 
 fn id(ms: u64, seq: u64) -> [u8; 16] {
     StreamId { ms, seq }.to_bytes()
@@ -37,15 +36,7 @@ fn payloads(client: &mut Client) -> [Vec<u8>; 2] {
 
 fn rewrite(client: &mut Client) {
     client.line("BGREWRITEAOF");
-    for _ in 0..600 {
-        let info = client.line("INFO persistence").text();
-        if info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0") {
-            assert!(info.contains("aof_last_bgrewrite_status:ok"), "{info}");
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("no end of the rewrite");
+    client.wait_for_rewrite();
 }
 
 fn only_base(dir: &Path) -> std::path::PathBuf {

@@ -104,6 +104,19 @@ impl Client {
         self.call(&line.split_whitespace().collect::<Vec<_>>())
     }
 
+    /// Waits until no rewrite is under way or due, and the last one went well.
+    pub fn wait_for_rewrite(&mut self) {
+        for _ in 0..600 {
+            let info = self.line("INFO persistence").text();
+            if info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0") {
+                assert!(info.contains("aof_last_bgrewrite_status:ok"), "{info}");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the rewrite did not end within 30 s");
+    }
+
     /// Sends many requests at once; any error is a failure.
     pub fn pipeline(&mut self, requests: &[Vec<Vec<u8>>]) -> Vec<Value> {
         let mut replies = Vec::with_capacity(requests.len());
