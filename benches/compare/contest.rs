@@ -2,7 +2,7 @@
 
 use crate::rig::{Program, Server};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The options of a table: as given, or as usual.
@@ -113,6 +113,18 @@ pub struct Run {
     pub max_ms: f64,
     /// CPU time of the server for each request, in microseconds.
     pub cpu_us_each: f64,
+}
+
+/// Builds `benches/compare/NAME.c` into `folder`, as a library to preload. None, and a line that says so, without `cc`.
+pub fn build_preload(folder: &Path, name: &str) -> Option<PathBuf> {
+    let library = folder.join(name).with_extension("so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/compare").join(name).with_extension("c");
+    let compiled = Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        println!("skipped: no cc to build {}", source.display());
+        return None;
+    }
+    Some(library)
 }
 
 pub fn median(figures: &mut [f64]) -> f64 {

@@ -23,6 +23,7 @@ mod memory;
 mod slow_disk;
 mod snapshots;
 mod throughput;
+mod turns;
 
 use contest::Options;
 
@@ -43,6 +44,7 @@ const TABLES: &[Table] = &[
     Table { name: "durability", is_usual: true, options: durability::OPTIONS, run: durability::run },
     Table { name: "memory", is_usual: false, options: memory::OPTIONS, run: memory::run },
     Table { name: "snapshots", is_usual: false, options: snapshots::OPTIONS, run: snapshots::run },
+    Table { name: "turns", is_usual: false, options: turns::OPTIONS, run: turns::run },
     Table { name: "load", is_usual: false, options: load::OPTIONS, run: load::run },
 ];
 

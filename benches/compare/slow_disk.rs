@@ -1,7 +1,7 @@
 //! Reading beside a writer under `appendfsync always`, on a disk whose writes and syncs take some milliseconds: a library
 //! that is preloaded into all servers makes it so. Needs `cc`.
 
-use crate::contest::{Contest, Options, print_head, print_row};
+use crate::contest::{Contest, Options, build_preload, print_head, print_row};
 use crate::rig::Program;
 use std::process::{Command, Stdio};
 
@@ -10,12 +10,7 @@ pub const OPTIONS: &[(&str, &str)] =
 
 pub fn run(options: &Options) {
     let folder = tempfile::tempdir().unwrap();
-    let library = folder.path().join("slow_disk.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare/slow_disk.c");
-    let compiled = Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
-    if !compiled.is_ok_and(|status| status.success()) {
-        return println!("skipped: no cc to build {source}");
-    }
+    let Some(library) = build_preload(folder.path(), "slow_disk") else { return };
     let environment = [("LD_PRELOAD", library.to_str().unwrap()), ("SLOW_DISK_US", options.text("disk-us"))];
     let peers = [Program::redis_8(), Program::valkey_9()].into_iter().flatten();
     let programs = std::iter::once(Program::ours()).chain(peers).collect();

@@ -1,0 +1,55 @@
+/* The longest turn of a server's event loop, in CPU time of its main thread: from one return of epoll_wait to the next
+ * call of it. Preloaded (LD_PRELOAD); the file that TURNS_FILE names holds four numbers of 64 bits, native order:
+ * nanoseconds of the longest turn since the first number was last set to 0, turns, turns above 1 ms, turns above 5 ms. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile uint64_t *figures;
+static pid_t owner;
+static uint64_t began;
+
+__attribute__((constructor)) static void open_figures(void) {
+    const char *path = getenv("TURNS_FILE");
+    int fd = path ? open(path, O_RDWR) : -1;
+    if (fd < 0) return;
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (page == MAP_FAILED) return;
+    figures = page;
+    owner = getpid();
+}
+
+static uint64_t cpu_time(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int is_watched(void) {
+    return figures && syscall(SYS_gettid) == owner && getpid() == owner;
+}
+
+int epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout, const sigset_t *mask) {
+    int watched = is_watched();
+    if (watched && began) {
+        uint64_t took = cpu_time() - began;
+        if (took > figures[0]) figures[0] = took;
+        figures[1]++;
+        figures[2] += took > 1000000;
+        figures[3] += took > 5000000;
+    }
+    int found = (int)syscall(SYS_epoll_pwait, epoll, events, most, timeout, mask, 8);
+    if (watched) began = cpu_time();
+    return found;
+}
+
+int epoll_wait(int epoll, struct epoll_event *events, int most, int timeout) {
+    return epoll_pwait(epoll, events, most, timeout, NULL);
+}
