@@ -15,10 +15,18 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+#[cfg(test)]
+pub mod faulty;
+#[cfg(test)]
+pub mod memory;
 pub mod publish;
 pub mod real;
 pub mod sorter;
 
+#[cfg(test)]
+pub use faulty::{Fault, FaultyDisk, Lie};
+#[cfg(test)]
+pub use memory::{MemoryDisk, PowerCut};
 pub use publish::{Draft, Sealed, is_temporary, publish, publish_bytes};
 pub use real::RealDisk;
 pub use sorter::{Sorted, Sorter};

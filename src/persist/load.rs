@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::aof::{self, Log, Verdict};
 use crate::disk::{Disk, Mode, publish};
 use crate::engine::Engine;
+use crate::rdb::{self as rdb_format, Event};
 
 use super::PersistError;
 use super::log_dir::LogDir;
@@ -71,6 +72,7 @@ pub fn load_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<(LogDir, Lo
     let mut log_dir = LogDir::new(Arc::clone(disk), &dir, &append_dir, &append_file, manifest);
     let mut loaded = Loaded::default();
     let Some(log) = log else {
+        loaded.warnings.extend(settle_lone_base(&log_dir, engine.clock.now_ms())?);
         refuse_strays(&log_dir, &format!("no manifest named {} is there", log_dir.manifest_name().display()))?;
         return Ok((log_dir, loaded));
     };
@@ -123,6 +125,40 @@ fn load_files(
     });
     engine.persistence.is_loading = false;
     outcome
+}
+
+/// Removes what a crash left of a log's beginning, whose data is still where it came from; what it says. One that holds
+/// anything is kept beside, under a name that is none of a log's, in case someone else has put it there.
+fn settle_lone_base(log_dir: &LogDir, now_ms: i64) -> Result<Option<String>, PersistError> {
+    let Some(path) = log_dir.lone_base() else { return Ok(None) };
+    let failed = || PersistError::io(&path);
+    let disk = log_dir.disk();
+    let said = if is_empty_rdb(disk.open(&path, Mode::Read).map_err(failed())?) {
+        disk.remove(&path).map_err(failed())?;
+        format!("Removed {}, an empty base that a crash left before its log began", path.display())
+    } else {
+        let kept = path.with_extension(format!("rdb.unused-{now_ms}"));
+        disk.rename(&path, &kept).map_err(failed())?;
+        format!(
+            "{} belongs to no log: a crash left it before the log began. It was not loaded, and is kept as {}",
+            path.display(),
+            kept.display()
+        )
+    };
+    disk.sync_dir(log_dir.folder()).map_err(PersistError::io(log_dir.folder()))?;
+    Ok(Some(said))
+}
+
+/// Whether a whole RDB says nothing but who wrote it.
+fn is_empty_rdb(source: impl io::Read) -> bool {
+    let Ok(mut reader) = rdb_format::Reader::new(source, rdb_format::Options::default()) else { return false };
+    loop {
+        match reader.next() {
+            Ok(Event::Aux { .. }) => {}
+            Ok(Event::End { .. }) => return true,
+            _ => return false,
+        }
+    }
 }
 
 /// Stops a start that would begin anew beside the files of a log that it does not load.

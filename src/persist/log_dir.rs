@@ -50,12 +50,11 @@ impl LogDir {
         &self.manifest
     }
 
-    /// Makes the folder, durably, if it's not there.
+    /// Makes the folder if it's not there, and its name durable: an attempt before may have failed between the two.
     pub fn create_folder(&self) -> Result<(), PersistError> {
-        if self.disk.exists(&self.folder) {
-            return Ok(());
+        if !self.disk.exists(&self.folder) {
+            self.disk.create_dir(&self.folder).map_err(PersistError::io(&self.folder))?;
         }
-        self.disk.create_dir(&self.folder).map_err(PersistError::io(&self.folder))?;
         self.disk.sync_dir(&self.dir).map_err(PersistError::io(&self.dir))
     }
 
@@ -80,7 +79,8 @@ impl LogDir {
         let path = self.folder.join(&entry.name);
         drop(self.disk.open(&path, Mode::Truncate).map_err(PersistError::io(&path))?);
         let file = self.disk.open(&path, Mode::Append).map_err(PersistError::io(&path))?;
-        file.sync_all().map_err(PersistError::io(&path))?;
+        // The name too: no order is promised in which names become durable, and the manifest must not be first.
+        file.sync_all().and_then(|()| self.disk.sync_dir(&self.folder)).map_err(PersistError::io(&path))?;
         let mut next = self.manifest.clone();
         next.increments.push(entry);
         self.publish(next)?;
@@ -152,7 +152,17 @@ impl LogDir {
         removed
     }
 
-    /// Files in the folder that look like those of a log, but that the manifest does not name, empty ones apart.
+    /// What a crash leaves of a log's beginning before it has a manifest: the first base, and no other file but temporary
+    /// ones. A log that was ever written to has an increment too, if an empty one.
+    pub fn lone_base(&self) -> Option<PathBuf> {
+        let mut names = self.disk.list(&self.folder).unwrap_or_default();
+        names.retain(|name| !crate::disk::is_temporary(name));
+        let first = Manifest::default().next_base(&self.append_file_name, BaseFormat::Rdb).name;
+        (names == [first.as_os_str()]).then(|| self.folder.join(first))
+    }
+
+    /// Files in the folder that look like those of a log, but that the manifest does not name, empty and temporary ones
+    /// apart.
     pub fn unnamed_files(&self) -> Vec<OsString> {
         let manifest = &self.manifest;
         let named = |name: &OsString| {
@@ -165,7 +175,9 @@ impl LogDir {
         };
         let has_bytes = |name: &OsString| self.disk.metadata(&self.folder.join(name)).is_ok_and(|file| file.len > 0);
         let names = self.disk.list(&self.folder).unwrap_or_default();
-        names.into_iter().filter(|name| is_of_log(name) && !named(name) && has_bytes(name)).collect()
+        let is_stray =
+            |name: &OsString| is_of_log(name) && !crate::disk::is_temporary(name) && !named(name) && has_bytes(name);
+        names.into_iter().filter(is_stray).collect()
     }
 
     /// Name of the manifest file.

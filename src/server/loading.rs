@@ -27,8 +27,8 @@ use super::shared::Shared;
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// What a load gives: data, and a log that is ready to be continued.
-struct Start {
-    data: Data,
+pub(super) struct Start {
+    pub(super) data: Data,
     append: Append,
     log_dir: LogDir,
     loaded: Loaded,
@@ -70,7 +70,7 @@ fn report_progress(progress: &LoadProgress) {
     log::notice(format!("Loading: {loaded} of {total} bytes ({percent}%)"));
 }
 
-fn load_here(config: Config, disk: &Arc<dyn Disk>, progress: Arc<LoadProgress>) -> anyhow::Result<Start> {
+pub(super) fn load_here(config: Config, disk: &Arc<dyn Disk>, progress: Arc<LoadProgress>) -> anyhow::Result<Start> {
     let mut engine = Engine::new(config, Clock::system(), fastrand::Rng::new());
     engine.persistence.load = progress;
     let mut append = Append::off(Instant::now());

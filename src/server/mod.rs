@@ -18,6 +18,8 @@
 mod background;
 mod batch;
 mod connection;
+#[cfg(test)]
+mod faults;
 mod flush;
 mod housekeep;
 mod input;

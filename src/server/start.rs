@@ -262,7 +262,7 @@ async fn serve_clients(config: Config, disk: Arc<dyn Disk>, listeners: Vec<liste
 }
 
 /// Gives the engine the disk, for the commands that answer when the work is done.
-fn set_blocking_work(shared: &Rc<Shared>) {
+pub(super) fn set_blocking_work(shared: &Rc<Shared>) {
     let weak = Rc::downgrade(shared);
     let work = BlockingWork::new(move |engine, work| {
         let shared = weak.upgrade().ok_or("the server is ending")?;
