@@ -1,4 +1,4 @@
-//! Whole files. Whatever the bytes: no panic, no memory beyond what came, and the three ways through a value agree on
+//! Whole files. Whatever the bytes: no panic, no memory beyond what came, and the four ways through a value agree on
 //! where it ends and whether it is whole.
 
 #![no_main]
@@ -10,6 +10,7 @@ use libfuzzer_sys::fuzz_target;
 #[derive(Clone, Copy)]
 enum Way {
     Build,
+    Gather,
     Visit,
     Skip,
 }
@@ -27,6 +28,7 @@ fn walk(bytes: &[u8], way: Way) -> (Vec<u64>, Option<Error>) {
             Ok(Event::Key(_)) => {
                 let outcome = match way {
                     Way::Build => reader.object(&Limits::default()).map(|_| ()),
+                    Way::Gather => reader.gather(&Limits::default(), &mut Vec::new()).map(|_| ()),
                     Way::Visit => reader.value(&mut Discard),
                     Way::Skip => reader.skip(),
                 };
@@ -42,9 +44,12 @@ fn walk(bytes: &[u8], way: Way) -> (Vec<u64>, Option<Error>) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let (built, _) = walk(bytes, Way::Build);
+    let (built, build_error) = walk(bytes, Way::Build);
+    let (gathered, gather_error) = walk(bytes, Way::Gather);
     let (visited, visit_error) = walk(bytes, Way::Visit);
     let (skipped, skip_error) = walk(bytes, Way::Skip);
+    let told = |error: Option<Error>| error.map(|error| error.to_string());
+    assert_eq!((&built, told(build_error)), (&gathered, told(gather_error)), "who gathers sees what who builds sees");
     // Each of these looks less closely than the one before it, so it gets at least as far.
     assert!(visited.starts_with(&built), "what can be built can be visited, and ends at the same place");
     assert!(skipped.starts_with(&visited), "what can be visited can be skipped, and ends at the same place");

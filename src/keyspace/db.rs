@@ -80,6 +80,11 @@ impl Table {
         self.slots.prefetch_slots(place);
     }
 
+    /// As the other two, in the index of the keys that expire.
+    pub(super) fn prefetch_expiring(&self, place: Place) {
+        self.expiring.prefetch(place);
+    }
+
     pub(super) fn prefetch_entry(&self, place: Place) {
         if let Some(payload) = self.slots.likely(place) {
             Entry::from_payload(payload).prefetch();

@@ -113,6 +113,15 @@ impl<'a> Content<'a> {
         Compact::of(object).filter(|compact| compact.bytes.len() <= MAX_COMPACT).map(Content::Compact)
     }
 
+    /// A packed collection: compact, or an object where it is long.
+    pub(super) fn of_compact(compact: Compact<'a>) -> Self {
+        if compact.bytes.len() <= MAX_COMPACT {
+            Content::Compact(compact)
+        } else {
+            Content::Object(Box::new(compact.to_object()))
+        }
+    }
+
     fn kind(&self) -> u32 {
         match self {
             Content::Int(_) => KIND_INT,

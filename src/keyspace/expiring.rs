@@ -56,6 +56,11 @@ impl Expiring {
         self.note(place, at_ms);
     }
 
+    /// Fetches what [`Expiring::insert`] will look at first.
+    pub(super) fn prefetch(&self, place: Place) {
+        self.slots.prefetch_segment(place);
+    }
+
     /// Takes out an entry; false if it was not there.
     pub(super) fn remove(&mut self, place: Place, entry: Entry) -> bool {
         let payload = entry.to_payload();

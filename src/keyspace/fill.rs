@@ -5,7 +5,7 @@
 
 use crate::codec::number;
 use crate::cow::segments::SegmentTable;
-use crate::value::{Object, StringValue};
+use crate::value::{Compact, Object, StringValue};
 
 use super::Keyspace;
 use super::db::{is_entry_of, place};
@@ -29,6 +29,8 @@ pub enum NewValue<'a> {
     Int(i64),
     /// A string; one that spells a canonical integer is kept as one.
     Bytes(&'a [u8]),
+    /// A small collection, or one that is not so small but packed.
+    Compact(Compact<'a>),
     Object(Object),
 }
 
@@ -42,6 +44,7 @@ impl NewKey<'_> {
                 None if bytes.len() <= MAX_INLINE => Content::Bytes(bytes),
                 None => Content::Object(Box::new(Object::String(StringValue::raw(bytes.to_vec())))),
             },
+            NewValue::Compact(compact) => Content::of_compact(compact),
             NewValue::Object(Object::String(StringValue::Int(value))) => Content::Int(value),
             NewValue::Object(object) => {
                 if let Some(compact) = Content::compact(&object) {
@@ -68,7 +71,12 @@ impl Keyspace {
             }
             let table = &self.dbs[db];
             batch.iter().for_each(|(_, place, _)| table.prefetch_segment(*place));
-            batch.iter().for_each(|(_, place, _)| table.prefetch_slots(*place));
+            for (_, place, new) in &batch {
+                table.prefetch_slots(*place);
+                if new.expire_at_ms.is_some() {
+                    table.prefetch_expiring(*place);
+                }
+            }
             for (index, place, new) in batch.drain(..) {
                 if let NewValue::Object(object) = &new.value {
                     self.epochs.note(object);

@@ -58,9 +58,8 @@ impl Text {
     }
 }
 
-/// What [`Reader::string`](super::Reader::string) read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReadString {
+/// What [`Input::append_string`] read.
+pub(super) enum ReadString {
     /// An integer, as the file has it; nothing was appended.
     Int(i64),
     /// Its bytes were appended.

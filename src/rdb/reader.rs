@@ -6,8 +6,8 @@ use super::error::{Cause, Error};
 use super::event::{Checksum, Event, KeyHeader, KeyMetadata, Visitor};
 use super::input::Input;
 use super::kind::{Header, Kind, Lineage, Opcode, OpcodeRow};
-use super::object::{self, Scratch};
-use super::primitive::{ReadString, Text};
+use super::object::{self, Gathered, Scratch};
+use super::primitive::Text;
 use super::template;
 use super::writer::CopyError;
 use crate::value::{Limits, Module, Object};
@@ -38,6 +38,7 @@ impl Default for Options {
 /// Reads a file from front to back.
 ///
 /// [`Reader::next`] gives what comes next. After [`Event::Key`] one of [`Reader::value`], [`Reader::object`],
+/// [`Reader::gather`],
 /// [`Reader::copy_value`] and [`Reader::skip`] takes the value; what was not taken is skipped by the next call of `next`. The reader holds a
 /// buffer, and otherwise no more of the file than the value asked for; of a value that is streamed, no more than two
 /// elements or one packed node.
@@ -158,13 +159,11 @@ impl<R: Read> Reader<R> {
         self.spare = key;
     }
 
-    /// After [`Event::Key`]: a string, its bytes appended to `out` unless it is long. `None`, and nothing read, where the
-    /// value is no string.
-    pub fn string(&mut self, out: &mut Vec<u8>) -> Result<Option<ReadString>, Error> {
-        match self.state {
-            State::Value(Kind::String) => self.take(|input, _, _| input.append_string(out)),
-            _ => Ok(None),
-        }
+    /// After [`Event::Key`]: decodes the value as [`Reader::object`] does, but appends a string or a small collection to
+    /// `out`. `None` for a collection without elements.
+    pub fn gather(&mut self, limits: &Limits, out: &mut Vec<u8>) -> Result<Option<Gathered>, Error> {
+        let taken = self.take(|input, kind, scratch| object::gather(input, kind, limits, scratch, out))?;
+        Ok(taken.flatten())
     }
 
     /// After [`Event::Key`]: passes over the value. Strings are not looked into.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::codec::crc64::crc64;
 use crate::value::stream::{IdempotenceCounts, Retention, StreamId};
-use crate::value::{ArrayItem, Element, Limits, Module, Object};
+use crate::value::{ArrayItem, Compact, Element, Limits, Module, Object};
 
 /// Puts a file together: header, pieces, end marker, checksum.
 pub(super) fn file(magic: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
@@ -346,7 +346,7 @@ fn collections_without_elements_are_nothing_and_repeated_elements_are_damage() {
     }
 }
 
-/// Takes every value in one of three ways; returns how it ended.
+/// Takes every value in one of four ways; returns how it ended.
 fn exhaust(bytes: &[u8], way: usize) -> Result<Checksum, Error> {
     let limits = Limits::default();
     let mut reader = Reader::new(bytes, Options { verify: way.is_multiple_of(2) })?;
@@ -355,6 +355,7 @@ fn exhaust(bytes: &[u8], way: usize) -> Result<Checksum, Error> {
             Event::Key(_) => match way {
                 0 => reader.value(&mut Discard)?,
                 1 => drop(reader.object(&limits)?),
+                3 => drop(reader.gather(&limits, &mut Vec::new())?),
                 _ => reader.skip()?,
             },
             Event::End { checksum } => return Ok(checksum),
@@ -400,10 +401,92 @@ fn next_key<R: std::io::Read>(reader: &mut Reader<R>) -> Event {
     }
 }
 
+/// So small that the values of the corpus lie on both sides of them.
+fn small_limits() -> Limits {
+    Limits {
+        hash_max_listpack_entries: 3,
+        set_max_listpack_entries: 3,
+        set_max_listpack_value: 9,
+        zset_max_listpack_entries: 3,
+        list_max_listpack_size: 3,
+        ..Limits::default()
+    }
+}
+
+/// What each key holds, however it was read, or the error at it.
+fn built(bytes: &[u8], limits: &Limits, gathering: bool) -> Vec<String> {
+    let (mut values, mut out) = (Vec::new(), b"before".to_vec());
+    let Ok(mut reader) = Reader::new(bytes, Options { verify: false }) else { return values };
+    loop {
+        let read = match reader.next() {
+            Ok(Event::Key(_)) if gathering => reader.gather(limits, &mut out).map(|read| object_of(read, &out)),
+            Ok(Event::Key(_)) => reader.object(limits),
+            Ok(Event::End { .. }) => break,
+            Ok(_) => continue,
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(None) => values.push("nothing".to_owned()),
+            Ok(Some(object)) => values.push(format!("{} {}", object.encoding(), corpus::describe_object(&object))),
+            Err(error) => {
+                values.push(error.to_string());
+                break;
+            }
+        }
+    }
+    assert!(out.starts_with(b"before"));
+    values
+}
+
+fn assert_gathered_as_built(bytes: &[u8], limits: &Limits, what: impl std::fmt::Display) -> usize {
+    let values = built(bytes, limits, true);
+    assert_eq!(values, built(bytes, limits, false), "{what}");
+    values.len()
+}
+
+fn object_of(gathered: Option<Gathered>, out: &[u8]) -> Option<Object> {
+    Some(match gathered? {
+        Gathered::Int(value) => Object::String(value.into()),
+        Gathered::Bytes(range) => Object::String(out[range].into()),
+        Gathered::Compact(shape, range) => Compact { shape, bytes: &out[range] }.to_object(),
+        Gathered::Object(object) => object,
+    })
+}
+
+#[test]
+fn gathered_values_are_those_that_are_built() {
+    let mut of_files = 0;
+    for (path, _) in corpus::files() {
+        let bytes = std::fs::read(&path).unwrap();
+        for limits in [Limits::default(), small_limits()] {
+            of_files += assert_gathered_as_built(&bytes, &limits, path.display());
+        }
+    }
+    assert!(of_files > 1000, "{of_files}");
+}
+
+#[test]
+fn sets_that_stand_one_by_one_are_gathered_as_inserting_their_members_makes_them() {
+    let mut random = fastrand::Rng::with_seed(5);
+    for _ in 0..3000 {
+        let word = |random: &mut fastrand::Rng| match random.u8(..40) {
+            0..20 => vec![b'w'; random.usize(1..12)],
+            20..39 => random.i32(-9..9).to_string().into_bytes(),
+            _ => vec![b'l'; random.usize(20..70)],
+        };
+        let members: Vec<Vec<u8>> = (0..random.usize(..7)).map(|_| word(&mut random)).collect();
+        let value: Vec<u8> = members.iter().flat_map(|member| string(member)).collect();
+        let bytes = one_value(2, &[&[members.len() as u8][..], &value].concat());
+        for limits in [Limits::default(), small_limits()] {
+            assert_gathered_as_built(&bytes, &limits, bytes.escape_ascii());
+        }
+    }
+}
+
 #[test]
 fn a_cut_at_any_byte_is_an_error_with_its_place() {
     for bytes in small_files() {
-        for way in 0..3 {
+        for way in 0..4 {
             exhaust(&bytes, way).unwrap();
             let end = if bytes.starts_with(b"REDIS0002") { bytes.len() - 8 } else { bytes.len() };
             for at in 0..end {
@@ -422,10 +505,13 @@ fn a_flip_of_any_byte_never_panics_and_is_never_taken_for_intact() {
             for flip in [0x01, 0x80, 0xff] {
                 let mut broken = bytes.clone();
                 broken[at] ^= flip;
-                for way in 0..3 {
+                for way in 0..4 {
                     if let Ok(checksum) = exhaust(&broken, way) {
                         assert_ne!((checksum, bytes[8] >= b'5' && at > 8), (Checksum::Ok, true), "byte {at}");
                     }
+                }
+                if flip == 0x80 {
+                    assert_gathered_as_built(&broken, &small_limits(), format_args!("byte {at}"));
                 }
             }
         }
@@ -439,7 +525,7 @@ fn absurd_lengths_end_at_the_end_of_the_bytes() {
     {
         for behind in [&b""[..], b"\x01a", b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"] {
             let bytes = [&b"REDIS0015"[..], &[type_byte], b"\x01k", &absurd, behind].concat();
-            for way in 0..3 {
+            for way in 0..4 {
                 assert!(exhaust(&bytes, way).is_err());
             }
         }

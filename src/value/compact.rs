@@ -5,7 +5,8 @@
 //! [`Compact::to_object`] makes the value again. Nothing is checked on the way back: the bytes have never left the server.
 //! Hashes whose fields expire and everything that is not one packed layout have no compact form.
 
-use super::{Hash, Intset, List, Listpack, Object, Set, SetRepr, Zset};
+use super::packed::Checked;
+use super::{Hash, Intset, Limits, List, Listpack, Object, Set, SetRepr, Zset};
 
 /// Which collection the bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,25 @@ impl<'a> Compact<'a> {
         Some(Self { shape, bytes })
     }
 
+    /// What a file has for a small collection, if it's good and would be kept as it is: within the limits, and in order
+    /// where there is one. `None` where it isn't: who makes a value of it learns why.
+    pub fn of_file(shape: Shape, bytes: &'a [u8], limits: &Limits) -> Option<Self> {
+        if shape == Shape::Integers {
+            let count = Intset::check(bytes).ok()?;
+            let keeps = count > 0 && Set::keeps_integers(count, limits);
+            return keeps.then(|| Self { shape, bytes: Intset::body_of(bytes) });
+        }
+        let pack = Checked::new(bytes).ok().filter(|pack| !pack.is_empty())?;
+        let keeps = match shape {
+            Shape::List => List::keeps(pack, limits),
+            Shape::Set => Set::keeps(pack, limits).ok()?,
+            Shape::Hash => Hash::keeps(pack, limits).ok()?,
+            Shape::Zset => Zset::keeps(pack, limits).ok()?,
+            Shape::Integers => unreachable!("integers are no listpack"),
+        };
+        keeps.then(|| Self { shape, bytes: Listpack::body_of(bytes) })
+    }
+
     /// The value as it was.
     pub fn to_object(self) -> Object {
         let pack = || Listpack::of_body(self.bytes);
@@ -101,7 +121,6 @@ impl<'a> Compact<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::Limits;
 
     fn samples() -> Vec<Object> {
         let limits = Limits::default();

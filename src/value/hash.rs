@@ -14,6 +14,7 @@
 //! A cell is a zero and the value, or a one, the expiry as i64 LE, and the value.
 
 use super::ordered::Ordered;
+use super::packed::Checked;
 use super::packed::listpack::{ListpackIter, MAX_BYTES};
 use super::{Either, Element, Limits, Listpack, PackedError, hash_of};
 use crate::cow::PackedMap;
@@ -52,18 +53,36 @@ impl Hash {
         Hash::default()
     }
 
+    /// Loader: an empty hash that so many fields are about to come into, all distinct. Where they are too many to be
+    /// packed it is a table at once.
+    pub fn with_count(count: usize, limits: &Limits) -> Self {
+        let mut hash = Hash::new();
+        if count > limits.hash_max_listpack_entries {
+            hash.become_table();
+        }
+        hash
+    }
+
     /// Loader: takes field, value pairs, or makes a table of them if `limits` say so. A field twice or without a value
     /// is an error.
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Result<Self, PackedError> {
-        check_fields(&pack, 2)?;
+        let keeps = Hash::keeps(pack.checked(), limits)?;
         let mut hash = Hash(Repr::Packed(pack));
-        hash.limit(limits);
+        if !keeps {
+            hash.become_table();
+        }
         Ok(hash)
+    }
+
+    /// Loader: whether a listpack of pairs stays one. A field twice or without a value is an error.
+    pub(super) fn keeps(pack: Checked<'_>, limits: &Limits) -> Result<bool, PackedError> {
+        check_fields(pack, 2)?;
+        Ok(pack.len() / 2 <= limits.hash_max_listpack_entries && pack.byte_len() <= MAX_BYTES)
     }
 
     /// Loader: takes field, value, expiry triples; those out of order are put in order.
     pub fn from_listpackex(pack: Listpack, limits: &Limits) -> Result<Self, PackedError> {
-        check_fields(&pack, 3)?;
+        check_fields(pack.checked(), 3)?;
         let (mut in_order, mut previous) = (true, 0);
         let mut items = pack.iter();
         while let Some(expire) = items.nth(2) {
@@ -399,7 +418,7 @@ fn time_of(expire: Element<'_>) -> Option<i64> {
 }
 
 /// Fields come in pairs or triples, none twice.
-fn check_fields(pack: &Listpack, width: usize) -> Result<(), PackedError> {
+fn check_fields(pack: Checked<'_>, width: usize) -> Result<(), PackedError> {
     if !pack.len().is_multiple_of(width) {
         return Err(PackedError::new(pack.end(), "a hash field without its value"));
     }

@@ -4,6 +4,7 @@
 //! each a listpack within that limit, or a single element that alone exceeds it ("plain"). It becomes one listpack again
 //! when a removal leaves one node of at most half the limit, so that a list at the edge does not go back and forth.
 
+use super::packed::Checked;
 use super::packed::listpack::ListpackIter;
 use super::{Either, Element, Limits, Listpack, PackedError};
 use crate::allocator::block_size;
@@ -88,6 +89,11 @@ impl List {
     /// An empty list.
     pub fn new() -> Self {
         List::default()
+    }
+
+    /// Loader: whether a listpack that is the only node of a list is all of it.
+    pub(super) fn keeps(pack: Checked<'_>, limits: &Limits) -> bool {
+        !pack.is_empty() && NodeLimit::of(limits).allows(pack.byte_len(), pack.len())
     }
 
     /// Loader: appends a node as it is; an empty one is an error. [`List::settle`] comes after the last.

@@ -3,6 +3,7 @@
 //! Integers alone are an [`Intset`] up to `set-max-intset-entries`; a few short members a [`Listpack`] up to
 //! `set-max-listpack-entries` and `-value`; anything else a table (`hashtable`), from which there is no way back.
 
+use super::packed::Checked;
 use super::packed::listpack::MAX_BYTES;
 use super::{Either, Element, Intset, Limits, Listpack, PackedError, hash_of};
 use crate::codec::number::parse_i64;
@@ -52,6 +53,15 @@ impl Set {
         Set(Repr::Table(Box::new(PackedMap::new(hash_of))))
     }
 
+    /// Loader: an empty set that so many members are about to come into, all distinct. Where they are too many to be
+    /// packed it is a table at once.
+    pub fn with_count(count: usize, limits: &Limits) -> Self {
+        if count <= limits.set_max_intset_entries.max(limits.set_max_listpack_entries) {
+            return Set::new();
+        }
+        Set(Repr::Table(Box::new(PackedMap::new(hash_of))))
+    }
+
     /// Loader: takes an intset, or makes a table of it if `limits` say so.
     pub fn from_intset(integers: Intset, limits: &Limits) -> Self {
         let mut set = Set(Repr::Integers(integers));
@@ -61,14 +71,24 @@ impl Set {
 
     /// Loader: takes a listpack, or makes a table of it if `limits` say so. A member twice is an error.
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Result<Self, PackedError> {
+        if Set::keeps(pack.checked(), limits)? {
+            return Ok(Set(Repr::Packed(pack)));
+        }
+        Ok(Set(Repr::Table(Box::new(table_of(pack.iter())))))
+    }
+
+    /// Loader: whether a set's listpack stays one. A member twice is an error.
+    pub(super) fn keeps(pack: Checked<'_>, limits: &Limits) -> Result<bool, PackedError> {
         if pack.has_twice(1) {
             return Err(PackedError::new(pack.end(), "a member twice in a set"));
         }
         // Redis too looks at the count alone here: what was packed once is not too long to stay so.
-        if pack.len() <= limits.set_max_listpack_entries && pack.byte_len() <= MAX_BYTES {
-            return Ok(Set(Repr::Packed(pack)));
-        }
-        Ok(Set(Repr::Table(Box::new(table_of(pack.iter())))))
+        Ok(pack.len() <= limits.set_max_listpack_entries && pack.byte_len() <= MAX_BYTES)
+    }
+
+    /// Whether so many integers are an intset.
+    pub(super) fn keeps_integers(count: usize, limits: &Limits) -> bool {
+        count <= limits.set_max_intset_entries.min(1 << 30)
     }
 
     /// How many members.
@@ -222,7 +242,7 @@ impl Set {
 
     fn limit_integers(&mut self, limits: &Limits) {
         if let Repr::Integers(integers) = &self.0
-            && integers.len() > limits.set_max_intset_entries.min(1 << 30)
+            && !Set::keeps_integers(integers.len(), limits)
         {
             self.0 = Repr::Table(Box::new(table_of(integers.iter().map(Element::Int))));
         }

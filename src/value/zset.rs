@@ -5,6 +5,7 @@
 //! `zset-max-listpack-entries` members or one longer than `zset-max-listpack-value`, and stays there.
 
 use super::ordered::{Ordered, Scored, compare};
+use super::packed::Checked;
 use super::packed::listpack::{ListpackIter, MAX_BYTES};
 use super::{Either, Element, Limits, Listpack, PackedError, hash_of};
 use crate::codec::number::{parse_f64, write_f64};
@@ -50,26 +51,19 @@ impl Zset {
         Zset::default()
     }
 
+    /// Loader: an empty sorted set that so many members are about to come into, all distinct. Where they are too many to
+    /// be packed it is a table at once.
+    pub fn with_count(count: usize, limits: &Limits) -> Self {
+        if count <= limits.zset_max_listpack_entries {
+            return Zset::new();
+        }
+        Zset(Repr::Table(Box::new(Table::from_pairs(&Listpack::new()))))
+    }
+
     /// Loader: takes member, score pairs. A member twice, a missing score or one that is no number is an error; pairs
     /// out of order are put in order, and `limits` decide the encoding.
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Result<Self, PackedError> {
-        let mut in_order = true;
-        let mut previous: Option<(Element<'_>, f64)> = None;
-        let mut items = pack.iter();
-        while let Some(member) = items.next() {
-            let score = items.next().ok_or(PackedError::new(pack.end(), "a member without a score"))?;
-            let score = score.with(parse_f64).ok_or(PackedError::new(pack.end(), "a score that is no number"))?;
-            if let Some((before, lower)) = previous {
-                let order = before.with(|before| member.with(|member| compare((lower, before), (score, member))));
-                in_order &= order == Ordering::Less;
-            }
-            previous = Some((member, score));
-        }
-        if pack.has_twice(2) {
-            return Err(PackedError::new(pack.end(), "a member twice in a sorted set"));
-        }
-        // Redis too looks at the count alone here: what was packed once is not too long to stay so.
-        if in_order && pack.len() / 2 <= limits.zset_max_listpack_entries && pack.byte_len() <= MAX_BYTES {
+        if Zset::keeps(pack.checked(), limits)? {
             return Ok(Zset(Repr::Packed(pack)));
         }
         let mut zset = Zset::new();
@@ -77,6 +71,31 @@ impl Zset {
             member.with(|member| zset.insert(member, score, limits));
         }
         Ok(zset)
+    }
+
+    /// Loader: whether a listpack of pairs stays one, being in order and within the limits. A member twice, a missing
+    /// score or one that is no number is an error.
+    pub(super) fn keeps(pack: Checked<'_>, limits: &Limits) -> Result<bool, PackedError> {
+        let mut in_order = true;
+        let mut previous: Option<(Element<'_>, f64)> = None;
+        let mut items = pack.iter();
+        while let Some(member) = items.next() {
+            let score = items.next().ok_or(PackedError::new(pack.end(), "a member without a score"))?;
+            let score = number_in(score).ok_or(PackedError::new(pack.end(), "a score that is no number"))?;
+            if let Some((before, lower)) = previous
+                && in_order
+                && lower >= score
+            {
+                let order = before.with(|before| member.with(|member| compare((lower, before), (score, member))));
+                in_order = order == Ordering::Less;
+            }
+            previous = Some((member, score));
+        }
+        if pack.has_twice(2) {
+            return Err(PackedError::new(pack.end(), "a member twice in a sorted set"));
+        }
+        // Redis too looks at the count alone here: what was packed once is not too long to stay so.
+        Ok(in_order && pack.len() / 2 <= limits.zset_max_listpack_entries && pack.byte_len() <= MAX_BYTES)
     }
 
     /// How many members.
@@ -339,10 +358,14 @@ fn pair((score, member): Scored<'_>) -> (Element<'_>, f64) {
 
 /// A score in a listpack: checked when it was taken in, or written by us.
 fn score_of(text: Element<'_>) -> f64 {
+    number_in(text).unwrap_or(0.0)
+}
+
+fn number_in(text: Element<'_>) -> Option<f64> {
     match text {
         // Integers up to 2^53 are exact, larger ones round as Redis rounds them.
-        Element::Int(value) => value as f64,
-        Element::Bytes(bytes) => parse_f64(bytes).unwrap_or(0.0),
+        Element::Int(value) => Some(value as f64),
+        Element::Bytes(bytes) => parse_f64(bytes),
     }
 }
 

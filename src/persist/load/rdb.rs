@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::keyspace::{AccessClock, NewKey, NewValue};
 use crate::persist::PersistError;
-use crate::rdb::{self, Checksum, Event, KeyHeader, ReadString};
-use crate::value::{Limits, Module, Object, StringValue};
+use crate::rdb::{self, Checksum, Event, Gathered, KeyHeader};
+use crate::value::{Compact, Limits, Module};
 
 use super::Loaded;
 use super::pipeline::{self, Outlet};
@@ -52,19 +52,12 @@ struct Batch {
 
 struct ReadKey {
     key: Range<usize>,
-    value: ReadValue,
+    /// `None` for a collection without elements.
+    value: Option<Gathered>,
     expire_at_ms: Option<i64>,
     idle_seconds: Option<u64>,
     frequency: Option<u8>,
     offset: u64,
-}
-
-enum ReadValue {
-    Int(i64),
-    Bytes(Range<usize>),
-    Object(Object),
-    /// A collection without elements.
-    Nothing,
 }
 
 /// What a file says between its keys.
@@ -86,7 +79,7 @@ impl RdbLoader<'_> {
 
     fn take(&mut self, batch: &mut Batch) -> Result<(), PersistError> {
         self.engine.persistence.load.advance(batch.offset)?;
-        let db = match batch.keys.iter().find(|read| !matches!(read.value, ReadValue::Nothing)) {
+        let db = match batch.keys.iter().find(|read| read.value.is_some()) {
             Some(first) => self.database(batch.db, first.offset)?,
             None => 0,
         };
@@ -110,7 +103,7 @@ impl RdbLoader<'_> {
     fn leave_out(&mut self, keys: &mut Vec<ReadKey>) {
         let now_ms = self.engine.clock.now_ms();
         keys.retain(|read| {
-            let is_empty = matches!(read.value, ReadValue::Nothing);
+            let is_empty = read.value.is_none();
             let is_due = !self.is_base && read.expire_at_ms.is_some_and(|at| at <= now_ms);
             self.loaded.empty += u64::from(is_empty);
             self.loaded.expired += u64::from(is_due && !is_empty);
@@ -159,10 +152,11 @@ impl ReadKey {
     fn into_new<'a>(self, bytes: &'a [u8], access: &AccessClock) -> NewKey<'a> {
         let access = access.restored(self.frequency, self.idle_seconds);
         let value = match self.value {
-            ReadValue::Int(value) => NewValue::Int(value),
-            ReadValue::Bytes(range) => NewValue::Bytes(&bytes[range]),
-            ReadValue::Object(object) => NewValue::Object(object),
-            ReadValue::Nothing => unreachable!("collections without elements have been left out"),
+            Some(Gathered::Int(value)) => NewValue::Int(value),
+            Some(Gathered::Bytes(range)) => NewValue::Bytes(&bytes[range]),
+            Some(Gathered::Compact(shape, range)) => NewValue::Compact(Compact { shape, bytes: &bytes[range] }),
+            Some(Gathered::Object(object)) => NewValue::Object(object),
+            None => unreachable!("collections without elements have been left out"),
         };
         NewKey { key: &bytes[self.key], value, expire_at_ms: self.expire_at_ms, access }
     }
@@ -236,16 +230,7 @@ impl Reading<'_> {
         let start = self.batch.bytes.len();
         self.batch.bytes.extend_from_slice(&header.key);
         let key_end = self.batch.bytes.len();
-        let string = reader.string(&mut self.batch.bytes).map_err(|error| self.failed(error))?;
-        let value = match string {
-            Some(ReadString::Int(value)) => ReadValue::Int(value),
-            Some(ReadString::Appended) => ReadValue::Bytes(key_end..self.batch.bytes.len()),
-            Some(ReadString::Long(bytes)) => ReadValue::Object(Object::String(StringValue::from(bytes))),
-            None => {
-                let object = reader.object(&self.limits).map_err(|error| self.failed(error))?;
-                object.map_or(ReadValue::Nothing, ReadValue::Object)
-            }
-        };
+        let value = reader.gather(&self.limits, &mut self.batch.bytes).map_err(|error| self.failed(error))?;
         self.batch.keys.push(ReadKey {
             key: start..key_end,
             value,

@@ -85,7 +85,7 @@ pub(super) fn walk<R: Read>(
 }
 
 fn listpack(bytes: &[u8], name: &mut NameOf<'_>) -> Result<Vec<Part>, PackedError> {
-    let pack = Listpack::from_bytes(bytes.to_vec())?;
+    let pack = Listpack::from_bytes(bytes)?;
     let mut parts = vec![
         part(0..4, "bytes", format!("{} (u32 LE)", bytes.len())),
         part(4..6, "number of entries", count_of(bytes[4], bytes[5])),
@@ -198,7 +198,7 @@ fn written_len(bytes: &[u8], at: usize) -> usize {
 }
 
 fn intset(bytes: &[u8]) -> Result<Vec<Part>, PackedError> {
-    let set = Intset::from_bytes(bytes.to_vec())?;
+    let set = Intset::from_bytes(bytes)?;
     let width = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     let mut parts = vec![
         part(0..4, "width", format!("{width} bytes each (u32 LE)")),

@@ -57,12 +57,14 @@ impl<'a> ObjectBuilder<'a> {
 }
 
 impl Visitor for ObjectBuilder<'_> {
-    fn begin(&mut self, kind: Kind, _count: Option<u64>) {
+    fn begin(&mut self, kind: Kind, count: Option<u64>) {
+        // It chooses an encoding, no size: a count that is not true allocates nothing.
+        let count = count.map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX));
         self.object = match kind.type_name() {
             "list" => Some(Object::List(List::new())),
-            "set" => Some(Object::Set(Set::new())),
-            "zset" => Some(Object::Zset(Zset::new())),
-            "hash" => Some(Object::Hash(Hash::new())),
+            "set" => Some(Object::Set(Set::with_count(count, self.limits))),
+            "zset" => Some(Object::Zset(Zset::with_count(count, self.limits))),
+            "hash" => Some(Object::Hash(Hash::with_count(count, self.limits))),
             _ => None,
         };
         self.stream = (kind.type_name() == "stream").then(|| StreamBuilder::new(self.limits));

@@ -226,7 +226,13 @@ pub(super) fn build<R: Read>(
         }
         _ => return build_by_elements(input, kind, limits, scratch),
     };
-    let Pack { offset, list } = Pack::read(input, layout, 2)?;
+    let pack = Pack::read(input, layout, 2)?;
+    of_pack(input, pack, limits)
+}
+
+/// A hash of pairs.
+pub(super) fn of_pack<R: Read>(input: &Input<R>, pack: Pack, limits: &Limits) -> Result<Option<Object>, Error> {
+    let Pack { offset, list } = pack;
     let hash = Hash::from_listpack(list, limits).map_err(|error| input.damaged_at(offset, error.what))?;
     Ok((!hash.is_empty()).then_some(Object::Hash(hash)))
 }

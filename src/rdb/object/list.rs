@@ -9,6 +9,7 @@
 
 use std::io::{self, Read, Write};
 
+use super::gather::{Gathered, gather_pack};
 use super::{Layout, Pack, Scratch, build_by_elements};
 use crate::rdb::error::Error;
 use crate::rdb::event::Visitor;
@@ -17,10 +18,11 @@ use crate::rdb::kind::Kind;
 use crate::rdb::output::Output;
 use crate::rdb::packed::ZiplistBuilder;
 use crate::rdb::version::Version;
-use crate::value::{Limits, List, ListNode, Object};
+use crate::value::{Limits, List, ListNode, Object, Shape};
 
 const PLAIN: u64 = 1;
 const PACKED: u64 = 2;
+const UNKNOWN_NODE: &str = "a list node is neither plain nor packed";
 
 /// One node of a list in the file.
 enum Node {
@@ -32,10 +34,20 @@ enum Node {
 fn nodes<R: Read>(
     input: &mut Input<R>,
     kind: Kind,
-    mut take: impl FnMut(Node) -> Result<(), &'static str>,
+    take: impl FnMut(Node) -> Result<(), &'static str>,
 ) -> Result<(), Error> {
     input.part = "a list node";
     let count = if kind == Kind::ListZiplist { 1 } else { input.length()? };
+    some_nodes(input, kind, count, take)
+}
+
+/// Calls `take` for the next `count` nodes.
+fn some_nodes<R: Read>(
+    input: &mut Input<R>,
+    kind: Kind,
+    count: u64,
+    mut take: impl FnMut(Node) -> Result<(), &'static str>,
+) -> Result<(), Error> {
     for _ in 0..count {
         let offset = input.offset();
         let node = if kind != Kind::ListQuicklist2 {
@@ -44,7 +56,7 @@ fn nodes<R: Read>(
             match input.length()? {
                 PLAIN => Node::Plain(input.blob()?),
                 PACKED => Node::Packed(Pack::read(input, Layout::Listpack, 1)?),
-                _ => return Err(input.damaged_at(offset, "a list node is neither plain nor packed")),
+                _ => return Err(input.damaged_at(offset, UNKNOWN_NODE)),
             }
         };
         take(node).map_err(|what| input.damaged_at(offset, what))?;
@@ -87,7 +99,40 @@ pub(super) fn build<R: Read>(
         return build_by_elements(input, kind, limits, scratch);
     }
     let mut list = List::new();
-    nodes(input, kind, |node| match node {
+    nodes(input, kind, |node| push_node(&mut list, node, limits))?;
+    Ok(settled(list, limits))
+}
+
+/// As `build`, of a list of nodes.
+pub(super) fn gather<R: Read>(
+    input: &mut Input<R>,
+    limits: &Limits,
+    out: &mut Vec<u8>,
+) -> Result<Option<Gathered>, Error> {
+    input.part = "a list node";
+    let kind = Kind::ListQuicklist2;
+    let (count, offset, mut list) = (input.length()?, input.offset(), List::new());
+    if count == 1 {
+        let node = match input.length()? {
+            PLAIN => Node::Plain(input.blob()?),
+            PACKED => {
+                let start = input.offset();
+                match gather_pack(input, Shape::List, limits, out)? {
+                    Ok(gathered) => return Ok(Some(gathered)),
+                    Err(bytes) => Node::Packed(Pack::of(input, start, &bytes, Layout::Listpack, 1)?),
+                }
+            }
+            _ => return Err(input.damaged_at(offset, UNKNOWN_NODE)),
+        };
+        push_node(&mut list, node, limits).map_err(|what| input.damaged_at(offset, what))?;
+    } else {
+        some_nodes(input, kind, count, |node| push_node(&mut list, node, limits))?;
+    }
+    Ok(settled(list, limits).map(Gathered::Object))
+}
+
+fn push_node(list: &mut List, node: Node, limits: &Limits) -> Result<(), &'static str> {
+    match node {
         Node::Plain(bytes) => {
             list.push_plain(bytes);
             Ok(())
@@ -95,9 +140,12 @@ pub(super) fn build<R: Read>(
         // Servers pass over a node without elements too.
         Node::Packed(pack) if pack.list.is_empty() => Ok(()),
         Node::Packed(pack) => list.push_packed(pack.list, limits).map_err(|error| error.what),
-    })?;
+    }
+}
+
+fn settled(mut list: List, limits: &Limits) -> Option<Object> {
     list.settle(limits);
-    Ok((!list.is_empty()).then_some(Object::List(list)))
+    (!list.is_empty()).then_some(Object::List(list))
 }
 
 /// Redis up to 3.0 keeps a list packed up to so many items of so many bytes (`list-max-ziplist-entries` and `-value`).

@@ -1,12 +1,13 @@
 //! Values: one file per type, each with every encoding that was ever written on the way in, and the chosen version's
 //! on the way out.
 //!
-//! There are three ways through a value. `visit` streams its elements and holds none of them; `build` makes an
-//! [`Object`], taking packed bytes over as they are where they are valid and within the limits; [`skip`] passes over it
-//! without looking inside strings.
+//! There are four ways through a value. `visit` streams its elements and holds none of them; `build` makes an
+//! [`Object`], taking packed bytes over as they are where they are valid and within the limits; [`gather`] does the same
+//! for many small ones in one buffer; [`skip`] passes over it without looking inside strings.
 
 mod array;
 mod builder;
+mod gather;
 mod hash;
 mod list;
 mod module;
@@ -17,6 +18,8 @@ mod string;
 mod zset;
 
 pub use builder::ObjectBuilder;
+pub use gather::Gathered;
+pub(super) use gather::gather;
 pub(super) use module::capture as capture_module;
 pub(super) use skip::skip;
 
@@ -172,6 +175,11 @@ impl Pack {
     fn read<R: Read>(input: &mut Input<R>, layout: Layout, stride: usize) -> Result<Pack, Error> {
         let offset = input.offset();
         let bytes = input.pack()?;
+        Pack::of(input, offset, &bytes, layout, stride)
+    }
+
+    /// Of bytes that have been read at `offset`.
+    fn of<R: Read>(input: &Input<R>, offset: u64, bytes: &[u8], layout: Layout, stride: usize) -> Result<Pack, Error> {
         let mut list = if input.lenient && layout == Layout::Listpack {
             Listpack::whole_beginning(bytes)
         } else {
@@ -186,15 +194,15 @@ impl Pack {
         Ok(Pack { offset, list })
     }
 
-    fn parse(bytes: Vec<u8>, layout: Layout) -> Result<Listpack, PackedError> {
+    fn parse(bytes: &[u8], layout: Layout) -> Result<Listpack, PackedError> {
         if layout != Layout::Listpack && bytes.len() > MOST_REPACKED {
             return Err(PackedError { offset: 0, what: "a packed value is larger than any server makes" });
         }
         let mut list = Listpack::new();
         match layout {
             Layout::Listpack => return Listpack::from_bytes(bytes),
-            Layout::Ziplist => Ziplist::parse(&bytes)?.iter().for_each(|item| list.push_element(item)),
-            Layout::Zipmap => Zipmap::parse(&bytes)?.iter().for_each(|(field, value)| {
+            Layout::Ziplist => Ziplist::parse(bytes)?.iter().for_each(|item| list.push_element(item)),
+            Layout::Zipmap => Zipmap::parse(bytes)?.iter().for_each(|(field, value)| {
                 list.push_back(field);
                 list.push_back(value);
             }),

@@ -75,7 +75,13 @@ pub(super) fn build<R: Read>(
 ) -> Result<Option<Object>, Error> {
     input.part = "a sorted set member";
     let Some(layout) = layout(kind) else { return build_by_elements(input, kind, limits, scratch) };
-    let Pack { offset, list } = Pack::read(input, layout, 2)?;
+    let pack = Pack::read(input, layout, 2)?;
+    of_pack(input, pack, limits)
+}
+
+/// A sorted set of pairs.
+pub(super) fn of_pack<R: Read>(input: &Input<R>, pack: Pack, limits: &Limits) -> Result<Option<Object>, Error> {
+    let Pack { offset, list } = pack;
     let zset = Zset::from_listpack(list, limits).map_err(|error| input.damaged_at(offset, error.what))?;
     Ok((!zset.is_empty()).then_some(Object::Zset(zset)))
 }

@@ -40,33 +40,45 @@ impl Intset {
         Intset(ThinBytes::from(&[2, 0, 0, 0, 0, 0, 0, 0][..]))
     }
 
-    /// Takes bytes from outside; everything is checked: width, count against the length, strict order.
-    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, PackedError> {
+    /// Takes bytes from outside, which [`Intset::check`] has a look at.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PackedError> {
+        Intset::check(bytes).map(|_| Intset(ThinBytes::from(bytes)))
+    }
+
+    /// Checks everything: width, count against the length, strict order. How many integers there are.
+    pub fn check(bytes: &[u8]) -> Result<usize, PackedError> {
         if bytes.len() < HEADER {
             return Err(PackedError::new(0, "an intset header cut short"));
         }
-        let width = word(&bytes, 0);
-        if ![2, 4, 8].contains(&width) {
-            return Err(PackedError::new(0, "an intset width that does not exist"));
-        }
-        let body = u64::from(word(&bytes, 4)) * u64::from(width);
-        if u64::try_from(bytes.len() - HEADER) != Ok(body) {
+        let width = match word(bytes, 0) {
+            2 => 2,
+            4 => 4,
+            8 => 8,
+            _ => return Err(PackedError::new(0, "an intset width that does not exist")),
+        };
+        let body = &bytes[HEADER..];
+        if u64::try_from(body.len()) != Ok(u64::from(word(bytes, 4)) * u64::from(bytes[0])) {
             return Err(PackedError::new(4, "an intset count that does not match its length"));
         }
-        let set = Intset(ThinBytes::from(&bytes[..]));
         let mut previous = None;
-        for (index, value) in set.iter().enumerate() {
+        for (index, slot) in body.chunks_exact(width).enumerate() {
+            let value = integer_in(slot);
             if previous.is_some_and(|previous| previous >= value) {
-                return Err(PackedError::new(HEADER + index * set.width(), "an intset out of order"));
+                return Err(PackedError::new(HEADER + index * width, "an intset out of order"));
             }
             previous = Some(value);
         }
-        Ok(set)
+        Ok(body.len() / width)
     }
 
     /// The bytes without the width, which the count and the number of bytes tell.
     pub(in crate::value) fn body(&self) -> &[u8] {
-        &self.0[WIDTH..]
+        Intset::body_of(&self.0)
+    }
+
+    /// What [`Intset::body`] gives, of the bytes of an intset.
+    pub(in crate::value) fn body_of(bytes: &[u8]) -> &[u8] {
+        &bytes[WIDTH..]
     }
 
     /// Of what [`Intset::body`] gave: nothing is checked.
@@ -154,13 +166,7 @@ impl Intset {
 
     fn at(&self, index: usize) -> i64 {
         let width = self.width();
-        let slot = &self.0[HEADER + index * width..][..width];
-        match *slot {
-            [a, b] => i64::from(i16::from_le_bytes([a, b])),
-            [a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])),
-            [a, b, c, d, e, f, g, h] => i64::from_le_bytes([a, b, c, d, e, f, g, h]),
-            _ => unreachable!("the width of an intset is 2, 4 or 8"),
-        }
+        integer_in(&self.0[HEADER + index * width..][..width])
     }
 
     fn search(&self, value: i64) -> Result<usize, usize> {
@@ -202,6 +208,17 @@ fn width_of(value: i64) -> usize {
     }
 }
 
+/// The integer that is all of `slot`.
+#[inline]
+fn integer_in(slot: &[u8]) -> i64 {
+    match *slot {
+        [a, b] => i64::from(i16::from_le_bytes([a, b])),
+        [a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])),
+        [a, b, c, d, e, f, g, h] => i64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        _ => unreachable!("the width of an intset is 2, 4 or 8"),
+    }
+}
+
 fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
@@ -228,7 +245,7 @@ mod tests {
             assert_eq!(set.len(), model.len());
         }
         assert!(set.iter().eq(model.iter().copied()));
-        assert_eq!(Intset::from_bytes(set.as_bytes().to_vec()), Ok(set));
+        assert_eq!(Intset::from_bytes(set.as_bytes()), Ok(set));
     }
 
     #[test]
@@ -239,12 +256,12 @@ mod tests {
         }
         let good = set.into_bytes();
         for cut in 0..good.len() {
-            assert!(Intset::from_bytes(good[..cut].to_vec()).is_err());
+            assert!(Intset::from_bytes(&good[..cut]).is_err());
         }
         for (at, byte) in [(0, 3), (0, 2), (4, 4), (8, 2), (7, 255)] {
             let mut bad = good.clone();
             bad[at] = byte;
-            assert!(Intset::from_bytes(bad).is_err());
+            assert!(Intset::from_bytes(&bad).is_err());
         }
     }
 }

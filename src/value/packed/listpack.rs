@@ -27,21 +27,19 @@
 //! assert_eq!(pack.as_bytes(), [15, 0, 0, 0, 2, 0, 0x83, b'a', b'b', b'c', 4, 0xdf, 0xff, 2, 0xff]);
 //! ```
 
+use super::checked::Checked;
 use super::{Element, PackedError};
 use crate::codec::number::parse_i64;
 use crate::cow::ThinBytes;
-use crate::value::hash_of;
 use std::ops::Range;
 
-const HEADER: usize = 6;
+pub(super) const HEADER: usize = 6;
 /// The first part of the header: the total.
 const TOTAL: usize = 4;
-const END: u8 = 0xff;
-/// So many entries are compared with each other rather than put in a table.
-const FEW: usize = 16;
+pub(super) const END: u8 = 0xff;
 const EMPTY: [u8; HEADER + 1] = [7, 0, 0, 0, 0, 0, END];
 /// The count that means "walk to know".
-const UNKNOWN: u16 = u16::MAX;
+pub(super) const UNKNOWN: u16 = u16::MAX;
 
 /// Callers that are about to grow a listpack beyond this turn to another encoding, as Redis does.
 pub const MAX_BYTES: usize = 1 << 30;
@@ -64,33 +62,23 @@ impl Listpack {
     }
 
     /// Takes bytes from outside and checks every entry, so that reading cannot fail afterwards.
-    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, PackedError> {
-        if bytes.len() < HEADER + 1 {
-            return Err(PackedError::new(0, "a listpack header cut short"));
-        }
-        let total = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        if usize::try_from(total) != Ok(bytes.len()) {
-            return Err(PackedError::new(0, "a listpack length that is not its own"));
-        }
-        let end = bytes.len() - 1;
-        if bytes[end] != END {
-            return Err(PackedError::new(end, "a listpack without its end mark"));
-        }
-        let (mut at, mut count) = (HEADER, 0usize);
-        while at < end {
-            at = check_entry(&bytes, at, end)?;
-            count += 1;
-        }
-        let claimed = u16::from_le_bytes([bytes[4], bytes[5]]);
-        if claimed != UNKNOWN && usize::from(claimed) != count {
-            return Err(PackedError::new(4, "a listpack count that does not match its entries"));
-        }
-        Ok(Listpack(ThinBytes::from(&bytes[..])))
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PackedError> {
+        Checked::new(bytes).map(|checked| Listpack(ThinBytes::from(checked.as_bytes())))
+    }
+
+    /// The same, to look at.
+    pub fn checked(&self) -> Checked<'_> {
+        Checked::of(self)
     }
 
     /// The bytes without what their number tells: the total in front and the end mark.
     pub(in crate::value) fn body(&self) -> &[u8] {
-        &self.0[TOTAL..self.end()]
+        Listpack::body_of(&self.0)
+    }
+
+    /// What [`Listpack::body`] gives, of the bytes of a listpack.
+    pub(in crate::value) fn body_of(bytes: &[u8]) -> &[u8] {
+        &bytes[TOTAL..bytes.len() - 1]
     }
 
     /// Of what [`Listpack::body`] gave: nothing is checked.
@@ -111,20 +99,19 @@ impl Listpack {
     }
 
     /// Of bytes that are damaged further on, the entries before the damage.
-    pub fn whole_beginning(mut bytes: Vec<u8>) -> Self {
+    pub fn whole_beginning(bytes: &[u8]) -> Self {
         let (mut at, mut count) = (HEADER, 0);
         let end = bytes.len();
         while at < end
-            && let Ok(next) = check_entry(&bytes, at, end)
+            && let Ok(next) = check_entry(bytes, at, end)
         {
             (at, count) = (next, count + 1);
         }
         if count == 0 {
             return Listpack::new();
         }
-        bytes.truncate(at);
-        bytes.push(END);
-        let mut pack = Listpack(ThinBytes::from(&bytes[..]));
+        let mut pack = Listpack(ThinBytes::from(&bytes[..at]));
+        pack.0.extend_from_slice(&[END]);
         pack.write_header(count);
         pack
     }
@@ -164,7 +151,7 @@ impl Listpack {
 
     /// All entries in order, from both ends.
     pub fn iter(&self) -> ListpackIter<'_> {
-        ListpackIter { bytes: &self.0, front: HEADER, back: self.end() }
+        ListpackIter::over(&self.0)
     }
 
     /// Entries from position `at` on.
@@ -250,26 +237,9 @@ impl Listpack {
         None
     }
 
-    /// Whether two of its entries are the same text, looking at every `stride`-th from the first on.
+    /// As [`Checked::has_twice`].
     pub fn has_twice(&self, stride: usize) -> bool {
-        let items = || self.iter().step_by(stride);
-        if self.len() / stride <= FEW {
-            return items().enumerate().any(|(index, item)| items().take(index).any(|before| before == item));
-        }
-        // A table with room for twice as many; the hash is keyed, so nobody can fill one place of it.
-        let mut seen: Vec<Option<Element<'_>>> = vec![None; (self.len() / stride * 2).next_power_of_two()];
-        let mask = seen.len() - 1;
-        items().any(|item| {
-            let mut place = item.with(hash_of) as usize & mask; // the low bits
-            while let Some(other) = &seen[place] {
-                if *other == item {
-                    return true;
-                }
-                place = (place + 1) & mask;
-            }
-            seen[place] = Some(item);
-            false
-        })
+        self.checked().has_twice(stride)
     }
 
     /// Appends; what spells a canonical integer is stored as one.
@@ -394,7 +364,12 @@ pub struct ListpackIter<'a> {
     back: usize,
 }
 
-impl ListpackIter<'_> {
+impl<'a> ListpackIter<'a> {
+    /// All entries of bytes that have been checked.
+    pub(super) fn over(bytes: &'a [u8]) -> Self {
+        ListpackIter { bytes, front: HEADER, back: bytes.len() - 1 }
+    }
+
     /// Position of the next entry from the front, or where the walk ends.
     pub fn position(&self) -> usize {
         self.front
@@ -499,7 +474,7 @@ fn decode_integer(entry: &[u8]) -> i64 {
 }
 
 /// Checks the entry at `at` and returns the position behind it; `end` is where the end mark stands.
-fn check_entry(bytes: &[u8], at: usize, end: usize) -> Result<usize, PackedError> {
+pub(super) fn check_entry(bytes: &[u8], at: usize, end: usize) -> Result<usize, PackedError> {
     let first = bytes[at];
     let header = match first {
         0xe0..=0xef => 2,
@@ -599,6 +574,24 @@ fn encode<'a>(out: &'a mut [u8], item: &[u8]) -> &'a mut [u8] {
     &mut out[data + size..]
 }
 
+/// Appends `item` as an entry.
+pub(super) fn append_entry(out: &mut Vec<u8>, item: Element<'_>) {
+    let start = out.len();
+    let data = match (item.as_i64(), item) {
+        (Some(value), _) | (None, Element::Int(value)) => {
+            out.resize(start + integer_len(value), 0);
+            encode_integer(&mut out[start..], value)
+        }
+        (None, Element::Bytes(text)) => {
+            out.resize(start + string_header_len(text.len()) + text.len(), 0);
+            encode_string(&mut out[start..], text)
+        }
+    };
+    let mut back = [0; 5];
+    let size = write_back_len(&mut back, data);
+    out.extend_from_slice(&back[..size]);
+}
+
 /// Returns how many bytes it wrote.
 fn encode_integer(out: &mut [u8], value: i64) -> usize {
     let bytes = value.to_le_bytes();
@@ -640,6 +633,7 @@ fn encode_string(out: &mut [u8], text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::checked::FEW;
     use super::*;
 
     fn sample() -> Vec<Vec<u8>> {
@@ -668,7 +662,7 @@ mod tests {
             assert_eq!(pack.nth(index), Some(Element::from(item)));
             assert!(pack.find(pack.first(), item, 1).is_some());
         }
-        assert_eq!(Listpack::from_bytes(pack.as_bytes().to_vec()), Ok(pack));
+        assert_eq!(Listpack::from_bytes(pack.as_bytes()), Ok(pack));
     }
 
     #[test]
@@ -713,7 +707,7 @@ mod tests {
             }
         }
         assert!(pack.iter().map(|item| item.to_vec()).eq(model));
-        assert!(Listpack::from_bytes(pack.into_bytes()).is_ok());
+        assert!(Listpack::from_bytes(&pack.into_bytes()).is_ok());
     }
 
     #[test]
@@ -725,7 +719,7 @@ mod tests {
         assert_eq!(pack.len(), 65540);
         assert_eq!(pack.remove_many(6, 10), 10);
         assert_eq!(pack.len(), 65530);
-        assert!(Listpack::from_bytes(pack.into_bytes()).is_ok());
+        assert!(Listpack::from_bytes(&pack.into_bytes()).is_ok());
     }
 
     #[test]
@@ -733,13 +727,13 @@ mod tests {
         let pack: Listpack = [&b"abc"[..], b"12345", b"-7", &[b'y'; 100], b"99999999999"].into_iter().collect();
         let good = pack.into_bytes();
         for cut in 0..good.len() {
-            assert!(Listpack::from_bytes(good[..cut].to_vec()).is_err());
+            assert!(Listpack::from_bytes(&good[..cut]).is_err());
         }
         for at in 0..good.len() {
             for bit in 0..8 {
                 let mut bad = good.clone();
                 bad[at] ^= 1 << bit;
-                if let Ok(pack) = Listpack::from_bytes(bad) {
+                if let Ok(pack) = Listpack::from_bytes(&bad) {
                     assert_eq!(pack.iter().count(), pack.iter().rev().count());
                 }
             }
@@ -748,7 +742,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_stands_twice_is_seen_however_it_is_stored() {
-        for count in [1, 2, FEW, FEW + 1, 200] {
+        for count in [1, 2, 16, FEW, FEW + 1, 200] {
             let items: Vec<Vec<u8>> = (0..count).map(|i| format!("{i}").into_bytes()).collect();
             let mut pairs = Listpack::new();
             for item in &items {

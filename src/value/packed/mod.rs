@@ -3,9 +3,11 @@
 //! [`Listpack`] and [`Intset`] hold exactly the bytes that Redis stores, so that loading and saving copy them. Both
 //! are valid by construction: what comes from outside passes `from_bytes` once, and reading never fails afterwards.
 
+mod checked;
 mod intset;
 pub mod listpack;
 
+pub use checked::{Checked, Packing};
 pub use intset::Intset;
 pub use listpack::{Listpack, ListpackIter};
 

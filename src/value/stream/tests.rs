@@ -40,7 +40,7 @@ fn small() -> Limits {
 fn reload(stream: &Stream) -> Stream {
     let mut copy = Stream::new();
     for (master, pack) in stream.nodes() {
-        let pack = Listpack::from_bytes(pack.as_bytes().to_vec()).unwrap();
+        let pack = Listpack::from_bytes(pack.as_bytes()).unwrap();
         copy.push_node(Node::from_listpack(master, pack).unwrap()).unwrap();
     }
     let (last_id, max_deleted_id) = (stream.last_id(), stream.max_deleted_id());
@@ -196,7 +196,7 @@ fn hostile_nodes_are_refused_or_read_without_harm() {
             let at = if round < good.len() * 8 { round / 8 } else { rng.usize(0..bytes.len()) };
             bytes[at] ^= 1 << (round % 8);
         }
-        if let Ok(pack) = Listpack::from_bytes(bytes) {
+        if let Ok(pack) = Listpack::from_bytes(&bytes) {
             let mut copy = Stream::new();
             if Node::from_listpack(master, pack).is_ok_and(|node| copy.push_node(node).is_ok()) {
                 accepted += 1;

@@ -107,9 +107,9 @@ fn read_node<R: Read>(input: &mut Input<R>) -> Result<Option<Node>, Error> {
         return input.unless_lenient(offset, "the id of a stream node is not 16 bytes long").map(|()| None);
     };
     if input.lenient {
-        return Ok(Node::whole_beginning(id, Listpack::whole_beginning(pack)));
+        return Ok(Node::whole_beginning(id, Listpack::whole_beginning(&pack)));
     }
-    let node = Listpack::from_bytes(pack).and_then(|pack| Node::from_listpack(id, pack));
+    let node = Listpack::from_bytes(&pack).and_then(|pack| Node::from_listpack(id, pack));
     node.map(Some).map_err(|error| input.damaged_at(offset, error.what))
 }
 
