@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Fault, Item, Log, LogError, LogFile, Place, Reader, Verdict, judge};
+use super::{Fault, HistoryEnd, Item, Log, LogError, LogFile, Place, Reader, Role, Sealing, Verdict, Verifier, judge};
 use crate::disk::{Disk, File, Mode};
 use crate::rdb::{self, Cause, Checksum, Event, Header, KeyHeader};
 use crate::value::Limits;
@@ -62,7 +62,16 @@ pub struct FileReport {
     pub times: Option<(i64, i64)>,
     /// The offset behind the last whole unit.
     pub whole_until: u64,
+    /// What the seals say.
+    pub seals: Verifier,
     pub verdict: Verdict,
+}
+
+impl FileReport {
+    /// Bytes behind the last seal, which nothing proves.
+    pub fn unsealed_bytes(&self) -> u64 {
+        self.whole_until.saturating_sub(self.seals.sealed_until())
+    }
 }
 
 /// What a log holds, file by file in the order of [`Log::files`].
@@ -85,15 +94,26 @@ impl Report {
 
 /// Reads every file of the log, also those behind a broken one.
 pub fn check(disk: &dyn Disk, log: &Log, depth: RdbDepth, observer: &mut dyn Observer) -> Result<Report, LogError> {
-    let files = (0..log.files.len()).map(|index| check_file(disk, log, index, depth, observer));
-    Ok(Report { files: files.collect::<Result<_, _>>()? })
+    let mut after = None;
+    let files = (0..log.files.len()).map(|index| {
+        let report = check_file(disk, log, index, (depth, after), observer)?;
+        after = history_end(&log.files[index], &report);
+        Ok(report)
+    });
+    Ok(Report { files: files.collect::<Result<_, LogError>>()? })
 }
 
-fn check_file(
+/// Where the history stands that the next file goes on with: a base has a history of its own.
+fn history_end(file: &LogFile, report: &FileReport) -> Option<HistoryEnd> {
+    (file.role == Role::Increment && report.verdict.is_clean()).then(|| report.seals.end())
+}
+
+/// Reads one file, which goes on with the history that ended there.
+pub fn check_file(
     disk: &dyn Disk,
     log: &Log,
     index: usize,
-    depth: RdbDepth,
+    (depth, after): (RdbDepth, Option<HistoryEnd>),
     observer: &mut dyn Observer,
 ) -> Result<FileReport, LogError> {
     let file = &log.files[index];
@@ -106,6 +126,7 @@ fn check_file(
         transactions: 0,
         times: None,
         whole_until: 0,
+        seals: Verifier::default(),
         verdict: Verdict::Clean,
     };
     let source = match rdb::envelope::unwrap(source) {
@@ -120,7 +141,7 @@ fn check_file(
     }) {
         Ok((rdb, reader)) => {
             report.rdb = rdb;
-            reader
+            reader.take_seals(Sealing { after, is_lenient: false })
         }
         Err(error) => {
             report.verdict = judge_rdb(index, &file.path, &error)?;
@@ -129,8 +150,9 @@ fn check_file(
     };
     let fault = read_records(&mut reader, &mut report, &mut |item, place| observer.item(index, item, place));
     report.whole_until = reader.whole_until();
+    report.seals = reader.reached().seals;
     if let Some(fault) = fault {
-        report.verdict = judge(disk, log, index, &fault, reader.whole_until())?;
+        report.verdict = judge(disk, log, index, &fault, &reader.reached())?;
     }
     Ok(report)
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::seal::BrokenMark;
 use crate::resp::ProtocolError;
 
 /// The end of what can be read of a file, other than its clean end.
@@ -25,6 +26,16 @@ pub enum Fault {
     LooseExec { offset: u64 },
     #[error("the file ends at offset {end} before the EXEC of the MULTI at offset {multi}")]
     OpenMulti { multi: u64, end: u64 },
+    #[error("the seal or identity at offset {offset} was changed: {reason}")]
+    BrokenMark { offset: u64, reason: BrokenMark },
+    #[error("what stands between offset {from} and the mark at offset {mark} is not what was written: {}",
+            changed(*.len, *.found_len))]
+    SpanChanged { from: u64, mark: u64, len: u64, found_len: u64 },
+    #[error(
+        "records are missing, doubled or out of place in front of offset {offset}: the mark there stands at \
+             position {says} of the history, but {reached} is reached"
+    )]
+    PositionGap { offset: u64, says: u64, reached: u64 },
 }
 
 impl Fault {
@@ -37,7 +48,10 @@ impl Fault {
             | Self::Malformed { offset, .. }
             | Self::LongAnnotation { offset }
             | Self::NestedMulti { offset, .. }
-            | Self::LooseExec { offset } => offset,
+            | Self::LooseExec { offset }
+            | Self::BrokenMark { offset, .. }
+            | Self::PositionGap { offset, .. } => offset,
+            Self::SpanChanged { from, .. } => from,
             Self::Cut { record, .. } => record,
             Self::OpenMulti { multi, .. } => multi,
         }
@@ -51,6 +65,11 @@ impl Fault {
         }
     }
 
+    /// Whether all is readable, but not what was written.
+    pub fn is_of_seals(&self) -> bool {
+        matches!(self, Self::BrokenMark { .. } | Self::SpanChanged { .. } | Self::PositionGap { .. })
+    }
+
     /// Whether the file simply stops too early: all bytes that are there may be right.
     pub fn is_early_end(&self) -> bool {
         matches!(self, Self::Cut { .. } | Self::OpenMulti { .. })
@@ -59,4 +78,12 @@ impl Fault {
 
 fn show(byte: u8) -> String {
     if byte == 0 { "a NUL byte".to_owned() } else { format!("'{}'", byte.escape_ascii()) }
+}
+
+fn changed(len: u64, found_len: u64) -> String {
+    if len == found_len {
+        "the checksum of the seal does not fit".to_owned()
+    } else {
+        format!("{found_len} bytes of records, where the mark says {len}")
+    }
 }

@@ -10,7 +10,8 @@
 //!
 //! file       = [ RDB ] *( annotation / record )         an RDB in front: it begins with REDIS or VALKEY
 //! record     = "*" count CRLF  1*( "$" len CRLF len-bytes CRLF )
-//! annotation = "#" anything LF                          1024 bytes at most; "#TS:<unix seconds>" is a time
+//! annotation = "#" anything LF                          1024 bytes at most; "#TS:<unix seconds>" is a time, and ours
+//!                                                       prove the records, see seal
 //! unit       = a record, or MULTI, records, EXEC        what takes effect as a whole or not at all
 //! ```
 //!
@@ -18,6 +19,8 @@
 //! - [`log`]: the files in order, for a data folder, a manifest, or a single file.
 //! - [`record`]: bytes to records and annotations, each with its offset. [`unit`]: records to units.
 //! - [`reader`]: both, for one file. It ends with `None` after a whole unit, or with a [`Fault`].
+//! - [`seal`]: the annotations by which a file of ours proves what it holds; [`sealer`] makes them, [`verifier`] follows
+//!   them, [`evidence`] asks them about a fault.
 //! - [`mod@check`]: all of it for a whole log, as a server would read it at its start.
 //! - [`verdict`]: whether a fault is a torn tail, which a start may cut, or damage, which stops it.
 //!
@@ -32,21 +35,27 @@
 //! ```
 
 pub mod check;
+mod evidence;
 pub mod fault;
 pub mod log;
 pub mod manifest;
 pub mod naming;
 pub mod reader;
 pub mod record;
+pub mod seal;
+pub mod sealer;
 pub mod unit;
 pub mod verdict;
+pub mod verifier;
 pub mod writer;
 
 pub use check::{FileReport, Observer, RdbDepth, RdbPart, Report, check};
 pub use fault::Fault;
 pub use log::{Log, LogError, LogFile, Role};
 pub use manifest::{Entry, FileType, Manifest, ManifestError};
-pub use reader::Reader;
+pub use reader::{Reached, Reader, Sealing};
 pub use record::{Annotation, Item, Record, Scanner};
+pub use sealer::{OpenSpan, Sealer};
 pub use unit::{Place, Units};
 pub use verdict::{Verdict, judge};
+pub use verifier::{HistoryEnd, Verifier};

@@ -1,13 +1,50 @@
 //! One file's records, annotations and units. Reads only; what to do about a fault is the caller's business.
 
-use std::io::Read;
+use std::io::{self, Read, Seek, SeekFrom};
 
+use super::sealer::OpenSpan;
+use super::verifier::{HistoryEnd, Verifier};
 use super::{Fault, Item, Place, Scanner, Units};
 
 /// Reads a file from its beginning, or from behind the RDB in front of it.
 pub struct Reader<R> {
     scanner: Scanner<R>,
     units: Units,
+    seals: Verifier,
+}
+
+/// How far a reading has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Reached {
+    /// The offset behind the last whole unit: what a torn tail is cut back to.
+    pub whole_until: u64,
+    pub seals: Verifier,
+}
+
+impl Reached {
+    /// What a seal behind the last whole unit would cover, of a file that is cut there.
+    pub fn whole_span(&self, mut file: impl Read + Seek) -> io::Result<OpenSpan> {
+        let from = self.seals.span_offset();
+        let mut digest = crc64fast::Digest::new();
+        let mut chunk = vec![0; 1 << 16];
+        file.seek(SeekFrom::Start(from))?;
+        let mut file = file.take(self.whole_until.saturating_sub(from));
+        loop {
+            match file.read(&mut chunk)? {
+                0 => return Ok(self.seals.open_span(digest)),
+                count => digest.write(&chunk[..count]),
+            }
+        }
+    }
+}
+
+/// How the seals of a file are to be taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sealing {
+    /// Where the file before it has ended.
+    pub after: Option<HistoryEnd>,
+    /// What does not fit is passed over.
+    pub is_lenient: bool,
 }
 
 impl<R: Read> Reader<R> {
@@ -19,7 +56,19 @@ impl<R: Read> Reader<R> {
     /// As [`Scanner::resume`]: goes on at the file offset `offset` with the bytes `unread` and then the reader; `end` is
     /// the length of the file.
     pub fn resume(reader: R, unread: Vec<u8>, offset: u64, end: Option<u64>) -> Self {
-        Self { scanner: Scanner::resume(reader, unread, offset, end), units: Units::new(offset) }
+        let (units, seals) = (Units::new(offset), Verifier::new(offset));
+        Self { scanner: Scanner::resume(reader, unread, offset, end), units, seals }
+    }
+
+    /// Before anything is read: how to take the seals. Without this they must fit, wherever the file begins.
+    pub fn take_seals(mut self, sealing: Sealing) -> Self {
+        if let Some(end) = sealing.after {
+            self.seals.continue_from(end);
+        }
+        if sealing.is_lenient {
+            self.seals.be_lenient();
+        }
+        self
     }
 
     /// The next item; `None` where the file ends behind a whole unit.
@@ -33,7 +82,13 @@ impl<R: Read> Reader<R> {
         let end = self.scanner.offset();
         match self.scanner.next()? {
             Some(item) => {
+                if let Item::Annotation(annotation) = &item {
+                    self.seals.annotation(annotation)?;
+                }
                 let place = self.units.place(&item)?;
+                if let Item::Record(record) = &item {
+                    self.seals.record(record.len(), place);
+                }
                 Ok(Some((item, place)))
             }
             None => match self.units.open_multi() {
@@ -46,6 +101,16 @@ impl<R: Read> Reader<R> {
     /// The offset behind the last whole unit: what a torn tail is cut back to.
     pub fn whole_until(&self) -> u64 {
         self.units.whole_until()
+    }
+
+    /// How far the reading has come.
+    pub fn reached(&self) -> Reached {
+        Reached { whole_until: self.units.whole_until(), seals: self.seals }
+    }
+
+    /// What a seal at the end of what was read would cover.
+    pub fn open_span(&mut self) -> OpenSpan {
+        self.seals.open_span(self.scanner.digest())
     }
 
     /// Whole units so far.

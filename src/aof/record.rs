@@ -5,7 +5,10 @@
 
 use std::io::{self, Read};
 
+use crc64fast::Digest;
+
 use super::Fault;
+use super::seal::{self, BrokenMark, Mark};
 use crate::resp::request::{Arguments, Decoder, RequestLimits, Step};
 
 /// The longest annotation that servers read, with its line feed.
@@ -52,9 +55,16 @@ pub struct Annotation<'a> {
     pub offset: u64,
     /// The whole line.
     pub raw: &'a [u8],
+    /// Of a mark: the checksum of what stands between it and the one before it.
+    pub crc: Option<u64>,
 }
 
 impl<'a> Annotation<'a> {
+    /// What the line says, if it is one of ours.
+    pub fn mark(&self) -> Option<Result<Mark<'a>, BrokenMark>> {
+        Mark::parse(self.raw)
+    }
+
     /// What stands between `#` and the end of the line.
     pub fn text(&self) -> &'a [u8] {
         let line = self.raw.strip_suffix(b"\n").unwrap_or(self.raw);
@@ -113,6 +123,9 @@ pub struct Scanner<R> {
     offset: u64,
     end: Option<u64>,
     decoder: Decoder,
+    /// Of what stands since the last mark, up to `buffer[digested]`.
+    digest: Digest,
+    digested: usize,
 }
 
 enum Found {
@@ -129,7 +142,14 @@ impl<R: Read> Scanner<R> {
     /// Scans from the file offset `offset` on: first `unread`, which was taken from the reader already, then the
     /// reader. Where the length `end` of the file is known, a record that claims to go beyond is not waited for.
     pub fn resume(reader: R, unread: Vec<u8>, offset: u64, end: Option<u64>) -> Self {
-        Self { reader, buffer: unread, start: 0, offset, end, decoder: Decoder::new() }
+        let (decoder, digest) = (Decoder::new(), Digest::new());
+        Self { reader, buffer: unread, start: 0, offset, end, decoder, digest, digested: 0 }
+    }
+
+    /// The checksum under way of what was given since the last mark.
+    pub fn digest(&mut self) -> Digest {
+        self.absorb();
+        self.digest.clone()
     }
 
     /// The file offset of the next record or annotation.
@@ -145,13 +165,28 @@ impl<R: Read> Scanner<R> {
         };
         let (offset, start) = (self.offset, self.start);
         let (Found::Record(len) | Found::Annotation(len)) = found;
+        let is_mark = matches!(found, Found::Annotation(_)) && seal::begins_mark(&self.buffer[start..]);
+        let crc = is_mark.then(|| self.end_span(len));
         self.start += len;
         self.offset += len as u64;
         let raw = &self.buffer[start..start + len];
         Ok(Some(match found {
             Found::Record(_) => Item::Record(Record { offset, raw, arguments: self.decoder.arguments(raw) }),
-            Found::Annotation(_) => Item::Annotation(Annotation { offset, raw }),
+            Found::Annotation(_) => Item::Annotation(Annotation { offset, raw, crc }),
         }))
+    }
+
+    /// Brings the digest up to what was given.
+    fn absorb(&mut self) {
+        self.digest.write(&self.buffer[self.digested..self.start]);
+        self.digested = self.start;
+    }
+
+    /// The checksum of a span that ends here, with a mark of `len` bytes.
+    fn end_span(&mut self, len: usize) -> u64 {
+        self.absorb();
+        self.digested = self.start + len;
+        std::mem::take(&mut self.digest).sum64()
     }
 
     fn find(&mut self) -> Result<Option<Found>, Fault> {
@@ -212,8 +247,9 @@ impl<R: Read> Scanner<R> {
     /// length in the file promises, unless the file is known to be long enough.
     fn read_more(&mut self, wanted: usize) -> Result<bool, Fault> {
         if self.start > 0 {
+            self.absorb();
             self.buffer.drain(..self.start);
-            self.start = 0;
+            (self.start, self.digested) = (0, 0);
         }
         let filled = self.buffer.len();
         let grow = if self.end.is_some() { wanted.max(CHUNK) } else { wanted.clamp(CHUNK, filled.max(CHUNK)) };

@@ -5,13 +5,18 @@
 //! records. So a fault is a torn tail if its file is the last that has any bytes, and nothing behind it can be read as
 //! records; otherwise something was lost in the middle, and to cut there would throw away what is intact.
 //!
+//! In a file of ours the marks know better: what is broken behind the last position known to be synced is a torn tail,
+//! whatever follows it, and what is broken before that is damage, [`evidence`](super::evidence). The rest is for files
+//! and stretches of other servers.
+//!
 //! To find records behind a fault, every `*<digits>CRLF$<digits>CRLF` is tried. A chance match inside a value is ruled
 //! out by asking for a run: three records, or records up to the very end of the file.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::{Fault, Log, LogError, Scanner};
+use super::evidence::{self, Finding};
+use super::{Fault, Log, LogError, LogFile, Reached, Scanner};
 use crate::disk::{Disk, Mode};
 
 /// How a log ends.
@@ -33,27 +38,24 @@ impl Verdict {
     }
 }
 
-/// Decides about `fault`, which ended the reading of the file at `index`, whole up to `last_good_offset`.
-pub fn judge(
-    disk: &dyn Disk,
-    log: &Log,
-    index: usize,
-    fault: &Fault,
-    last_good_offset: u64,
-) -> Result<Verdict, LogError> {
+/// Decides about `fault`, which ended the reading of the file at `index`.
+pub fn judge(disk: &dyn Disk, log: &Log, index: usize, fault: &Fault, reached: &Reached) -> Result<Verdict, LogError> {
     let file = &log.files[index];
+    let last_good_offset = match fault {
+        Fault::SpanChanged { from, .. } => *from,
+        _ => reached.whole_until,
+    };
     let reason = fault.to_string();
     // Offsets inside of the envelope are none of the file's, so nothing can be cut there; and no server writes this.
     if file.is_wrapped {
         let reason = format!("behind the RDB in its compressed envelope there is more: {reason}");
         return Ok(Verdict::Unsupported { file: index, offset: fault.offset(), reason });
     }
-    let damaged = |intact_from, reason| Verdict::Damaged {
-        file: index,
-        offset: fault.offset(),
-        last_good_offset,
-        intact_from,
-        reason,
+    let damaged = |intact_from, mut reason: String| {
+        if fault.is_of_seals() {
+            reason += " (aof-verify no loads it as it is)";
+        }
+        Verdict::Damaged { file: index, offset: fault.offset(), last_good_offset, intact_from, reason }
     };
     match fault {
         Fault::Io { source, .. } => {
@@ -73,6 +75,14 @@ pub fn judge(
         return Ok(damaged(None, reason));
     }
     let at = |source| LogError::Io { path: file.path.clone(), source };
+    match evidence::find(disk, &file.path, fault, reached).map_err(at)? {
+        Some(Finding::Torn { cut }) => return Ok(torn(file, index, cut, reason)),
+        Some(Finding::Damaged { intact }) => {
+            return Ok(damaged(intact, format!("{reason}. It was whole on the disk once: this is no torn tail")));
+        }
+        None => {}
+    }
+    let at = |source| LogError::Io { path: file.path.clone(), source };
     let intact_from = match fault {
         // Every record of the open transaction was read.
         Fault::OpenMulti { .. } => None,
@@ -83,11 +93,13 @@ pub fn judge(
             Some(offset),
             format!("{reason}, but intact records follow at offset {offset}: this is no torn tail"),
         ),
-        None => {
-            let cut_bytes = file.len.saturating_sub(last_good_offset);
-            Verdict::Torn { file: index, last_good_offset, cut_bytes, reason }
-        }
+        None => torn(file, index, last_good_offset, reason),
     })
+}
+
+fn torn(file: &LogFile, index: usize, last_good_offset: u64, reason: String) -> Verdict {
+    let cut_bytes = file.len.saturating_sub(last_good_offset);
+    Verdict::Torn { file: index, last_good_offset, cut_bytes, reason }
 }
 
 const WINDOW: usize = 1 << 20;
@@ -198,7 +210,7 @@ mod tests {
                 }
             };
             if let Some(fault) = fault {
-                return judge(&RealDisk, &log, index, &fault, reader.whole_until()).unwrap();
+                return judge(&RealDisk, &log, index, &fault, &reader.reached()).unwrap();
             }
         }
         Verdict::Clean

@@ -168,6 +168,13 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Has the log say who sent this command.
+    pub fn tell_sender(&mut self, command: &'static str) {
+        if !self.is_replay {
+            self.engine.journal.note_sender(command, &self.session.address, "default");
+        }
+    }
+
     /// The verb with which a key that the server itself removes is logged.
     pub fn removal_verb(&self) -> &'static [u8] {
         if self.engine.config.lazyfree_lazy_server_del { b"UNLINK" } else { b"DEL" }

@@ -98,6 +98,7 @@ fn flush(context: &mut Context<'_>) -> Outcome {
         _ => return Err(CommandError::err("FUNCTION FLUSH only supports SYNC|ASYNC option")),
     }
     context.engine.functions.clear();
+    context.tell_sender("FUNCTION-FLUSH");
     context.changed(1);
     Ok(context.reply.ok())
 }

@@ -265,6 +265,8 @@ fn persistence(engine: &Engine, page: &mut Page) {
         page.line("aof_buffer_length", engine.journal.pending().len());
         page.line("aof_pending_bio_fsync", u8::from(state.is_syncing));
         page.line("aof_delayed_fsync", state.delayed_syncs);
+        page.line("aof_position", engine.journal.end());
+        page.line("aof_sealed_position", engine.journal.sealed().unwrap_or(0));
     }
     if state.is_loading {
         loading_fields(engine, page);

@@ -57,8 +57,19 @@ struct Target {
     file: Box<dyn File>,
     /// Bytes in the file; its end is at a unit.
     len: u64,
+    /// Bytes of its head, in front of the first record.
+    head_len: u64,
     /// A second handle, for the log thread.
     second: Option<Box<dyn File>>,
+}
+
+/// How much is in a file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extent {
+    /// Bytes.
+    pub len: u64,
+    /// Bytes in front of the first record; all of them where there is none.
+    pub head_len: u64,
 }
 
 /// A batch that the log thread has.
@@ -165,8 +176,9 @@ impl Append {
         self.target.as_ref().map_or(0, |target| target.len)
     }
 
+    /// Whether no record is in the increment.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.target.as_ref().is_none_or(|target| target.len == target.head_len)
     }
 
     /// Bytes that wait.
@@ -182,6 +194,7 @@ impl Append {
     /// else on the log thread. How far it is, [`Append::settled`] says. The error is remembered as [`Append::fault`].
     pub fn advance(&mut self, journal: &mut Journal, policy: AppendFsync) -> Result<(), Fault> {
         self.take_report();
+        journal.note_synced(self.synced);
         if self.lent.is_some() {
             return self.fault.clone().map_or(Ok(()), Err);
         }
@@ -193,6 +206,9 @@ impl Append {
         self.collect(journal);
         let wants_sync = policy == AppendFsync::Always;
         if !self.bytes.queue.is_empty() || (wants_sync && self.synced < self.written) {
+            if wants_sync {
+                journal.note_sync_point(journal.end());
+            }
             self.lend(journal.end(), wants_sync);
         }
         self.fault.clone().map_or(Ok(()), Err)
@@ -228,9 +244,26 @@ impl Append {
             return Err(fault.clone());
         }
         if policy == AppendFsync::Always && self.synced < self.written {
-            return self.sync();
+            journal.note_sync_point(self.written);
+            self.sync()?;
         }
+        journal.note_synced(self.synced);
         Ok(())
+    }
+
+    /// Writes what the journal holds, syncs it, and puts a seal behind it that says so: the end of the file, which is to
+    /// be synced once more.
+    pub fn finish(&mut self, journal: &mut Journal, policy: AppendFsync) -> Result<(), Fault> {
+        self.flush(journal, policy)?;
+        if self.held || self.target.is_none() {
+            return Ok(());
+        }
+        if self.synced < self.written {
+            self.sync()?;
+        }
+        journal.note_synced(self.synced);
+        journal.seal_end();
+        self.flush(journal, policy)
     }
 
     /// Syncs what is in the file, on this thread.
@@ -252,7 +285,7 @@ impl Append {
 
     /// A second handle to the file, for a thread that is to sync what is written by now; `None` if there is nothing to
     /// do or one is at it.
-    pub fn begin_background_sync(&mut self, now: Instant) -> Option<Box<dyn File>> {
+    pub fn begin_background_sync(&mut self, journal: &mut Journal, now: Instant) -> Option<Box<dyn File>> {
         let target = self.target.as_ref()?;
         if self.synced >= self.written {
             self.last_sync = now;
@@ -263,6 +296,7 @@ impl Append {
             return None;
         }
         let file = target.file.duplicate().ok()?;
+        journal.note_sync_point(self.written);
         self.sync_in_flight = Some(self.written);
         self.last_sync = now;
         Some(file)
@@ -323,10 +357,10 @@ impl Append {
         self.held = false;
     }
 
-    /// Goes on in a new, empty file. What was written before is durable.
-    pub fn switch_to(&mut self, path: PathBuf, file: Box<dyn File>) {
+    /// Goes on in a new file, of which the journal knows the head. What was written before is durable.
+    pub fn switch_to(&mut self, path: PathBuf, file: Box<dyn File>, head_len: u64) {
         assert!(self.queued() == 0, "what belongs to the old file is in it");
-        self.target = Some(Target { path, file, len: 0, second: None });
+        self.target = Some(Target { path, file, len: head_len, head_len, second: None });
         if !self.needs_new_base() {
             self.synced = self.written;
         }
@@ -334,8 +368,9 @@ impl Append {
     }
 
     /// Goes on at the end of an existing file, at start.
-    pub fn continue_in(&mut self, path: PathBuf, file: Box<dyn File>, len: u64, position: u64) {
-        self.target = Some(Target { path, file, len, second: None });
+    pub fn continue_in(&mut self, path: PathBuf, file: Box<dyn File>, extent: Extent, position: u64) {
+        let Extent { len, head_len } = extent;
+        self.target = Some(Target { path, file, len, head_len, second: None });
         self.written = position;
         self.synced = position;
     }

@@ -15,7 +15,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::aof::{self, Log, Verdict};
+use crate::aof::{HistoryEnd, Log, OpenSpan};
 use crate::disk::{Disk, Mode, publish};
 use crate::engine::Engine;
 use crate::rdb::{self as rdb_format, Event};
@@ -24,9 +24,11 @@ use super::PersistError;
 use super::log_dir::LogDir;
 
 mod log;
+mod log_files;
 mod pipeline;
 mod rdb;
 
+use log_files::LogLoader;
 use rdb::RdbLoader;
 
 /// What was found and loaded.
@@ -41,8 +43,27 @@ pub struct Loaded {
     pub empty: u64,
     /// Records replayed.
     pub records: u64,
+    /// Bytes of the increments behind their last seals.
+    pub unsealed_bytes: u64,
+    /// The end of the last increment.
+    pub log_end: Option<LogEnd>,
     /// Remarks for the log.
     pub warnings: Vec<String>,
+}
+
+/// Where a log can be continued.
+pub struct LogEnd {
+    pub history: HistoryEnd,
+    /// What the next seal is to cover.
+    pub span: OpenSpan,
+    /// Whether the last increment holds any.
+    pub has_records: bool,
+}
+
+impl std::fmt::Debug for LogEnd {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("LogEnd").field("history", &self.history).finish_non_exhaustive()
+    }
 }
 
 /// Loads the RDB that the configuration names, if it is there.
@@ -117,12 +138,21 @@ fn load_files(
     tail: TornTail,
     loaded: &mut Loaded,
 ) -> Result<(), PersistError> {
+    let (mut log, mut is_cut) = (log.clone(), false);
     engine.persistence.is_loading = true;
-    engine.persistence.load.begin(engine.clock.now_ms(), log.files.iter().map(|file| file.len).sum());
-    let outcome = (0..log.files.len()).try_for_each(|index| {
-        let Some(verdict) = load_log_file(engine, disk, log, index, loaded)? else { return Ok(()) };
-        settle_end(engine, disk, &log.files[index].path, verdict, tail, loaded)
-    });
+    let outcome = loop {
+        engine.persistence.load.begin(engine.clock.now_ms(), log.files.iter().map(|file| file.len).sum());
+        match (LogLoader { engine, disk, log: &log, tail, loaded, is_cut }).load() {
+            Ok(None) => break Ok(()),
+            // Records were replayed before the seal behind them was read, which said that they had changed.
+            Ok(Some(cut)) => {
+                engine.clear_data();
+                log.files[cut.index].len = cut.offset;
+                (loaded.records, loaded.unsealed_bytes, loaded.log_end, is_cut) = (0, 0, None, true);
+            }
+            Err(error) => break Err(error),
+        }
+    };
     engine.persistence.is_loading = false;
     outcome
 }
@@ -178,80 +208,6 @@ pub fn refuse_strays(log_dir: &LogDir, why: &str) -> Result<(), PersistError> {
     })
 }
 
-/// Loads one file; the verdict on its end, where that is not a plain one.
-fn load_log_file(
-    engine: &mut Engine,
-    disk: &Arc<dyn Disk>,
-    log: &Log,
-    index: usize,
-    loaded: &mut Loaded,
-) -> Result<Option<Verdict>, PersistError> {
-    let file = &log.files[index];
-    let open = disk.open(&file.path, Mode::Read).map_err(PersistError::io(&file.path))?;
-    let open = crate::rdb::envelope::unwrap(open).map_err(PersistError::io(&file.path))?;
-    let reader = if file.has_rdb {
-        let rdb = RdbLoader { engine, path: &file.path, len: file.len, is_base: true, loaded }.load(open)?;
-        aof::Reader::resume(rdb.source, rdb.unread, rdb.offset, file.unpacked_len())
-    } else {
-        aof::Reader::resume(open, Vec::new(), 0, file.unpacked_len())
-    };
-    let ending = log::replay_all(engine, reader, &file.path, &mut loaded.records)?;
-    engine.persistence.load.finish_file(file.len);
-    match ending.fault {
-        None => Ok(None),
-        Some(fault) => Ok(Some(aof::judge(disk.as_ref(), log, index, &fault, ending.whole_until)?)),
-    }
-}
-
-/// Cuts a torn tail or passes over it, or stops the start.
-fn settle_end(
-    engine: &Engine,
-    disk: &Arc<dyn Disk>,
-    path: &Path,
-    verdict: Verdict,
-    tail: TornTail,
-    loaded: &mut Loaded,
-) -> Result<(), PersistError> {
-    let refused = |reason| Err(PersistError::Refused { path: path.to_owned(), reason });
-    match (verdict, tail) {
-        (Verdict::Clean, _) => Ok(()),
-        (Verdict::Torn { last_good_offset, cut_bytes, reason, .. }, TornTail::PassOver) => {
-            loaded.warnings.push(format!(
-                "{}: {reason}: {cut_bytes} bytes behind offset {last_good_offset} were never finished and are left out",
-                path.display()
-            ));
-            Ok(())
-        }
-        (Verdict::Torn { last_good_offset, cut_bytes, reason, .. }, _) if engine.config.aof_load_truncated => {
-            let kept = keep_tail(engine, disk, path, last_good_offset)?;
-            let file = disk.open(path, Mode::Write).map_err(PersistError::io(path))?;
-            file.set_len(last_good_offset).and_then(|()| file.sync_all()).map_err(PersistError::io(path))?;
-            loaded.warnings.push(format!(
-                "!!! Warning: short read while loading the AOF file {}: {reason}. Truncated the file at offset \
-                 {last_good_offset}: {cut_bytes} bytes cut, kept in {}",
-                path.display(),
-                kept.display()
-            ));
-            Ok(())
-        }
-        (Verdict::Torn { last_good_offset, cut_bytes, reason, .. }, _) => refused(format!(
-            "{reason}. The file is whole up to offset {last_good_offset}; {cut_bytes} bytes behind it were never \
-             finished. Set aof-load-truncated yes, or run `aoftool check --fix`, to cut them (they are kept beside)"
-        )),
-        (Verdict::Damaged { offset, last_good_offset, intact_from, reason, .. }, _) => refused(format!(
-            "damaged: {reason} (offset {offset}). Whole units end at offset {last_good_offset}; {}. This is no torn \
-             tail, so nothing was changed. `aoftool check` tells more. Restore a backup; or, to give up everything from \
-             there on, copy the folder and run `truncate -s {last_good_offset} '{}'`",
-            match intact_from {
-                Some(at) => format!("intact records follow from offset {at}, which cutting here would lose"),
-                None => "files behind this one would be lost by cutting here".to_owned(),
-            },
-            path.display()
-        )),
-        (Verdict::Unsupported { offset, reason, .. }, _) => refused(format!("offset {offset}: {reason}")),
-    }
-}
-
 /// Puts everything from `offset` on into a file beside the working directory's log folder; its path.
 fn keep_tail(engine: &Engine, disk: &Arc<dyn Disk>, path: &Path, offset: u64) -> Result<PathBuf, PersistError> {
     let mut file = disk.open(path, Mode::Read).map_err(PersistError::io(path))?;
@@ -262,3 +218,6 @@ fn keep_tail(engine: &Engine, disk: &Arc<dyn Disk>, path: &Path, offset: u64) ->
     publish(disk, folder, &name, |out| io::copy(&mut file, out)).map_err(PersistError::io(&folder.join(&name)))?;
     Ok(folder.join(name))
 }
+
+#[cfg(test)]
+mod tests;

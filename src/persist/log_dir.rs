@@ -3,11 +3,14 @@
 //! The manifest in memory is always the one on disk. Each method leaves a folder that loads, whenever it's interrupted.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::aof::manifest::{Entry, FileType, Manifest};
 use crate::aof::naming::{self, BaseFormat};
+use crate::aof::record::MAX_ANNOTATION;
+use crate::aof::seal::Mark;
 use crate::disk::{Disk, File, Mode, Sealed, publish_bytes};
 
 use super::PersistError;
@@ -66,25 +69,36 @@ impl LogDir {
         Ok(Some((path, file)))
     }
 
-    /// Begins a new increment: makes its file and publishes a manifest that names it. The bytes of the former one must
-    /// be durable by now.
-    pub fn begin_increment(&mut self) -> Result<Increment, PersistError> {
+    /// Begins a new increment with this head: makes its file and publishes a manifest that names it. The bytes of the
+    /// former one must be durable by now.
+    pub fn begin_increment(&mut self, head: &[u8]) -> Result<Increment, PersistError> {
         let mut entry = self.manifest.next_increment(&self.append_file_name);
-        // An empty file of that name is the leftover of an attempt whose manifest could not be published; one with bytes
-        // is somebody's.
-        while self.disk.metadata(&self.folder.join(&entry.name)).is_ok_and(|file| file.len > 0) {
+        // A file of that name without records is the leftover of an attempt whose manifest could not be published; one
+        // with records is somebody's.
+        while self.has_records(&self.folder.join(&entry.name)) {
             entry.seq += 1;
             entry.name = naming::increment(&self.append_file_name, entry.seq);
         }
         let path = self.folder.join(&entry.name);
         drop(self.disk.open(&path, Mode::Truncate).map_err(PersistError::io(&path))?);
-        let file = self.disk.open(&path, Mode::Append).map_err(PersistError::io(&path))?;
+        let mut file = self.disk.open(&path, Mode::Append).map_err(PersistError::io(&path))?;
+        let written = file.write_all(head).and_then(|()| file.sync_all());
         // The name too: no order is promised in which names become durable, and the manifest must not be first.
-        file.sync_all().and_then(|()| self.disk.sync_dir(&self.folder)).map_err(PersistError::io(&path))?;
+        written.and_then(|()| self.disk.sync_dir(&self.folder)).map_err(PersistError::io(&path))?;
         let mut next = self.manifest.clone();
         next.increments.push(entry);
         self.publish(next)?;
         Ok((path, file))
+    }
+
+    /// Whether a file is there that holds more than the head of an increment.
+    fn has_records(&self, path: &Path) -> bool {
+        if !self.disk.exists(path) {
+            return false;
+        }
+        let Ok(content) = self.disk.read_small(path, MAX_ANNOTATION as u64) else { return true };
+        let is_head = matches!(Mark::parse(&content), Some(Ok(Mark::Identity(_))));
+        !content.is_empty() && !is_head
     }
 
     /// The file name and entry of the next base.
@@ -161,8 +175,8 @@ impl LogDir {
         (names == [first.as_os_str()]).then(|| self.folder.join(first))
     }
 
-    /// Files in the folder that look like those of a log, but that the manifest does not name, empty and temporary ones
-    /// apart.
+    /// Files in the folder that look like those of a log, but that the manifest does not name; those without records and
+    /// temporary ones apart.
     pub fn unnamed_files(&self) -> Vec<OsString> {
         let manifest = &self.manifest;
         let named = |name: &OsString| {
@@ -173,10 +187,10 @@ impl LogDir {
             let name = name.to_string_lossy();
             [".base.rdb", ".base.aof", ".incr.aof", ".manifest"].iter().any(|suffix| name.ends_with(suffix))
         };
-        let has_bytes = |name: &OsString| self.disk.metadata(&self.folder.join(name)).is_ok_and(|file| file.len > 0);
+        let has_records = |name: &OsString| self.has_records(&self.folder.join(name));
         let names = self.disk.list(&self.folder).unwrap_or_default();
         let is_stray =
-            |name: &OsString| is_of_log(name) && !crate::disk::is_temporary(name) && !named(name) && has_bytes(name);
+            |name: &OsString| is_of_log(name) && !crate::disk::is_temporary(name) && !named(name) && has_records(name);
         names.into_iter().filter(is_stray).collect()
     }
 

@@ -12,26 +12,29 @@
 //! A crash or failure after any step leaves a folder that loads and has all that was acknowledged: before step 5's
 //! manifest, the old base with all increments.
 
+use crate::aof::OpenSpan;
+use crate::aof::seal::HistoryId;
 use crate::disk::{File, Sealed};
 use crate::engine::Engine;
 use crate::engine::persistence::Progress;
 
 use super::PersistError;
-use super::append::Append;
+use super::append::{Append, Extent};
 use super::log_dir::LogDir;
 use super::outlets::Outlet;
 use super::save::Image;
 
-/// Step 3, on a thread: `old` is the increment so far.
+/// Step 3, on a thread: `old` is the increment so far, `head` the beginning of the new one.
 pub fn rotate(
     mut log_dir: LogDir,
     old: Option<Box<dyn File>>,
+    head: &[u8],
 ) -> Result<(LogDir, std::path::PathBuf, Box<dyn File>), PersistError> {
     log_dir.create_folder()?;
     if let Some(old) = old {
         old.sync_all().map_err(|source| PersistError::Sync { path: log_dir.folder().to_owned(), source })?;
     }
-    let (path, file) = log_dir.begin_increment()?;
+    let (path, file) = log_dir.begin_increment(head)?;
     Ok((log_dir, path, file))
 }
 
@@ -59,8 +62,23 @@ pub fn begin_log(engine: &mut Engine, append: &mut Append, log_dir: &mut LogDir)
     let entry = log_dir.next_base();
     log_dir.replace_base(entry, sealed, 0)?;
     log_dir.remove_history()?;
-    let (path, file) = log_dir.begin_increment()?;
-    append.continue_in(path, file, 0, engine.journal.end());
+    begin_increment(engine, append, log_dir)
+}
+
+/// Goes on with the log in a new increment, as the history that the journal has, or a new one.
+pub fn begin_increment(engine: &mut Engine, append: &mut Append, log_dir: &mut LogDir) -> Result<(), PersistError> {
     engine.journal.set_on(true);
+    if engine.journal.history().is_none() {
+        let (id, at) = (HistoryId::random(&mut engine.random), engine.journal.end());
+        engine.journal.seal_as(id, OpenSpan::at(at), at);
+    }
+    let head = engine.journal.begin_file();
+    let begun = log_dir.begin_increment(&head);
+    if begun.is_err() {
+        engine.journal.set_on(false);
+    }
+    let (path, file) = begun?;
+    let len = head.len() as u64; // usize has at most 64 bits
+    append.continue_in(path, file, Extent { len, head_len: len }, engine.journal.end());
     Ok(())
 }

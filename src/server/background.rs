@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::disk::{File, Sealed};
 use crate::engine::Engine;
+use crate::engine::journal::Journal;
 use crate::engine::persistence::Progress;
 use crate::persist::append::Append;
 use crate::persist::log_dir::LogDir;
@@ -49,6 +50,8 @@ struct Held {
     /// The increment so far, to be synced; none where a failed fsync has left its pages in doubt: whatever a second one
     /// says, the new base replaces it.
     old: Option<Box<dyn File>>,
+    /// What the new increment begins with.
+    head: Vec<u8>,
 }
 
 /// Begins what is wanted and not under way yet.
@@ -98,17 +101,20 @@ fn hold_log(shared: &Shared) -> Option<(Option<Held>, bool)> {
     let mut engine = shared.engine.borrow_mut();
     let mut append = shared.append.borrow_mut();
     let policy = engine.config.appendfsync;
-    let is_flushed = append.flush(&mut engine.journal, policy).is_ok();
+    let mut is_flushed = append.flush(&mut engine.journal, policy).is_ok();
+    if is_flushed && append.is_on() && !append.is_empty() {
+        // The end of the file, which the rotation syncs.
+        engine.journal.seal_end();
+        is_flushed = append.flush(&mut engine.journal, policy).is_ok();
+    }
     if !is_flushed && (append.queued() > 0 || !append.needs_new_base()) {
         return refuse_rewrite(&mut engine, "the log can't be written");
     }
-    let held = match hold(&mut append) {
+    let held = match hold(&mut append, &mut engine.journal) {
         Ok(held) => held,
         Err(error) => return refuse_rewrite(&mut engine, &error.to_string()),
     };
     append.cover_fault();
-    // What comes from here on goes into a new file, which begins with SELECT.
-    engine.journal.forget_selected_db();
     Some((held, append.is_on()))
 }
 
@@ -119,13 +125,21 @@ fn refuse_rewrite<T>(engine: &mut Engine, reason: &str) -> Option<T> {
     None
 }
 
-/// Holds the log, if it is on. An increment that is still empty began with the snapshot, so no other need begin.
-fn hold(append: &mut Append) -> io::Result<Option<Held>> {
+/// Holds the log, if it is on: what comes from here on goes into a new file, which begins with SELECT. An increment that is
+/// still empty began with the snapshot, so no other need begin.
+fn hold(append: &mut Append, journal: &mut Journal) -> io::Result<Option<Held>> {
     if !append.is_on() || append.is_empty() {
+        journal.forget_selected_db();
         return Ok(None);
     }
     let trusts_old = !append.needs_new_base();
-    Ok(Some(Held { old: append.hold()?.filter(|_| trusts_old) }))
+    let old = append.hold()?.filter(|_| trusts_old);
+    // A file without a byte leaves the end of the old one to be cut, if the power goes before the base is there.
+    let head = if trusts_old { journal.begin_file() } else { Vec::new() };
+    if !trusts_old {
+        journal.begin_file_later();
+    }
+    Ok(Some(Held { old, head }))
 }
 
 /// Carries out a save, a rewrite, or both, each to its own end.
@@ -287,13 +301,14 @@ async fn replace_base(
 /// Step 3: changes files, and lets the log go on.
 async fn rotate(shared: &Rc<Shared>, held: Held) -> Result<(), PersistError> {
     let log_dir = shared.log_dir.borrow().clone();
-    let outcome = on_thread("rotate", move || rewrite::rotate(log_dir, held.old)).await;
+    let head_len = held.head.len() as u64; // usize has at most 64 bits
+    let outcome = on_thread("rotate", move || rewrite::rotate(log_dir, held.old, &held.head)).await;
     let result = match outcome {
         Ok((log_dir, path, file)) => {
             let mut engine = shared.engine.borrow_mut();
             let mut append = shared.append.borrow_mut();
             engine.persistence.log_files_before += append.len();
-            append.switch_to(path, file);
+            append.switch_to(path, file, head_len);
             *shared.log_dir.borrow_mut() = log_dir;
             Ok(())
         }

@@ -105,7 +105,7 @@ pub(super) fn sync_if_due(shared: &Rc<Shared>) {
     if engine.config.appendfsync != AppendFsync::Everysec || !is_due {
         return;
     }
-    let begun = append.begin_background_sync(now);
+    let begun = append.begin_background_sync(&mut engine.journal, now);
     engine.persistence.is_syncing = append.is_syncing();
     engine.persistence.delayed_syncs = append.delayed_syncs();
     let Some(file) = begun else { return };

@@ -10,14 +10,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::allocator;
+use crate::aof::seal::HistoryId;
 use crate::disk::Disk;
 use crate::engine::clock::Clock;
 use crate::engine::params::Config;
 use crate::engine::persistence::LoadProgress;
 use crate::engine::{Data, Engine};
-use crate::persist::append::Append;
-use crate::persist::load::{self, Loaded};
-use crate::persist::log_dir::LogDir;
+use crate::persist::append::{Append, Extent};
+use crate::persist::load::{self, Loaded, LogEnd};
+use crate::persist::log_dir::{Increment, LogDir};
 use crate::persist::rewrite;
 
 use super::log;
@@ -127,23 +128,15 @@ fn load_without_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> anyhow::Result
 }
 
 fn load_with_log(engine: &mut Engine, disk: &Arc<dyn Disk>, append: &mut Append) -> anyhow::Result<(LogDir, Loaded)> {
-    let (mut log_dir, loaded) = load::load_log(engine, disk)?;
+    let (mut log_dir, mut loaded) = load::load_log(engine, disk)?;
     if loaded.source.is_some() {
         if let Err(error) = log_dir.remove_history() {
             log::warning(format!("Files that a rewrite has replaced could not be removed: {error}"));
         }
-        let (path, file, len) = match log_dir.open_increment()? {
-            Some((path, file)) => {
-                let len = file.len()?;
-                (path, file, len)
-            }
-            None => {
-                let (path, file) = log_dir.begin_increment()?;
-                (path, file, 0)
-            }
-        };
-        append.continue_in(path, file, len, engine.journal.end());
-        engine.journal.set_on(true);
+        match (log_dir.open_increment()?, loaded.log_end.take()) {
+            (Some((path, file)), Some(end)) => continue_log(engine, append, end, (path, file))?,
+            _ => rewrite::begin_increment(engine, append, &mut log_dir)?,
+        }
         return Ok((log_dir, loaded));
     }
     // No log: an RDB is loaded rather than ignored, and becomes the base.
@@ -154,6 +147,17 @@ fn load_with_log(engine: &mut Engine, disk: &Arc<dyn Disk>, append: &mut Append)
     rewrite::begin_log(engine, append, &mut log_dir)?;
     log::notice(format!("Created the log in {}", log_dir.folder().display()));
     Ok((log_dir, loaded))
+}
+
+/// Goes on at the end of the increment that was loaded last.
+fn continue_log(engine: &mut Engine, append: &mut Append, end: LogEnd, (path, file): Increment) -> anyhow::Result<()> {
+    let len = file.len()?;
+    let extent = Extent { len, head_len: if end.has_records { 0 } else { len } };
+    let id = end.history.id.unwrap_or_else(|| HistoryId::random(&mut engine.random));
+    engine.journal.set_on(true);
+    engine.journal.seal_as(id, end.span, end.history.at);
+    append.continue_in(path, file, extent, engine.journal.end());
+    Ok(())
 }
 
 /// The log's folder while the log is off.
@@ -176,11 +180,13 @@ fn report(loaded: &Loaded, started: Instant) {
     match &loaded.source {
         None => log::notice("Nothing to load: starting empty"),
         Some(source) => log::notice(format!(
-            "DB loaded from {}: {} keys ({} expired were dropped), {} log records replayed, in {:.3} seconds",
+            "DB loaded from {}: {} keys ({} expired were dropped), {} log records replayed ({} bytes behind the last \
+             seals), in {:.3} seconds",
             source.display(),
             loaded.keys,
             loaded.expired,
             loaded.records,
+            loaded.unsealed_bytes,
             started.elapsed().as_secs_f64()
         )),
     }

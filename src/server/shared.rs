@@ -80,10 +80,12 @@ impl Shared {
 
     /// Reads the clock, for all that happens until the next time.
     pub(super) fn tick(&self) -> Instant {
-        let clock = &mut self.engine.borrow_mut().clock;
-        clock.tick();
-        self.now_ms.set(clock.now_ms());
-        clock.monotonic()
+        let engine = &mut *self.engine.borrow_mut();
+        engine.clock.tick();
+        let now_ms = engine.clock.now_ms();
+        self.now_ms.set(now_ms);
+        engine.journal.set_time(now_ms, engine.config.aof_timestamp_enabled);
+        engine.clock.monotonic()
     }
 
     /// Carries out what commands asked for.

@@ -72,7 +72,12 @@ fn settle(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
     }
     if shared.append.borrow().is_on() {
         log::notice("Calling fsync() on the AOF file.");
-        let synced = shared.append.borrow_mut().sync();
+        let synced = {
+            let mut engine = shared.engine.borrow_mut();
+            let policy = engine.config.appendfsync;
+            let mut append = shared.append.borrow_mut();
+            append.finish(&mut engine.journal, policy).and_then(|()| append.sync())
+        };
         let is_written = shared.append.borrow().queued() == 0 && shared.engine.borrow().journal.pending().is_empty();
         if let (Err(fault), false) = (&synced, wanted.force) {
             return Err(format!("the log could not be synced: {}", fault.reason()));

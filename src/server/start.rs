@@ -320,7 +320,7 @@ fn switch_log(shared: &Rc<Shared>, engine: &mut Engine) -> anyhow::Result<()> {
         return Ok(());
     }
     let policy = engine.config.appendfsync;
-    append.flush(&mut engine.journal, policy).map_err(|fault| anyhow::anyhow!(fault.reason().to_owned()))?;
+    append.finish(&mut engine.journal, policy).map_err(|fault| anyhow::anyhow!(fault.reason().to_owned()))?;
     append.sync().map_err(|fault| anyhow::anyhow!(fault.reason().to_owned()))?;
     engine.journal.set_on(false);
     append.close();

@@ -14,9 +14,9 @@ use ironkeep::cli::json::Object;
 use ironkeep::cli::locate::{Located, show};
 use ironkeep::cli::progress::Progress;
 use ironkeep::cli::{in_place, lock};
-use ironkeep::disk::{self, Disk, Mode};
+use ironkeep::disk::{self, Disk};
 
-use crate::report;
+use crate::{report, selection};
 
 /// Read every file of a log as a start would; --fix cuts a torn tail and keeps the original
 #[derive(clap::Args)]
@@ -167,6 +167,9 @@ impl Outcome<'_> {
                 "AOF analyzed: filename={name}, size={size}, ok_up_to={good}, ok_up_to_line={lines}, diff={diff}"
             )?;
         }
+        if seen.seals.has_marks() {
+            writeln!(out, "{name}: {}", report::seal_words(seen))?;
+        }
         match &seen.verdict {
             Verdict::Clean if file.len == 0 => writeln!(out, "{role} {name} is empty"),
             Verdict::Clean => writeln!(out, "{role} {name} is valid"),
@@ -230,10 +233,11 @@ fn fix(disk: &Arc<dyn Disk>, arguments: &Arguments, outcome: &Outcome<'_>) -> an
         return Ok(Exit::Findings);
     }
     let aside = in_place::put_aside(disk, log, |other| other.path == file.path)?;
+    let whole = LogFile { len: last_good_offset, ..file.clone() };
+    let start = outcome.found.files[index].rdb.as_ref().map_or(0, |rdb| rdb.len);
     in_place::replace(disk, &file.path, |out| {
-        let source = disk.open(&file.path, Mode::Read)?;
-        let copied = io::copy(&mut source.take(last_good_offset), out)?;
-        anyhow::ensure!(copied == last_good_offset, "the file became shorter meanwhile");
+        let copied = selection::copy(&**disk, &whole, start, &[], out)?;
+        anyhow::ensure!(copied.read_until == last_good_offset, "the file changed meanwhile: stop who writes to it");
         Ok(())
     })
     .with_context(|| show(&file.path))?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use ironkeep::aof::check::open_records;
 use ironkeep::aof::log::begins_rdb;
+use ironkeep::aof::seal::{self, Mark};
 use ironkeep::aof::{Fault, Item, RdbDepth, RdbPart};
 use ironkeep::cli::escape::{Escaped, Quoted};
 use ironkeep::cli::exit::{Exit, Failure};
@@ -209,6 +210,9 @@ impl Printer {
         match item {
             Item::Annotation(annotation) => {
                 object.bytes("annotation", annotation.text());
+                if let Some(Ok(mark)) = annotation.mark() {
+                    write_mark(&mut object, &mark);
+                }
             }
             Item::Record(record) => {
                 object.u64("db", self.db);
@@ -228,5 +232,28 @@ impl Printer {
         }
         self.count += 1;
         self.out.write_all(&self.line)
+    }
+}
+
+/// What a seal or an identity says.
+fn write_mark(object: &mut Object<'_>, mark: &Mark<'_>) {
+    match mark {
+        Mark::Identity(identity) => {
+            let mut inner = Object::open(object.member(b"identity"));
+            inner.str("history", identity.id.as_str()).u64("position", identity.at).u64("synced", identity.synced);
+            inner.bytes("version", &seal::unescape(identity.version)).i64("time_ms", identity.time_ms);
+            inner.close();
+        }
+        Mark::Seal(seal) => {
+            let mut inner = Object::open(object.member(b"seal"));
+            inner.u64("bytes", seal.len).u64("position", seal.at).u64("synced", seal.synced);
+            inner.i64("time_ms", seal.time_ms);
+            if let Some(sender) = seal.sender {
+                inner.bytes("command", &seal::unescape(sender.command));
+                inner.bytes("address", &seal::unescape(sender.address));
+                inner.bytes("user", &seal::unescape(sender.user));
+            }
+            inner.close();
+        }
     }
 }

@@ -107,6 +107,9 @@ fn write_text(located: &Located, found: &Report, commands: &Commands, out: &mut 
         if let Some((first, last)) = seen.times {
             parts.push(format!("written from {} to {}", seconds(first), seconds(last)));
         }
+        if seen.seals.has_marks() {
+            parts.push(report::seal_words(seen));
+        }
         if !seen.verdict.is_clean() {
             parts.push(format!("{}, see aoftool check", report::verdict_word(&seen.verdict)));
         }

@@ -42,6 +42,17 @@ pub fn rdb_words(rdb: &RdbPart) -> String {
     format!("{} with {}", rdb.header, plural(rdb.keys, "key"))
 }
 
+/// What the seals of a file prove.
+pub fn seal_words(report: &FileReport) -> String {
+    let (seals, end) = (plural(report.seals.seals(), "seal"), report.seals.sealed_until());
+    match report.unsealed_bytes() {
+        0 => format!("{seals} prove all of it"),
+        unsealed => {
+            format!("{seals} prove what is before offset {end}, {} behind it are unsealed", plural(unsealed, "byte"))
+        }
+    }
+}
+
 pub use ironkeep::cli::plural::plural;
 
 /// The verdict in one word.
@@ -73,6 +84,13 @@ pub fn write_file(object: &mut Object<'_>, file: &LogFile, report: &FileReport) 
         object.i64("first_time", first).i64("last_time", last);
     }
     object.u64("good_bytes", report.whole_until);
+    if report.seals.has_marks() {
+        object.u64("seals", report.seals.seals()).u64("sealed_until", report.seals.sealed_until());
+        object.u64("unsealed_bytes", report.unsealed_bytes());
+    }
+    if let Some(id) = report.seals.id() {
+        object.str("history", id.as_str()).u64("position", report.seals.end().at);
+    }
     write_verdict(object, &report.verdict);
 }
 

@@ -1,12 +1,16 @@
 //! Which records of a file are left out, and the bytes of all others as they stand.
 //!
 //! A record goes when its first word is one of the names, also inside of MULTI..EXEC; a transaction that has nothing
-//! left goes as a whole. SELECT is never asked about, so every record that stays keeps its database. Annotations stay.
+//! left goes as a whole. SELECT is never asked about, so every record that stays keeps its database. Annotations stay;
+//! seals and identities of a file that changes are made anew, as another history, so that the result proves itself.
 
 use std::io::{self, Read, Write};
 
 use ironkeep::aof::check::pass_rdb;
-use ironkeep::aof::{Fault, Item, LogFile, Place, RdbDepth, RdbPart, Reader, Record};
+use ironkeep::aof::seal::{self, HistoryId, Mark, Seal};
+use ironkeep::aof::{
+    Fault, Item, LogFile, OpenSpan, Place, RdbDepth, RdbPart, Reached, Reader, Record, Sealer, Verifier,
+};
 use ironkeep::cli::progress::Progress;
 use ironkeep::codec::number;
 use ironkeep::disk::{Disk, Mode};
@@ -20,15 +24,19 @@ pub struct Removed<'a, 'b> {
     pub record: &'a Record<'b>,
     /// The database it worked on.
     pub db: u64,
-    /// The last `#TS:` before it, Unix seconds.
-    pub after: Option<i64>,
+    /// The last time told before it, Unix ms.
+    pub after_ms: Option<i64>,
+    /// Address and user of who sent it, where the log tells that.
+    pub sender: Option<(&'a [u8], &'a [u8])>,
     /// The offset of the MULTI around it.
     pub multi: Option<u64>,
 }
 
 /// Takes what a pass over a file gives.
 pub trait Sink {
+    /// Records or annotations.
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn mark(&mut self, mark: &Mark<'_>) -> io::Result<()>;
     fn removed(&mut self, removed: &Removed<'_, '_>) -> io::Result<()>;
 }
 
@@ -38,10 +46,18 @@ pub struct Pass {
     /// Records left out, and transactions that went as a whole because nothing else was in them.
     pub removed: u64,
     pub emptied: u64,
-    /// Why it ended early, and the offsets up to which it is whole and up to which it was given to the sink.
+    /// Why it ended early, how far it came, and the offset up to which it was given to the sink.
     pub fault: Option<Fault>,
-    pub whole_until: u64,
+    pub reached: Reached,
     pub read_until: u64,
+}
+
+impl Pass {
+    /// Over a file that is left as it is.
+    pub fn none(file: &LogFile) -> Self {
+        let reached = Reached { whole_until: file.len, seals: Verifier::default() };
+        Self { records: 0, removed: 0, emptied: 0, fault: None, reached, read_until: file.len }
+    }
 }
 
 /// The RDB in front of a file; its records begin behind it.
@@ -62,17 +78,21 @@ pub fn rdb_part(disk: &dyn Disk, file: &LogFile) -> Result<Option<RdbPart>, rdb:
 /// Passes over the records of a file, which begin at the offset `start`. Behind an envelope there are none.
 pub fn pass(disk: &dyn Disk, file: &LogFile, start: u64, names: &[Vec<u8>], sink: &mut dyn Sink) -> io::Result<Pass> {
     if file.is_wrapped {
-        let (records, removed, emptied, fault) = (0, 0, 0, None);
-        return Ok(Pass { records, removed, emptied, fault, whole_until: file.len, read_until: file.len });
+        return Ok(Pass::none(file));
     }
     let mut open = disk.open(&file.path, Mode::Read)?;
     open.seek(io::SeekFrom::Start(start))?;
-    let source = Progress::new(open, Some(file.len - start.min(file.len)), &report::name(file));
+    let len = file.len - start.min(file.len);
+    let source = Progress::new(open.take(len), Some(len), &report::name(file));
     let mut reader = Reader::resume(source, Vec::new(), start, Some(file.len));
-    let mut filter = Filter { names, sink, transaction: None, db: 0, after: None, records: 0, removed: 0, emptied: 0 };
+    let mut filter = Filter::new(names, sink);
+    let mut read_until = start;
     let fault = loop {
         match reader.next_placed() {
-            Ok(Some((item, place))) => filter.take(&item, place)?,
+            Ok(Some((item, place))) => {
+                filter.take(&item, place)?;
+                read_until = item.end();
+            }
             Ok(None) => break None,
             Err(Fault::Io { source, .. }) => return Err(source),
             Err(fault) => break Some(fault),
@@ -81,14 +101,14 @@ pub fn pass(disk: &dyn Disk, file: &LogFile, start: u64, names: &[Vec<u8>], sink
     // A transaction that never ends stays torn.
     filter.begin()?;
     let Filter { records, removed, emptied, .. } = filter;
-    Ok(Pass { records, removed, emptied, fault, whole_until: reader.whole_until(), read_until: reader.offset() })
+    Ok(Pass { records, removed, emptied, fault, reached: reader.reached(), read_until })
 }
 
 /// Writes a file without the named records: the RDB in front (up to `start`), the records that stay, and a torn tail,
 /// all as they are.
 pub fn copy(disk: &dyn Disk, file: &LogFile, start: u64, names: &[Vec<u8>], out: &mut dyn Write) -> io::Result<Pass> {
     copy_range(disk, file, 0, start, out)?;
-    let pass = pass(disk, file, start, names, &mut Copy { out })?;
+    let pass = pass(disk, file, start, names, &mut Copy { names, out, sealer: None, at: 0, line: Vec::new() })?;
     copy_range(disk, file, pass.read_until, file.len, out)?;
     Ok(pass)
 }
@@ -103,12 +123,55 @@ pub fn copy_range(disk: &dyn Disk, file: &LogFile, from: u64, to: u64, out: &mut
 }
 
 struct Copy<'a> {
+    names: &'a [Vec<u8>],
     out: &'a mut dyn Write,
+    sealer: Option<Sealer>,
+    /// Position in the history that is written.
+    at: u64,
+    line: Vec<u8>,
+}
+
+impl Copy<'_> {
+    /// Begins a history at the first thing that is kept.
+    fn sealer(&mut self, at: u64) -> &mut Sealer {
+        let begin = || Sealer::new(HistoryId::random(&mut fastrand::Rng::new()), OpenSpan::at(at));
+        self.sealer.get_or_insert_with(begin)
+    }
 }
 
 impl Sink for Copy<'_> {
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.sealer(0).absorb(bytes);
+        if !bytes.starts_with(b"#") {
+            self.at += bytes.len() as u64; // usize has at most 64 bits
+        }
         self.out.write_all(bytes)
+    }
+
+    fn mark(&mut self, mark: &Mark<'_>) -> io::Result<()> {
+        if self.sealer.is_none() && matches!(mark, Mark::Identity(_)) {
+            self.at = mark.at();
+        }
+        let (at, names) = (self.at, self.names);
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        let sealer = self.sealer(at);
+        // The file that is written gets its name when it is on the disk.
+        sealer.note_synced(at);
+        match mark {
+            Mark::Identity(identity) => {
+                sealer.seal(at, identity.time_ms, None, &mut line);
+                sealer.identify(at, identity.time_ms, &mut line);
+            }
+            Mark::Seal(seal) => {
+                let sender = seal.sender.filter(|sender| !names.iter().any(|name| *name == sender.command));
+                let plain = sender.map(|sender| [sender.command, sender.address, sender.user].map(seal::unescape));
+                let sender = plain.as_ref().map(|[command, address, user]| seal::Sender { command, address, user });
+                sealer.seal(at, seal.time_ms, sender, &mut line);
+            }
+        }
+        self.line = line;
+        self.out.write_all(&self.line)
     }
 
     fn removed(&mut self, _removed: &Removed<'_, '_>) -> io::Result<()> {
@@ -121,10 +184,17 @@ struct Filter<'a> {
     sink: &'a mut dyn Sink,
     transaction: Option<Transaction>,
     db: u64,
-    after: Option<i64>,
+    after_ms: Option<i64>,
+    sender: Option<Sender>,
     records: u64,
     removed: u64,
     emptied: u64,
+}
+
+/// Who sent what follows.
+struct Sender {
+    address: Vec<u8>,
+    user: Vec<u8>,
 }
 
 /// A transaction whose MULTI is held back until a record of it stays.
@@ -137,11 +207,19 @@ struct Transaction {
     has_begun: bool,
 }
 
-impl Filter<'_> {
+impl<'a> Filter<'a> {
+    fn new(names: &'a [Vec<u8>], sink: &'a mut dyn Sink) -> Self {
+        let (transaction, after_ms, sender) = (None, None, None);
+        Self { names, sink, transaction, db: 0, after_ms, sender, records: 0, removed: 0, emptied: 0 }
+    }
+
     fn take(&mut self, item: &Item<'_>, place: Place) -> io::Result<()> {
         match item {
             Item::Annotation(annotation) => {
-                self.after = annotation.timestamp().or(self.after);
+                if let (None, Some(Ok(mark))) = (&self.transaction, annotation.mark()) {
+                    return self.take_mark(&mark);
+                }
+                self.after_ms = annotation.timestamp().map(|second| second.saturating_mul(1000)).or(self.after_ms);
                 match &mut self.transaction {
                     Some(transaction) if !transaction.has_begun => {
                         transaction.annotations.extend_from_slice(annotation.raw);
@@ -152,7 +230,7 @@ impl Filter<'_> {
             }
             Item::Record(record) => {
                 self.records += 1;
-                match place {
+                let taken = match place {
                     Place::Opens => {
                         self.transaction = Some(Transaction {
                             offset: record.offset,
@@ -165,9 +243,22 @@ impl Filter<'_> {
                     }
                     Place::Closes => self.close(record),
                     Place::Alone | Place::Inside => self.take_command(record),
+                };
+                if matches!(place, Place::Alone | Place::Closes) {
+                    self.sender = None;
                 }
+                taken
             }
         }
+    }
+
+    fn take_mark(&mut self, mark: &Mark<'_>) -> io::Result<()> {
+        self.after_ms = Some(mark.time_ms());
+        if let Mark::Seal(Seal { sender: Some(sender), .. }) = mark {
+            let [address, user] = [sender.address, sender.user].map(seal::unescape);
+            self.sender = Some(Sender { address, user });
+        }
+        self.sink.mark(mark)
     }
 
     fn take_command(&mut self, record: &Record<'_>) -> io::Result<()> {
@@ -182,7 +273,8 @@ impl Filter<'_> {
                 transaction.has_removed = true;
                 transaction.offset
             });
-            return self.sink.removed(&Removed { record, db: self.db, after: self.after, multi });
+            let sender = self.sender.as_ref().map(|sender| (&sender.address[..], &sender.user[..]));
+            return self.sink.removed(&Removed { record, db: self.db, after_ms: self.after_ms, sender, multi });
         }
         self.begin()?;
         self.sink.keep(record.raw)

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use ironkeep::aof::seal::Mark;
 use ironkeep::aof::{self, Log, LogFile, RdbPart, Role, Verdict};
 use ironkeep::cli::escape::{Escaped, Preview};
 use ironkeep::cli::exit::{Exit, Failure};
@@ -152,9 +153,7 @@ impl Job<'_> {
             // A base is copied and not changed, so it need not be understood.
             Err(error) if file.role == Role::Base => {
                 writeln!(io::stderr(), "{}: left as it is: {error}", report::name(file))?;
-                let (records, removed, emptied, fault) = (0, 0, 0, None);
-                let pass = Pass { records, removed, emptied, fault, whole_until: file.len, read_until: file.len };
-                return Ok(Surveyed { rdb: None, pass });
+                return Ok(Surveyed { rdb: None, pass: Pass::none(file) });
             }
             Err(error) => {
                 let exit = if error.is_unsupported() { Exit::Unsupported } else { Exit::Findings };
@@ -170,7 +169,7 @@ impl Job<'_> {
 
     fn judge(&self, index: usize, fault: &aof::Fault, pass: &Pass) -> anyhow::Result<()> {
         let file = &self.log().files[index];
-        match aof::judge(&**self.disk, self.log(), index, fault, pass.whole_until)? {
+        match aof::judge(&**self.disk, self.log(), index, fault, &pass.reached)? {
             Verdict::Damaged { reason, .. } | Verdict::Unsupported { reason, .. } => {
                 let message = format!("{reason}; nothing was changed, see `aoftool check`");
                 Err(Failure::error(Exit::Findings, message).context(show(&file.path)))
@@ -331,11 +330,18 @@ impl Sink for List {
         Ok(())
     }
 
+    fn mark(&mut self, _mark: &Mark<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     fn removed(&mut self, removed: &Removed<'_, '_>) -> io::Result<()> {
         let record = removed.record;
         write!(self.out, "{} offset {}, database {}", self.name, record.offset, removed.db)?;
-        if let Some(seconds) = removed.after {
-            write!(self.out, ", at or after {}", Utc(seconds.saturating_mul(1000)))?;
+        if let Some((address, user)) = removed.sender {
+            write!(self.out, ", sent by {} (user {})", Escaped(address), Escaped(user))?;
+        }
+        if let Some(ms) = removed.after_ms {
+            write!(self.out, ", at or after {}", Utc(ms))?;
         }
         if let Some(multi) = removed.multi {
             write!(self.out, ", in the transaction at {multi}")?;

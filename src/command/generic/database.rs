@@ -21,6 +21,7 @@ pub(super) fn flushdb(context: &mut Context<'_>) -> Outcome {
     check_flush_options(context)?;
     let removed = context.db_mut().len();
     context.db_mut().clear();
+    context.tell_sender("FLUSHDB");
     flushed(context, removed)
 }
 
@@ -28,6 +29,7 @@ pub(super) fn flushall(context: &mut Context<'_>) -> Outcome {
     check_flush_options(context)?;
     let removed = context.engine.keyspace.len();
     context.engine.keyspace.clear();
+    context.tell_sender("FLUSHALL");
     flushed(context, removed)
 }
 

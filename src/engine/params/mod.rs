@@ -129,6 +129,8 @@ settings! {
     auto_aof_rewrite_percentage: u32,
     auto_aof_rewrite_min_size: u64,
     aof_load_truncated: bool,
+    /// Whether the seals of a log must fit for it to be loaded.
+    aof_verify: bool,
     aof_use_rdb_preamble: bool,
     aof_timestamp_enabled: bool,
     aof_disable_auto_gc: bool,

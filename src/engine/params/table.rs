@@ -349,9 +349,10 @@ static LOG: &[Row] = &[
     int("auto-aof-rewrite-percentage", "100", 0, INT).works(at!(auto_aof_rewrite_percentage)),
     size("auto-aof-rewrite-min-size", "67108864").works(at!(auto_aof_rewrite_min_size)),
     yes("aof-load-truncated").works(at!(aof_load_truncated)),
+    yes("aof-verify").works(at!(aof_verify)),
     size("aof-load-corrupt-tail-max-size", "0").hidden(),
     yes("aof-use-rdb-preamble").works(at!(aof_use_rdb_preamble)),
-    no("aof-timestamp-enabled").shown(at!(aof_timestamp_enabled)),
+    no("aof-timestamp-enabled").works(at!(aof_timestamp_enabled)),
     no("aof-disable-auto-gc").hidden().works(at!(aof_disable_auto_gc)),
     yes("aof-rewrite-incremental-fsync").moot(),
 ];

@@ -95,7 +95,7 @@ impl Bench {
         let (mood, wakes) = (Arc::new(Mood::default()), Arc::new(AtomicU64::new(0)));
         let file = RealDisk.open(&path, Mode::Append).unwrap();
         let mut append = Append::off(Instant::now());
-        append.continue_in(path.clone(), Box::new(Moody(file, Arc::clone(&mood))), 0, 0);
+        append.continue_in(path.clone(), Box::new(Moody(file, Arc::clone(&mood))), Extent::default(), 0);
         let counted = Arc::clone(&wakes);
         append.allow_thread(Arc::new(move || {
             counted.fetch_add(1, Ordering::Relaxed);

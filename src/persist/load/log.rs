@@ -4,7 +4,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::aof::{self, Fault, Item};
+use crate::aof::{self, Fault, Item, OpenSpan, Reached};
 use crate::command::replay::Replay;
 use crate::engine::Engine;
 use crate::persist::PersistError;
@@ -40,8 +40,9 @@ struct Record {
 pub(super) struct Ending {
     /// Why it could not be read on; `None` where it ended behind a whole unit.
     pub(super) fault: Option<Fault>,
-    /// The offset behind the last whole unit.
-    pub(super) whole_until: u64,
+    pub(super) reached: Reached,
+    /// What a seal there would cover.
+    pub(super) span: OpenSpan,
 }
 
 /// Replays what `reader` gives, and counts the records.
@@ -127,12 +128,16 @@ fn read_all<R: Read>(mut reader: aof::Reader<R>, outlet: &Outlet<Batch>) -> Endi
             batch.offset = reader.offset();
             match outlet.exchange(batch) {
                 Some(next) => batch = next,
-                None => return Ending { fault: None, whole_until: reader.whole_until() },
+                None => return end_of(reader, None),
             }
         }
     };
     batch.offset = reader.offset();
     // Where nobody takes it, the other side has an error of its own.
     let _ = outlet.exchange(batch);
-    Ending { fault, whole_until: reader.whole_until() }
+    end_of(reader, fault)
+}
+
+fn end_of(mut reader: aof::Reader<impl Read>, fault: Option<Fault>) -> Ending {
+    Ending { fault, reached: reader.reached(), span: reader.open_span() }
 }

@@ -51,6 +51,6 @@ fn fill(
     write_base(&mut draft, &name)?;
     let sealed = draft.seal().with_context(|| name.clone())?;
     log_dir.replace_base(base, sealed, 0)?;
-    log_dir.begin_increment()?;
+    log_dir.begin_increment(&[])?;
     Ok(())
 }
