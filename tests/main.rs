@@ -29,6 +29,8 @@ mod durability {
     mod loading;
     mod model;
     mod refused;
+    /// The marks in the log by which it proves itself.
+    mod seals;
     mod shutdown;
 }
 
