@@ -66,14 +66,25 @@ fn a_second_server_in_the_directory_is_refused_and_leaves_the_pid_file_alone() {
 
 const INCREMENT: &str = "appendonlydir/appendonly.aof.1.incr.aof";
 
-/// A log whose increment holds `SELECT 0`, then `SET key:<n> value` for n from 0 to 9. Returns the bytes of one SET.
-fn ten_keys(dir: &Path) -> usize {
+/// A log whose increment holds `SELECT 0`, then `SET key:<n> value` for n from 0 to 9, and the seal of a shutdown.
+fn ten_keys(dir: &Path) {
     let server = Server::start(&Program::ours(), dir, &[("appendonly", "yes")]);
     let mut client = server.client();
     (0..10).for_each(|n| drop(client.line(&format!("SET key:{n} value"))));
     assert!(server.terminate().success());
-    let select = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n".len();
-    (std::fs::read(dir.join(INCREMENT)).unwrap().len() - select) / 10
+}
+
+/// Where the last `count` records of the increment begin.
+fn last_records(bytes: &[u8], count: usize) -> usize {
+    let starts: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"*3\r\n")).collect();
+    starts[starts.len() - count]
+}
+
+/// The increment as it would be without the shutdown: up to the last record.
+fn without_last_seal(mut bytes: Vec<u8>) -> Vec<u8> {
+    let seal = bytes.windows(6).rposition(|window| window == b"#SEAL ").unwrap();
+    bytes.truncate(seal);
+    bytes
 }
 
 #[test]
@@ -81,13 +92,13 @@ fn a_torn_tail_is_cut_at_the_last_whole_record_and_kept_beside() {
     for (missing, tail) in [(1, &b""[..]), (20, b""), (0, b"\0\0\0\0\0\0\0\0"), (0, b"*3\r\n$3\r\nSE"), (7, b"\0\0\0")]
     {
         let dir = tempfile::tempdir().unwrap();
-        let record = ten_keys(dir.path());
+        ten_keys(dir.path());
         let path = dir.path().join(INCREMENT);
-        let mut bytes = std::fs::read(&path).unwrap();
+        let mut bytes = without_last_seal(std::fs::read(&path).unwrap());
+        let whole = if missing > 0 { last_records(&bytes, 1) } else { bytes.len() };
         bytes.truncate(bytes.len() - missing);
         bytes.extend_from_slice(tail);
         std::fs::write(&path, &bytes).unwrap();
-        let whole = bytes.len() - tail.len() - if missing > 0 { record - missing } else { 0 };
         let server = Server::start(&Program::ours(), dir.path(), &[("appendonly", "yes")]);
         assert_eq!(server.client().line("DBSIZE").int(), if missing > 0 { 9 } else { 10 });
         assert_eq!(std::fs::read(&path).unwrap(), bytes[..whole]);
@@ -99,10 +110,10 @@ fn a_torn_tail_is_cut_at_the_last_whole_record_and_kept_beside() {
 #[test]
 fn damage_in_the_middle_stops_the_start_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let record = ten_keys(dir.path());
+    ten_keys(dir.path());
     let path = dir.path().join(INCREMENT);
     let mut bytes = std::fs::read(&path).unwrap();
-    let at = bytes.len() - 5 * record;
+    let at = last_records(&bytes, 5);
     bytes[at] = b'?';
     std::fs::write(&path, &bytes).unwrap();
     is_refused(dir.path(), &[("appendonly", "yes")], "intact records follow");

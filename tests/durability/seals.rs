@@ -148,7 +148,10 @@ fn a_flush_tells_who_sent_it_and_can_be_taken_out() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("sent by 127.0.0.1:") && text.contains("(user default)"), "{text}");
+    assert!(
+        output.status.success() && text.contains("sent by 127.0.0.1:") && text.contains("(user default)"),
+        "{text}"
+    );
     let file = checked(dir.path());
     assert_eq!(file["unsealed_bytes"], 0, "seals over what has changed are new");
     let after = std::fs::read(increment(dir.path())).unwrap();
