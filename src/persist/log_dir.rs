@@ -53,11 +53,17 @@ impl LogDir {
         &self.manifest
     }
 
-    /// Makes the folder if it's not there, and its name durable: an attempt before may have failed between the two.
+    /// Makes the folder, durably, if it's not there.
     pub fn create_folder(&self) -> Result<(), PersistError> {
-        if !self.disk.exists(&self.folder) {
-            self.disk.create_dir(&self.folder).map_err(PersistError::io(&self.folder))?;
+        if self.disk.exists(&self.folder) {
+            return Ok(());
         }
+        self.disk.create_dir(&self.folder).map_err(PersistError::io(&self.folder))?;
+        self.sync_name()
+    }
+
+    /// Makes the folder's name durable, for a log that begins in it: an attempt before may have failed in doing so.
+    pub fn sync_name(&self) -> Result<(), PersistError> {
         self.disk.sync_dir(&self.dir).map_err(PersistError::io(&self.dir))
     }
 

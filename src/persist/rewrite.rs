@@ -57,6 +57,7 @@ pub fn begin_log(engine: &mut Engine, append: &mut Append, log_dir: &mut LogDir)
     let image = Image::take(engine, true);
     let progress = Progress::new(engine.clock.now_ms(), image.keys());
     log_dir.create_folder()?;
+    log_dir.sync_name()?;
     let sealed = image.write_at_once(log_dir.disk(), base_outlet(log_dir, progress))?;
     // The base first: the manifest before has no increment that would be loaded in front of it.
     let entry = log_dir.next_base();

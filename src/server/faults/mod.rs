@@ -7,6 +7,7 @@
 
 mod errors;
 mod power;
+mod traces;
 
 use std::io::Write as _;
 use std::path::Path;
