@@ -78,10 +78,8 @@ impl Patient {
     fn cut(&self, is_shut_down: bool, seed: u64) -> Result<(), String> {
         let mut random = fastrand::Rng::with_seed(seed);
         let last = self.memory.steps();
-        for (index, cut) in
-            PowerCut::ALL.into_iter().filter(|cut| *cut != PowerCut::Scattered).cycle().take(8).enumerate()
-        {
-            let at = if index < 4 { last } else { random.usize(..=last) };
+        for (index, cut) in PowerCut::ALL.into_iter().cycle().take(10).enumerate() {
+            let at = if index < 5 { last } else { random.usize(..=last) };
             let image = self.memory.after(at, cut, &mut random);
             let is_promised =
                 cut == PowerCut::Kept || self.config.appendfsync == AppendFsync::Always || (is_shut_down && at == last);

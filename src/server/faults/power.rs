@@ -6,9 +6,6 @@ use crate::disk::{FaultyDisk, Lie};
 /// Power cuts that are tried by a test, altogether.
 const USUAL_CUTS: usize = 20_000;
 
-/// Those with intact records behind lost ones are for a log that says what of it had been synced.
-const CUTS: [PowerCut; 4] = [PowerCut::Kept, PowerCut::Lost, PowerCut::Torn, PowerCut::Zeroed];
-
 /// A run on one disk, without faults.
 struct Run {
     config: Config,
@@ -99,7 +96,7 @@ fn log_run(policy: AppendFsync, lie: Option<Lie>) -> Run {
 fn cut_log(policy: AppendFsync, seed: u64) {
     let count = length("IRONKEEP_POWER_CUTS", USUAL_CUTS) / 4;
     let run = log_run(policy, None);
-    let tried = run.cut(count, &CUTS, seed).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let tried = run.cut(count, &PowerCut::ALL, seed).unwrap_or_else(|wrong| panic!("{wrong}"));
     tell(&format!("{tried} power cuts at {} steps under {policy:?}: acknowledged writes lost 0", run.disk.steps()));
 }
 
@@ -131,19 +128,19 @@ fn a_dump_survives_power_cuts_and_becomes_the_base_of_a_log() {
             history.promised.push((disk.steps(), history.next - 1));
         }
     });
-    let mut tried = run.cut(count, &CUTS, 4).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let mut tried = run.cut(count, &PowerCut::ALL, 4).unwrap_or_else(|wrong| panic!("{wrong}"));
     run.config.appendonly = true;
     run.serve(async |client, history, disk| {
         assert!(history.write(client, 3, || disk.steps()).await);
     });
-    tried += run.cut(count, &CUTS, 5).unwrap_or_else(|wrong| panic!("{wrong}"));
+    tried += run.cut(count, &PowerCut::ALL, 5).unwrap_or_else(|wrong| panic!("{wrong}"));
     tell(&format!("{tried} power cuts of saves and of a log's beginning: nothing saved was lost"));
 }
 
 #[test]
 fn syncs_that_are_left_out_are_found_out() {
     for lie in [Lie::Files, Lie::Folders] {
-        let wrong = log_run(AppendFsync::Always, Some(lie)).cut(2_000, &CUTS, 6).unwrap_err();
+        let wrong = log_run(AppendFsync::Always, Some(lie)).cut(2_000, &PowerCut::ALL, 6).unwrap_err();
         assert!(wrong.contains("step"), "{wrong}");
     }
 }
