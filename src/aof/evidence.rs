@@ -7,7 +7,7 @@ use crc64fast::Digest;
 
 use super::record::MAX_ANNOTATION;
 use super::seal::{HistoryId, Mark, Middle};
-use super::{Fault, Reached, Scanner};
+use super::{Fault, LogFile, Reached, Scanner};
 use crate::disk::{Disk, File, Mode};
 
 /// What to do about a fault in a file that has marks of ours.
@@ -27,15 +27,24 @@ struct Place {
 }
 
 /// Judges by the marks in front of the fault and behind it; `None` where none of ours speaks about the place.
-pub(super) fn find(disk: &dyn Disk, path: &Path, fault: &Fault, reached: &Reached) -> io::Result<Option<Finding>> {
+/// `synced` is what is known from elsewhere to have been on the disk.
+pub(super) fn find(
+    disk: &dyn Disk,
+    path: &Path,
+    fault: &Fault,
+    reached: &Reached,
+    synced: u64,
+) -> io::Result<Option<Finding>> {
     let seals = &reached.seals;
     let span = Place { offset: seals.span_offset(), position: seals.span_start() };
     let whole = Place { offset: reached.whole_until, position: seals.whole_position() };
     let (place, search_from) = match *fault {
         Fault::SpanChanged { mark, .. } => (span, mark + 1),
-        Fault::PositionGap { offset, .. } => {
-            // No crash takes out whole records.
-            return Ok(Some(Finding::Damaged { intact: Some(offset) }));
+        Fault::PositionGap { offset, says, reached } => {
+            // No crash takes out whole records. But a file may have got its head in vain: the one before went on.
+            let is_vain = says < reached && is_lone_mark(&mut *disk.open(path, Mode::Read)?, offset)?;
+            let damaged = Finding::Damaged { intact: Some(offset) };
+            return Ok(Some(if is_vain { Finding::Torn { cut: offset } } else { damaged }));
         }
         Fault::BrokenMark { offset, .. } => (whole, offset + 1),
         _ => (whole, fault.record()),
@@ -56,12 +65,42 @@ pub(super) fn find(disk: &dyn Disk, path: &Path, fault: &Fault, reached: &Reache
     let damaged = Finding::Damaged { intact: behind.first };
     // Before a start of ours goes on with a file it syncs it.
     let (Some(position), false) = (place.position, behind.has_other_history) else { return Ok(Some(damaged)) };
-    let synced = seals.synced().max(behind.synced);
+    let synced = seals.synced().max(behind.synced).max(synced);
     let mut cut = (place.offset, position);
     if let (Fault::SpanChanged { mark, .. }, Some(middle)) = (fault, middle) {
         cut = good_part(&mut *file, cut, *mark, middle)?.unwrap_or(cut);
     }
     Ok(Some(if synced <= cut.1 { Finding::Torn { cut: cut.0 } } else { damaged }))
+}
+
+/// Whether a mark stands there, and nothing behind it.
+fn is_lone_mark(file: &mut dyn File, offset: u64) -> io::Result<bool> {
+    let mut rest = Vec::new();
+    file.seek(SeekFrom::Start(offset))?;
+    file.take(MAX_ANNOTATION as u64 + 1).read_to_end(&mut rest)?;
+    Ok(is_one_line(&rest) && matches!(Mark::parse(&rest), Some(Ok(_))))
+}
+
+fn is_one_line(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && memchr::memchr(b'\n', bytes) == bytes.len().checked_sub(1)
+}
+
+/// The last position that these files tell to have been on the disk, where none holds more than a head of this history.
+pub(super) fn heads(disk: &dyn Disk, files: &[LogFile], id: Option<HistoryId>) -> io::Result<Option<u64>> {
+    let mut synced = 0;
+    for file in files.iter().filter(|file| file.len > 0) {
+        if file.len > MAX_ANNOTATION as u64 {
+            return Ok(None);
+        }
+        let content = disk.read_small(&file.path, MAX_ANNOTATION as u64)?;
+        match Mark::parse(&content) {
+            Some(Ok(Mark::Identity(head))) if is_one_line(&content) && Some(head.id) == id => {
+                synced = synced.max(head.synced);
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(synced))
 }
 
 /// Marks behind a place.

@@ -125,7 +125,7 @@ impl Sealer {
         (self.span, self.marked_ms) = (OpenSpan::at(at), now_ms);
     }
 
-    /// Appends the identity of the file that is written to. There must be nothing left to seal.
+    /// Appends the identity of the file that is written to. What was not sealed before stays so.
     pub fn identify(&mut self, at: u64, now_ms: i64, log: &mut Vec<u8>) {
         let synced = self.synced.min(at);
         Mark::Identity(Identity { id: self.id, at, synced, version: VERSION, time_ms: now_ms }).append_to(log);

@@ -70,19 +70,25 @@ pub fn judge(disk: &dyn Disk, log: &Log, index: usize, fault: &Fault, reached: &
         Fault::NestedMulti { .. } | Fault::LooseExec { .. } => return Ok(damaged(Some(fault.offset()), reason)),
         _ => {}
     }
-    if !log.is_last_with_bytes(index) {
+    let at = |source| LogError::Io { path: file.path.clone(), source };
+    let is_last = log.is_last_with_bytes(index);
+    // Behind it may stand files that were begun in vain, as the server could not know that their names had got through.
+    let heads = evidence::heads(disk, &log.files[index + 1..], reached.seals.id()).map_err(at)?;
+    let finding = match heads {
+        Some(synced) => evidence::find(disk, &file.path, fault, reached, synced).map_err(at)?,
+        None => None,
+    };
+    if !is_last && finding.is_none() {
         let reason = format!("{reason}, and this is not the last file of the log");
         return Ok(damaged(None, reason));
     }
-    let at = |source| LogError::Io { path: file.path.clone(), source };
-    match evidence::find(disk, &file.path, fault, reached).map_err(at)? {
+    match finding {
         Some(Finding::Torn { cut }) => return Ok(torn(file, index, cut, reason)),
         Some(Finding::Damaged { intact }) => {
             return Ok(damaged(intact, format!("{reason}. It was whole on the disk once: this is no torn tail")));
         }
         None => {}
     }
-    let at = |source| LogError::Io { path: file.path.clone(), source };
     let intact_from = match fault {
         // Every record of the open transaction was read.
         Fault::OpenMulti { .. } => None,

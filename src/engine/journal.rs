@@ -113,12 +113,13 @@ impl Journal {
         head
     }
 
-    /// As [`Journal::begin_file`], where the file is to get its head with the first record.
-    pub fn begin_file_later(&mut self) {
-        self.forget_selected_db();
-        if let Some(sealer) = &mut self.sealer {
-            sealer.want_identity();
-        }
+    /// As [`Journal::begin_file`], where all that happened so far is in a snapshot, and goes to no file any more.
+    pub fn begin_file_anew(&mut self) -> Vec<u8> {
+        assert!(self.is_between_operations(), "files change between units");
+        self.pending_start = self.end();
+        self.pending.clear();
+        (self.annotations_len, self.absorbed, self.unit.start) = (0, 0, 0);
+        self.begin_file()
     }
 
     /// Whether records are kept; while off, only changes are counted.

@@ -13,7 +13,8 @@
 //! on at the byte behind the last one written.
 //!
 //! **A failed fsync.** The kernel may have dropped the pages, so no later success means anything for them. The state
-//! stays broken until a new base, made from memory, is durable: [`Append::needs_new_base`].
+//! stays broken until a new base, made from memory, is durable: [`Append::needs_new_base`]. Until then nothing is written:
+//! it would stand behind a hole that a power cut may leave. With the new base the log goes on in a new file.
 //!
 //! **A change of files** ([`Append::hold`]): while the old increment is synced and the manifest that names the new one is
 //! published, on a thread, nothing is written and no reply that depends on it leaves; then [`Append::switch_to`] goes on
@@ -230,6 +231,10 @@ impl Append {
         if self.held {
             return self.fault.clone().map_or(Ok(()), Err);
         }
+        if let Some(fault @ Fault::Sync(_)) = &self.fault {
+            // Behind pages that may be gone nothing more is written: it would stand behind a hole.
+            return Err(fault.clone());
+        }
         self.collect(journal);
         if !self.bytes.queue.is_empty() {
             if let Err(error) = self.write_queue() {
@@ -239,9 +244,6 @@ impl Append {
                 self.fault = None;
             }
             self.written = journal.end();
-        }
-        if let Some(fault @ Fault::Sync(_)) = &self.fault {
-            return Err(fault.clone());
         }
         if policy == AppendFsync::Always && self.synced < self.written {
             journal.note_sync_point(self.written);
@@ -333,11 +335,6 @@ impl Append {
         self.sync_in_flight.is_some() && now.duration_since(self.last_sync).as_millis() >= 1000
     }
 
-    /// A snapshot is being taken whose base makes up for a failed fsync of the past, though for none to come.
-    pub fn cover_fault(&mut self) {
-        self.is_covered = self.needs_new_base();
-    }
-
     /// An fsync elsewhere has failed for this file.
     pub fn fail_sync(&mut self, reason: String) {
         self.latch(Fault::Sync(reason));
@@ -361,9 +358,26 @@ impl Append {
     pub fn switch_to(&mut self, path: PathBuf, file: Box<dyn File>, head_len: u64) {
         assert!(self.queued() == 0, "what belongs to the old file is in it");
         self.target = Some(Target { path, file, len: head_len, head_len, second: None });
-        if !self.needs_new_base() {
-            self.synced = self.written;
+        self.synced = self.written;
+        self.held = false;
+    }
+
+    /// What waits to be written is in a snapshot, from which a base will be made that takes the place of all files: it goes
+    /// to no file any more. Nothing is written until [`Append::begin_anew`] or [`Append::release`].
+    pub fn abandon(&mut self) {
+        self.wait();
+        self.bytes = Bytes::default();
+        self.is_covered = self.needs_new_base();
+        self.held = true;
+    }
+
+    /// The base is durable that holds everything before `position`: goes on behind it in a new file, of which the journal
+    /// knows the head. A failed fsync of before is forgotten; one of since then needs a base of its own.
+    pub fn begin_anew(&mut self, path: PathBuf, file: Box<dyn File>, head_len: u64, position: u64) {
+        if self.is_covered && self.needs_new_base() {
+            self.fault = None;
         }
+        self.continue_in(path, file, Extent { len: head_len, head_len }, position);
         self.held = false;
     }
 
@@ -373,14 +387,6 @@ impl Append {
         self.target = Some(Target { path, file, len, head_len, second: None });
         self.written = position;
         self.synced = position;
-    }
-
-    /// Everything that was in memory at the last [`Append::cover_fault`] is durable in a new base: a failed fsync of
-    /// before is forgotten. One of since then needs a base of its own.
-    pub fn forgive_sync(&mut self) {
-        if self.is_covered && self.needs_new_base() {
-            self.fault = None;
-        }
     }
 
     /// Closes the log.

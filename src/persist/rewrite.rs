@@ -9,6 +9,9 @@
 //! 5. *Replace*, on a thread: it gets its name, a manifest that names it and only the new increment is published, what
 //!    it replaces is removed.
 //!
+//! Where a failed fsync has left the increment in doubt nothing is rotated: the log stays held until the base is there, and
+//! goes on in a new increment behind it.
+//!
 //! A crash or failure after any step leaves a folder that loads and has all that was acknowledged: before step 5's
 //! manifest, the old base with all increments.
 
@@ -27,13 +30,11 @@ use super::save::Image;
 /// Step 3, on a thread: `old` is the increment so far, `head` the beginning of the new one.
 pub fn rotate(
     mut log_dir: LogDir,
-    old: Option<Box<dyn File>>,
+    old: &dyn File,
     head: &[u8],
 ) -> Result<(LogDir, std::path::PathBuf, Box<dyn File>), PersistError> {
     log_dir.create_folder()?;
-    if let Some(old) = old {
-        old.sync_all().map_err(|source| PersistError::Sync { path: log_dir.folder().to_owned(), source })?;
-    }
+    old.sync_all().map_err(|source| PersistError::Sync { path: log_dir.folder().to_owned(), source })?;
     let (path, file) = log_dir.begin_increment(head)?;
     Ok((log_dir, path, file))
 }
@@ -49,6 +50,18 @@ pub fn replace_base(mut log_dir: LogDir, sealed: Sealed, keep_increments: usize)
     let entry = log_dir.next_base();
     let outcome = log_dir.replace_base(entry, sealed, keep_increments).and_then(|()| log_dir.remove_history());
     (log_dir, outcome)
+}
+
+/// Step 5 where the log was held since the snapshot: the base holds all that was before, and a new increment with this head
+/// goes on behind it. As for [`replace_base`], the folder that comes back must take the old one's place.
+pub fn replace_all(
+    log_dir: LogDir,
+    sealed: Sealed,
+    head: &[u8],
+) -> (LogDir, Result<super::log_dir::Increment, PersistError>) {
+    let (mut log_dir, outcome) = replace_base(log_dir, sealed, 0);
+    let begun = outcome.and_then(|()| log_dir.begin_increment(head));
+    (log_dir, begun)
 }
 
 /// Makes a log from what is in memory, at once, on this thread: at a start, and where the log is switched on. When it

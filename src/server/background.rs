@@ -13,9 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::disk::{File, Sealed};
 use crate::engine::Engine;
-use crate::engine::journal::Journal;
 use crate::engine::persistence::Progress;
-use crate::persist::append::Append;
 use crate::persist::log_dir::LogDir;
 use crate::persist::outlets::Outlet;
 use crate::persist::save::{self, Image};
@@ -41,17 +39,20 @@ struct Save {
 /// A rewrite that has begun.
 struct Rewrite {
     progress: Progress,
-    held: Option<Held>,
-    is_on: bool,
+    increment: Increment,
 }
 
-/// A log that is held for a rewrite.
-struct Held {
-    /// The increment so far, to be synced; none where a failed fsync has left its pages in doubt: whatever a second one
-    /// says, the new base replaces it.
-    old: Option<Box<dyn File>>,
-    /// What the new increment begins with.
-    head: Vec<u8>,
+/// Where the log goes on beside a rewrite.
+enum Increment {
+    /// Nowhere: it is off.
+    Off,
+    /// Where it is: nothing has been written there since the snapshot.
+    Kept,
+    /// In a new one from now on, which begins with `head`; the old one is to be synced first. The log is held until then.
+    Next { old: Box<dyn File>, head: Vec<u8> },
+    /// In a new one that begins with `head` behind that position, once the base is durable: a failed fsync has left the
+    /// pages of the old one in doubt, whatever a second one says. The log is held until then.
+    Anew { head: Vec<u8>, position: u64 },
 }
 
 /// Begins what is wanted and not under way yet.
@@ -68,12 +69,12 @@ pub(super) fn start(shared: &Rc<Shared>, wanted: Wanted) {
     engine.persistence.last_snapshot_us = u64::try_from(before.elapsed().as_micros()).unwrap_or(u64::MAX);
     engine.stats.snapshots += 1;
     let save = is_saving.then(|| begin_save(&mut engine, &image));
-    let rewrite = hold.map(|(held, is_on)| {
+    let rewrite = hold.map(|increment| {
         let progress = Progress::new(engine.clock.now_ms(), image.keys());
         engine.persistence.rewrite = Some(progress.clone());
         engine.persistence.rewrite_scheduled = false;
         log::notice("Background append only file rewriting started");
-        Rewrite { progress, held, is_on }
+        Rewrite { progress, increment }
     });
     drop(engine);
     tokio::task::spawn_local(run(Rc::clone(shared), image, save, rewrite));
@@ -95,9 +96,8 @@ fn may_rewrite(shared: &Shared) -> bool {
 }
 
 /// Step 1 of a rewrite: the log is held in the same moment as the snapshot is taken, or what is executed before the files
-/// change would stand in the old increment alone. Where the log is broken, what is queued is in the snapshot, and so in
-/// the base. None where the rewrite can't begin; else whether the log is on, and what is held if it is.
-fn hold_log(shared: &Shared) -> Option<(Option<Held>, bool)> {
+/// change would stand in the old increment alone. None where the rewrite can't begin.
+fn hold_log(shared: &Shared) -> Option<Increment> {
     let mut engine = shared.engine.borrow_mut();
     let mut append = shared.append.borrow_mut();
     let policy = engine.config.appendfsync;
@@ -107,15 +107,24 @@ fn hold_log(shared: &Shared) -> Option<(Option<Held>, bool)> {
         engine.journal.seal_end();
         is_flushed = append.flush(&mut engine.journal, policy).is_ok();
     }
-    if !is_flushed && (append.queued() > 0 || !append.needs_new_base()) {
+    if !is_flushed && append.needs_new_base() {
+        append.abandon();
+        let head = engine.journal.begin_file_anew();
+        return Some(Increment::Anew { head, position: engine.journal.end() });
+    }
+    if !is_flushed {
         return refuse_rewrite(&mut engine, "the log can't be written");
     }
-    let held = match hold(&mut append, &mut engine.journal) {
-        Ok(held) => held,
-        Err(error) => return refuse_rewrite(&mut engine, &error.to_string()),
-    };
-    append.cover_fault();
-    Some((held, append.is_on()))
+    if append.is_empty() {
+        // What comes goes behind a base, and begins with SELECT.
+        engine.journal.forget_selected_db();
+        return Some(if append.is_on() { Increment::Kept } else { Increment::Off });
+    }
+    match append.hold() {
+        Ok(Some(old)) => Some(Increment::Next { old, head: engine.journal.begin_file() }),
+        Ok(None) => Some(Increment::Off),
+        Err(error) => refuse_rewrite(&mut engine, &error.to_string()),
+    }
 }
 
 fn refuse_rewrite<T>(engine: &mut Engine, reason: &str) -> Option<T> {
@@ -125,31 +134,16 @@ fn refuse_rewrite<T>(engine: &mut Engine, reason: &str) -> Option<T> {
     None
 }
 
-/// Holds the log, if it is on: what comes from here on goes into a new file, which begins with SELECT. An increment that is
-/// still empty began with the snapshot, so no other need begin.
-fn hold(append: &mut Append, journal: &mut Journal) -> io::Result<Option<Held>> {
-    if !append.is_on() || append.is_empty() {
-        journal.forget_selected_db();
-        return Ok(None);
-    }
-    let trusts_old = !append.needs_new_base();
-    let old = append.hold()?.filter(|_| trusts_old);
-    // A file without a byte leaves the end of the old one to be cut, if the power goes before the base is there.
-    let head = if trusts_old { journal.begin_file() } else { Vec::new() };
-    if !trusts_old {
-        journal.begin_file_later();
-    }
-    Ok(Some(Held { old, head }))
-}
-
 /// Carries out a save, a rewrite, or both, each to its own end.
 async fn run(shared: Rc<Shared>, image: Image, save: Option<Save>, mut rewrite: Option<Rewrite>) {
-    if let Some(begun) = &mut rewrite
-        && let Some(held) = begun.held.take()
-        && let Err(error) = rotate(&shared, held).await
-    {
-        rewrite = None;
-        end_rewrite(&shared, Err(error));
+    if let Some(Rewrite { progress, increment: Increment::Next { old, head } }) = rewrite {
+        rewrite = match rotate(&shared, old, head).await {
+            Ok(()) => Some(Rewrite { progress, increment: Increment::Kept }),
+            Err(error) => {
+                end_rewrite(&shared, Err(error));
+                None
+            }
+        };
     }
     if save.is_some() || rewrite.is_some() {
         write_and_end(&shared, image, save, rewrite).await;
@@ -159,10 +153,7 @@ async fn run(shared: Rc<Shared>, image: Image, save: Option<Save>, mut rewrite: 
 
 async fn write_and_end(shared: &Rc<Shared>, image: Image, save: Option<Save>, rewrite: Option<Rewrite>) {
     let changes = save.as_ref().map(|save| save.changes);
-    let (is_on, rewritten) = match &rewrite {
-        Some(rewrite) => (rewrite.is_on, Some(rewrite.progress.clone())),
-        None => (false, None),
-    };
+    let rewritten = rewrite.as_ref().map(|rewrite| rewrite.progress.clone());
     let log_dir = shared.log_dir.borrow().clone();
     let outlets = (save.map(|save| save.outlet), rewritten.clone());
     let written = on_thread("snapshot", {
@@ -180,9 +171,9 @@ async fn write_and_end(shared: &Rc<Shared>, image: Image, save: Option<Save>, re
     if let (Some(outcome), Some(changes)) = (saved, changes) {
         end_save(shared, outcome, changes);
     }
-    if let (Some(base), Some(progress)) = (base, rewritten) {
+    if let (Some(base), Some(rewrite)) = (base, rewrite) {
         let outcome = match base {
-            Ok(sealed) => replace_base(shared, log_dir, sealed, is_on, &progress).await,
+            Ok(sealed) => replace_base(shared, log_dir, sealed, rewrite).await,
             Err(error) => Err(error),
         };
         end_rewrite(shared, outcome);
@@ -279,53 +270,64 @@ async fn replace_base(
     shared: &Rc<Shared>,
     log_dir: LogDir,
     sealed: Sealed,
-    is_on: bool,
-    progress: &Progress,
+    rewrite: Rewrite,
 ) -> Result<(), PersistError> {
-    if !progress.begin_commit() {
+    if !rewrite.progress.begin_commit() {
         return Err(PersistError::Cancelled);
     }
-    let keep_increments = usize::from(is_on);
-    let (log_dir, outcome) =
-        on_thread("rewrite", move || Ok(rewrite::replace_base(log_dir, sealed, keep_increments))).await?;
+    let (log_dir, outcome) = match rewrite.increment {
+        Increment::Anew { head, position } => {
+            let head_len = head.len() as u64; // usize has at most 64 bits
+            let work = move || Ok(rewrite::replace_all(log_dir, sealed, &head));
+            let (log_dir, outcome) = on_thread("rewrite", work).await?;
+            let begun = outcome.map(|(path, file)| {
+                shared.append.borrow_mut().begin_anew(path, file, head_len, position);
+            });
+            (log_dir, begun)
+        }
+        increment => {
+            let keep_increments = usize::from(!matches!(increment, Increment::Off));
+            on_thread("rewrite", move || Ok(rewrite::replace_base(log_dir, sealed, keep_increments))).await?
+        }
+    };
     let (base, _) = log_dir.sizes();
     *shared.log_dir.borrow_mut() = log_dir;
     outcome?;
     let mut engine = shared.engine.borrow_mut();
     engine.persistence.log_base_size = base;
     engine.persistence.log_files_before = base;
-    shared.append.borrow_mut().forgive_sync();
     Ok(())
 }
 
 /// Step 3: changes files, and lets the log go on.
-async fn rotate(shared: &Rc<Shared>, held: Held) -> Result<(), PersistError> {
+async fn rotate(shared: &Rc<Shared>, old: Box<dyn File>, head: Vec<u8>) -> Result<(), PersistError> {
     let log_dir = shared.log_dir.borrow().clone();
-    let head_len = held.head.len() as u64; // usize has at most 64 bits
-    let outcome = on_thread("rotate", move || rewrite::rotate(log_dir, held.old, &held.head)).await;
+    let head_len = head.len() as u64; // usize has at most 64 bits
+    let outcome = on_thread("rotate", move || rewrite::rotate(log_dir, old.as_ref(), &head)).await;
+    let mut append = shared.append.borrow_mut();
     let result = match outcome {
         Ok((log_dir, path, file)) => {
-            let mut engine = shared.engine.borrow_mut();
-            let mut append = shared.append.borrow_mut();
-            engine.persistence.log_files_before += append.len();
+            shared.engine.borrow_mut().persistence.log_files_before += append.len();
             append.switch_to(path, file, head_len);
             *shared.log_dir.borrow_mut() = log_dir;
             Ok(())
         }
         Err(error) => {
-            let mut append = shared.append.borrow_mut();
-            append.release();
             if let PersistError::Sync { source, .. } = &error {
                 append.fail_sync(source.to_string());
             }
             Err(error)
         }
     };
+    drop(append);
     shared.want_flush();
     result
 }
 
 fn end_rewrite(shared: &Rc<Shared>, outcome: Result<(), PersistError>) {
+    if outcome.is_err() {
+        shared.append.borrow_mut().release();
+    }
     let mut engine = shared.engine.borrow_mut();
     engine.clock.tick();
     let now = engine.clock.now_ms();
