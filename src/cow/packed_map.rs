@@ -16,7 +16,7 @@
 
 mod leaf;
 
-use super::sequence::{self, Place, Sequence};
+use super::sequence::{self, Path, Place, Sequence};
 use leaf::{INLINE, LEAF_RECORDS, Leaf, Spot};
 
 /// The function that places keys.
@@ -31,9 +31,24 @@ pub struct PackedMap {
     large_bytes: usize,
 }
 
+/// Where a key stands, or would; see [`PackedMap::seek`].
+#[derive(Clone, Copy)]
+pub struct Seek {
+    spot: Spot,
+    found: Option<(Path, usize)>,
+}
+
+impl Seek {
+    /// The value that is there, in the map that has looked.
+    pub fn value<'a>(&self, map: &'a PackedMap) -> Option<&'a [u8]> {
+        let (path, index) = self.found.as_ref()?;
+        map.leaves.at(path).map(|leaf| leaf.record(*index).1)
+    }
+}
+
 /// Where a key stands.
 struct Found<'a> {
-    place: Place,
+    path: Path,
     index: usize,
     value: &'a [u8],
 }
@@ -68,38 +83,55 @@ impl PackedMap {
     /// Puts `value` under `key`; true if the key is new. Nothing is copied where it was there already.
     pub fn insert(&mut self, key: &[u8], value: &[u8]) -> bool {
         let spot = self.spot(key);
+        let found = match self.find(spot, key) {
+            Some(found) if found.value == value => return false,
+            found => found.map(|found| (found.path, found.index)),
+        };
+        self.put(Seek { spot, found }, key, value)
+    }
+
+    /// Looks for `key`, so that a value can be put there without looking again.
+    pub fn seek(&self, key: &[u8]) -> Seek {
+        let spot = self.spot(key);
+        match self.find(spot, key) {
+            Some(Found { path, index, .. }) => Seek { spot, found: Some((path, index)) },
+            None => Seek { spot, found: None },
+        }
+    }
+
+    /// Puts `value` under `key`, for which `seek` has looked since the last change; true if the key is new.
+    pub fn put(&mut self, seek: Seek, key: &[u8], value: &[u8]) -> bool {
+        let Seek { spot, found } = seek;
         if self.leaves.is_empty() {
             self.leaves.push_back(Leaf::default());
         }
-        let (place, index) = match self.find(spot, key) {
-            Some(found) if found.value == value => return false,
-            Some(found) => (found.place, Some(found.index)),
-            None => (Place::Key(spot.position), None),
+        let (path, index) = match found {
+            Some((path, index)) => (path, Some(index)),
+            None => {
+                let (path, _) = self.leaves.find(Place::Key(spot.position)).expect("there is at least one leaf");
+                (path, None)
+            }
         };
-        let (old, full) = self
-            .leaves
-            .modify(place, |leaf| (leaf.put(index, spot, key, value), leaf.is_full()))
-            .expect("there is at least one leaf");
+        let (old, is_full) = self.leaves.modify_at(&path, |leaf| (leaf.put(index, spot, key, value), leaf.is_full()));
         match old {
             Some(old) => self.count_out(old),
             None => self.count_in(key.len()),
         }
         self.count_in(value.len());
-        if full {
-            self.cut(place);
+        if is_full {
+            self.cut(&path);
         }
         index.is_none()
     }
 
     /// Takes `key` out; true if it was there.
     pub fn remove(&mut self, key: &[u8]) -> bool {
-        let Some(Found { place, index, .. }) = self.find(self.spot(key), key) else { return false };
-        let (old, left) =
-            self.leaves.modify(place, |leaf| (leaf.remove(index), leaf.count())).expect("the key was found there");
+        let Some(Found { path, index, .. }) = self.find(self.spot(key), key) else { return false };
+        let (old, left) = self.leaves.modify_at(&path, |leaf| (leaf.remove(index), leaf.count()));
         self.count_out(key.len());
         self.count_out(old);
         if left < LEAF_RECORDS / 4 {
-            self.join(place);
+            self.join(&path);
         }
         true
     }
@@ -158,10 +190,9 @@ impl PackedMap {
     }
 
     fn find(&self, spot: Spot, key: &[u8]) -> Option<Found<'_>> {
-        let place = Place::Key(spot.position);
-        let leaf = self.leaves.get(place)?;
+        let (path, leaf) = self.leaves.find(Place::Key(spot.position))?;
         if let Some(index) = leaf.find(spot, key) {
-            return Some(Found { place, index, value: leaf.record(index).1 });
+            return Some(Found { path, index, value: leaf.record(index).1 });
         }
         if leaf.low != spot.position { None } else { self.find_before(spot, key) }
     }
@@ -172,7 +203,8 @@ impl PackedMap {
         for leaf in self.leaves.iter_between(0, ordinal).rev() {
             ordinal -= 1;
             if let Some(index) = leaf.find(spot, key) {
-                return Some(Found { place: Place::Ordinal(ordinal), index, value: leaf.record(index).1 });
+                let (path, _) = self.leaves.find(Place::Ordinal(ordinal))?;
+                return Some(Found { path, index, value: leaf.record(index).1 });
             }
             if leaf.low < spot.position {
                 break;
@@ -181,17 +213,17 @@ impl PackedMap {
         None
     }
 
-    /// Cuts the full leaf at `place` in two.
-    fn cut(&mut self, place: Place) {
-        let ordinal = self.leaves.position(place).ordinal;
+    /// Cuts the full leaf at the end of the path in two.
+    fn cut(&mut self, path: &Path) {
+        let ordinal = self.leaves.position_at(path).ordinal;
         let hash = self.hash;
-        let right = self.leaves.modify(Place::Ordinal(ordinal), |leaf| leaf.cut(hash)).expect("the leaf is there");
+        let right = self.leaves.modify_at(path, |leaf| leaf.cut(hash));
         self.leaves.insert(ordinal + 1, right);
     }
 
-    /// Joins the leaf at `place` with a neighbour if both together are half full.
-    fn join(&mut self, place: Place) {
-        let ordinal = self.leaves.position(place).ordinal;
+    /// Joins the leaf at the end of the path with a neighbour if both together are half full.
+    fn join(&mut self, path: &Path) {
+        let ordinal = self.leaves.position_at(path).ordinal;
         let count = |ordinal| self.leaves.get(Place::Ordinal(ordinal)).map_or(LEAF_RECORDS, |leaf| leaf.count());
         let own = count(ordinal);
         let left = if ordinal > 0 && count(ordinal - 1) + own <= LEAF_RECORDS / 2 {

@@ -1,33 +1,33 @@
 //! Chunks in order: a counted B+tree whose clones share everything until one of them is written to.
 //!
 //! ```text
-//!                  root: up to 32 slots
+//!                  root: up to 64 children
 //!            /              |             \
-//!        branch          branch          branch        a slot = key, weight and chunks below it, Arc to it
+//!        branch          branch          branch        keys of the children | weight and chunks below each, pointer
 //!       /  |   \        /   |  \        /   |  \
-//!    Arc<C> ...                        Arc<C> ...      chunks, all at one depth
+//!      chunk ...                         chunk ...     chunks, all at one depth, counted by their owners
 //! ```
 //!
 //! A chunk has a weight (the things it holds), by which [`Sequence::locate`] finds the n-th thing, and may have a key
 //! that ascends along the sequence, by which [`Place::Key`] finds its chunk without touching others. A chunk is named
-//! by its ordinal. Every operation on one chunk takes O(log n); cloning the whole takes O(1); a change copies what lies
-//! on its path from the root and is still shared with a clone, and works in place otherwise.
+//! by its ordinal, or by the [`Path`] that a search has found, until chunks come or go. Every operation on one chunk takes
+//! O(log n); cloning the whole takes O(1); a change copies what lies on its path from the root and is still shared with a
+//! clone, and works in place otherwise.
 //!
 //! Branches split when they overflow, at the edge where the insertion was if that is the first or the last place, so
 //! that a sequence filled from one end has full branches; they merge with a neighbour when they hold a quarter.
 
-use std::sync::Arc;
+mod branch;
 
+use super::shared::Shared;
 use crate::allocator::block_size;
-
-/// Most slots of a branch.
-const FAN: usize = if cfg!(test) { 6 } else { 32 };
-
-/// How far a guess in a branch is mended slot by slot.
-const GUESS_STEPS: usize = 4;
+use branch::{Below, Branch, Slot};
 
 /// A piece of a [`Sequence`].
 pub trait Chunk: Clone {
+    /// Keys are below this and lie about as evenly as hashes do, so that a guess by proportion finds one.
+    const EVEN_KEYS_BELOW: Option<u64> = None;
+
     /// How many things it holds.
     fn weight(&self) -> u64;
 
@@ -55,31 +55,27 @@ pub struct Position {
     pub before: u64,
 }
 
-#[derive(Clone, Debug)]
-struct Slot<T> {
-    key: u64,
-    weight: u64,
-    chunks: usize,
-    node: Arc<T>,
+/// The way from the root to a chunk. It stays right while chunks change, until one comes or goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// Which child, at each level; those behind the last level mean nothing.
+    steps: [u8; MOST_LEVELS],
 }
 
-#[derive(Clone, Debug)]
-enum Branch<C> {
-    Inner(Vec<Slot<Branch<C>>>),
-    Last(Vec<Slot<C>>),
-}
+/// Branches have at least a quarter of their children on average, so no tree that fits into memory is as deep.
+const MOST_LEVELS: usize = if cfg!(test) { 16 } else { 8 };
 
 /// Chunks in order; see the module.
 #[derive(Clone, Debug)]
 pub struct Sequence<C> {
-    root: Arc<Branch<C>>,
+    root: Shared<Branch<C>>,
     weight: u64,
     chunks: usize,
 }
 
 impl<C> Default for Sequence<C> {
     fn default() -> Self {
-        Sequence { root: Arc::new(Branch::Last(Vec::new())), weight: 0, chunks: 0 }
+        Sequence { root: Shared::new(Branch::default()), weight: 0, chunks: 0 }
     }
 }
 
@@ -104,7 +100,7 @@ impl<C: Chunk> Sequence<C> {
     pub fn footprint(&self, beside: impl Fn(&C) -> usize) -> usize {
         const SAMPLES: usize = 64;
         // Before a chunk stand its reference counts; branches are three quarters full.
-        let own = block_size(2 * size_of::<usize>() + size_of::<C>()) + size_of::<Slot<C>>() * 4 / 3;
+        let own = block_size(2 * size_of::<usize>() + size_of::<C>()) + branch::CHILD_SIZE * 4 / 3;
         let step = self.chunks.div_ceil(SAMPLES).max(1);
         let sampled = (0..self.chunks).step_by(step).filter_map(|ordinal| self.get(Place::Ordinal(ordinal)));
         let (count, bytes) = sampled.fold((0, 0), |(count, bytes), chunk| (count + 1, bytes + beside(chunk)));
@@ -118,19 +114,39 @@ impl<C: Chunk> Sequence<C> {
 
     /// The chunk at `place`, if there is one.
     pub fn get(&self, place: Place) -> Option<&C> {
+        self.find(place).map(|(_, chunk)| chunk)
+    }
+
+    /// The chunk at `place`, if there is one, and the way to it.
+    #[inline]
+    pub fn find(&self, place: Place) -> Option<(Path, &C)> {
         if self.is_empty() || matches!(place, Place::Ordinal(ordinal) if ordinal >= self.chunks) {
             return None;
         }
         let (mut branch, mut place) = (&*self.root, place);
-        loop {
-            match branch {
-                Branch::Inner(slots) => {
-                    let (index, rest) = pick(slots, place);
-                    (branch, place) = (&slots[index].node, rest);
-                }
-                Branch::Last(slots) => return Some(&slots[pick(slots, place).0].node),
+        let mut bounds = C::EVEN_KEYS_BELOW.map(|end| (0, end));
+        let mut path = Path { steps: [0; MOST_LEVELS] };
+        for step in &mut path.steps {
+            let (index, rest) = branch.pick(place, &mut bounds);
+            *step = index as u8; // a branch has fewer children
+            match branch.below() {
+                Below::Inner(slots) => (branch, place) = (&slots[index].node, rest),
+                Below::Last(slots) => return Some((path, &slots[index].node)),
             }
         }
+        unreachable!("no tree is so deep")
+    }
+
+    /// The chunk at the end of the path.
+    pub fn at(&self, path: &Path) -> Option<&C> {
+        let mut branch = &*self.root;
+        for index in path.steps.iter().copied().map(usize::from) {
+            match branch.below() {
+                Below::Inner(slots) => branch = &slots.get(index)?.node,
+                Below::Last(slots) => return slots.get(index).map(|slot| &*slot.node),
+            }
+        }
+        None
     }
 
     /// The first chunk.
@@ -151,17 +167,17 @@ impl<C: Chunk> Sequence<C> {
         let (mut branch, mut rest) = (&*self.root, rank);
         let mut ordinal = 0;
         loop {
-            branch = match branch {
-                Branch::Inner(slots) => {
+            match branch.below() {
+                Below::Inner(slots) => {
                     let index = pick_weight(slots, &mut rest);
                     ordinal += slots[..index].iter().map(|slot| slot.chunks).sum::<usize>();
-                    &slots[index].node
+                    branch = &slots[index].node;
                 }
-                Branch::Last(slots) => {
+                Below::Last(slots) => {
                     ordinal += pick_weight(slots, &mut rest);
                     return Some((Position { ordinal, before: rank - rest }, rest));
                 }
-            };
+            }
         }
     }
 
@@ -174,14 +190,14 @@ impl<C: Chunk> Sequence<C> {
         }
         let mut branch = &*self.root;
         loop {
-            match branch {
-                Branch::Inner(slots) => {
+            match branch.below() {
+                Below::Inner(slots) => {
                     // The boundary lies in the last child that begins inside the prefix.
                     let index = slots.partition_point(|slot| holds(slot.node.first())).saturating_sub(1);
                     position.skip(&slots[..index]);
                     branch = &slots[index].node;
                 }
-                Branch::Last(slots) => {
+                Below::Last(slots) => {
                     let index = slots.partition_point(|slot| holds(&slot.node));
                     position.skip(&slots[..index]);
                     return position;
@@ -192,35 +208,42 @@ impl<C: Chunk> Sequence<C> {
 
     /// Where the chunk at `place` stands; of an empty sequence or beyond its end, the end.
     pub fn position(&self, place: Place) -> Position {
-        let mut position = Position { ordinal: self.chunks, before: self.weight };
-        if self.get(place).is_none() {
-            return position;
+        match self.find(place) {
+            Some((path, _)) => self.position_at(&path),
+            None => Position { ordinal: self.chunks, before: self.weight },
         }
-        position = Position { ordinal: 0, before: 0 };
-        let (mut branch, mut place) = (&*self.root, place);
-        loop {
-            match branch {
-                Branch::Inner(slots) => {
-                    let (index, rest) = pick(slots, place);
+    }
+
+    /// Where the chunk at the end of the path stands.
+    pub fn position_at(&self, path: &Path) -> Position {
+        let mut position = Position { ordinal: 0, before: 0 };
+        let mut branch = &*self.root;
+        for index in path.steps.iter().copied().map(usize::from) {
+            match branch.below() {
+                Below::Inner(slots) => {
                     position.skip(&slots[..index]);
-                    (branch, place) = (&slots[index].node, rest);
+                    branch = &slots[index].node;
                 }
-                Branch::Last(slots) => {
-                    position.skip(&slots[..pick(slots, place).0]);
-                    return position;
+                Below::Last(slots) => {
+                    position.skip(&slots[..index]);
+                    break;
                 }
             }
         }
+        position
     }
 
     /// Changes the chunk at `place` in place, or a copy of it if a clone shares it. `None` if there is no such chunk.
     pub fn modify<R>(&mut self, place: Place, change: impl FnOnce(&mut C) -> R) -> Option<R> {
-        if self.is_empty() || matches!(place, Place::Ordinal(ordinal) if ordinal >= self.chunks) {
-            return None;
-        }
-        let (result, before, after) = Arc::make_mut(&mut self.root).modify(place, change);
+        let (path, _) = self.find(place)?;
+        Some(self.modify_at(&path, change))
+    }
+
+    /// Changes the chunk at the end of the path, as [`Sequence::modify`].
+    pub fn modify_at<R>(&mut self, path: &Path, change: impl FnOnce(&mut C) -> R) -> R {
+        let (result, before, after) = self.root.make_mut().modify(&path.steps, change);
         self.weight = self.weight - before + after;
-        Some(result)
+        result
     }
 
     /// Puts `chunk` before chunk number `ordinal`, at most the count of chunks.
@@ -228,10 +251,9 @@ impl<C: Chunk> Sequence<C> {
         assert!(ordinal <= self.chunks, "a chunk is inserted within the sequence or at its end");
         self.weight += chunk.weight();
         self.chunks += 1;
-        let split = Arc::make_mut(&mut self.root).insert(ordinal, chunk);
-        if let Some(right) = split {
-            let left = Slot::of_branch(std::mem::replace(&mut self.root, Arc::new(Branch::Last(Vec::new()))));
-            self.root = Arc::new(Branch::Inner(vec![left, Slot::of_branch(Arc::new(right))]));
+        if let Some(right) = self.root.make_mut().insert(ordinal, chunk) {
+            let left = std::mem::replace(&mut self.root, Shared::new(Branch::default()));
+            self.root = Shared::new(Branch::over(left, Shared::new(right)));
         }
     }
 
@@ -246,17 +268,15 @@ impl<C: Chunk> Sequence<C> {
     }
 
     /// Takes chunk number `ordinal` out.
-    pub fn remove(&mut self, ordinal: usize) -> Option<Arc<C>> {
+    pub fn remove(&mut self, ordinal: usize) -> Option<Shared<C>> {
         if ordinal >= self.chunks {
             return None;
         }
-        let chunk = Arc::make_mut(&mut self.root).remove(ordinal);
+        let chunk = self.root.make_mut().remove(ordinal);
         self.weight -= chunk.weight();
         self.chunks -= 1;
-        while let Branch::Inner(slots) = &*self.root
-            && let [only] = &slots[..]
-        {
-            self.root = Arc::clone(&only.node);
+        while let Some(only) = self.root.only_branch() {
+            self.root = only;
         }
         Some(chunk)
     }
@@ -281,12 +301,10 @@ impl<C: Chunk> Sequence<C> {
     fn run(&self, ordinal: usize) -> Run<'_, C> {
         let (mut branch, mut rest) = (&*self.root, Place::Ordinal(ordinal));
         loop {
-            match branch {
-                Branch::Inner(slots) => {
-                    let (index, below) = pick(slots, rest);
-                    (branch, rest) = (&slots[index].node, below);
-                }
-                Branch::Last(slots) => return Run { slots, start: ordinal - pick(slots, rest).0 },
+            let (index, below) = branch.pick(rest, &mut None);
+            match branch.below() {
+                Below::Inner(slots) => (branch, rest) = (&slots[index].node, below),
+                Below::Last(slots) => return Run { slots, start: ordinal - index },
             }
         }
     }
@@ -371,164 +389,6 @@ impl Position {
     }
 }
 
-impl<C: Chunk> Slot<C> {
-    fn of_chunk(chunk: C) -> Self {
-        Slot { key: chunk.key(), weight: chunk.weight(), chunks: 1, node: Arc::new(chunk) }
-    }
-}
-
-impl<C: Chunk> Slot<Branch<C>> {
-    fn of_branch(node: Arc<Branch<C>>) -> Self {
-        let mut slot = Slot { key: 0, weight: 0, chunks: 0, node };
-        slot.recount();
-        slot
-    }
-
-    fn recount(&mut self) {
-        let mut position = Position { ordinal: 0, before: 0 };
-        self.key = match &*self.node {
-            Branch::Inner(slots) => {
-                position.skip(slots);
-                slots.first().map_or(0, |slot| slot.key)
-            }
-            Branch::Last(slots) => {
-                position.skip(slots);
-                slots.first().map_or(0, |slot| slot.key)
-            }
-        };
-        (self.chunks, self.weight) = (position.ordinal, position.before);
-    }
-}
-
-impl<C: Chunk> Branch<C> {
-    fn first(&self) -> &C {
-        match self {
-            Branch::Inner(slots) => slots[0].node.first(),
-            Branch::Last(slots) => &slots[0].node,
-        }
-    }
-
-    fn first_key(&self) -> u64 {
-        match self {
-            Branch::Inner(slots) => slots[0].key,
-            Branch::Last(slots) => slots[0].key,
-        }
-    }
-
-    fn slot_count(&self) -> usize {
-        match self {
-            Branch::Inner(slots) => slots.len(),
-            Branch::Last(slots) => slots.len(),
-        }
-    }
-
-    /// Returns the closure's result with the chunk's weight before and after.
-    fn modify<R>(&mut self, place: Place, change: impl FnOnce(&mut C) -> R) -> (R, u64, u64) {
-        match self {
-            Branch::Inner(slots) => {
-                let (index, rest) = pick(slots, place);
-                let slot = &mut slots[index];
-                let child = Arc::make_mut(&mut slot.node);
-                let (result, before, after) = child.modify(rest, change);
-                slot.key = child.first_key();
-                slot.weight = slot.weight - before + after;
-                (result, before, after)
-            }
-            Branch::Last(slots) => {
-                let index = pick(slots, place).0;
-                let slot = &mut slots[index];
-                let before = slot.weight;
-                let chunk = Arc::make_mut(&mut slot.node);
-                let result = change(chunk);
-                (slot.key, slot.weight) = (chunk.key(), chunk.weight());
-                (result, before, slot.weight)
-            }
-        }
-    }
-
-    /// Inserts before chunk `ordinal`; returns the right part if this branch had to split.
-    fn insert(&mut self, ordinal: usize, chunk: C) -> Option<Self> {
-        match self {
-            Branch::Last(slots) => {
-                slots.insert(ordinal, Slot::of_chunk(chunk));
-                split(slots, ordinal).map(Branch::Last)
-            }
-            Branch::Inner(slots) => {
-                let (mut index, mut rest) = (0, ordinal);
-                while index + 1 < slots.len() && rest > slots[index].chunks {
-                    rest -= slots[index].chunks;
-                    index += 1;
-                }
-                let right = Arc::make_mut(&mut slots[index].node).insert(rest, chunk);
-                slots[index].recount();
-                let right = right?;
-                slots.insert(index + 1, Slot::of_branch(Arc::new(right)));
-                split(slots, index + 1).map(Branch::Inner)
-            }
-        }
-    }
-
-    fn remove(&mut self, ordinal: usize) -> Arc<C> {
-        match self {
-            Branch::Last(slots) => slots.remove(ordinal).node,
-            Branch::Inner(slots) => {
-                let (index, rest) = pick(slots, Place::Ordinal(ordinal));
-                let Place::Ordinal(rest) = rest else { unreachable!("an ordinal leaves an ordinal") };
-                let chunk = Arc::make_mut(&mut slots[index].node).remove(rest);
-                slots[index].recount();
-                if slots[index].chunks == 0 {
-                    slots.remove(index);
-                } else if slots[index].node.slot_count() <= FAN / 4 {
-                    merge(slots, index);
-                }
-                chunk
-            }
-        }
-    }
-}
-
-/// The slot in which `place` lies, and the place within it.
-fn pick<T>(slots: &[Slot<T>], place: Place) -> (usize, Place) {
-    match place {
-        Place::Ordinal(mut ordinal) => {
-            let mut index = 0;
-            while ordinal >= slots[index].chunks {
-                ordinal -= slots[index].chunks;
-                index += 1;
-            }
-            (index, Place::Ordinal(ordinal))
-        }
-        Place::Key(key) => (pick_key(slots, key), place),
-    }
-}
-
-/// The last slot whose key is not above `key`, or the first. Where keys lie evenly, as hashes do, a guess by proportion
-/// is at most a few slots off, and walking from there touches fewer cache lines than halving; where they don't, halving
-/// takes over.
-fn pick_key<T>(slots: &[Slot<T>], key: u64) -> usize {
-    let halve = |slots: &[Slot<T>]| slots.partition_point(|slot| slot.key <= key).saturating_sub(1);
-    let [first, .., last] = slots else { return 0 };
-    if key < first.key {
-        return 0;
-    }
-    if key >= last.key {
-        return slots.len() - 1;
-    }
-    // A share below one, or just one by rounding, of few slots: only a guess.
-    let share = (key - first.key) as f64 / (last.key - first.key) as f64;
-    let mut index = ((share * (slots.len() - 1) as f64) as usize).min(slots.len() - 2);
-    for _ in 0..GUESS_STEPS {
-        if slots[index].key > key {
-            index -= 1; // the first key is below
-        } else if slots[index + 1].key <= key {
-            index += 1; // the last key is above
-        } else {
-            return index;
-        }
-    }
-    halve(slots)
-}
-
 /// The slot that holds thing number `rank`, which is lowered to its rank within the slot.
 fn pick_weight<T>(slots: &[Slot<T>], rank: &mut u64) -> usize {
     let mut index = 0;
@@ -537,38 +397,6 @@ fn pick_weight<T>(slots: &[Slot<T>], rank: &mut u64) -> usize {
         index += 1;
     }
     index
-}
-
-/// Cuts slots that overflow, beside `inserted` if that is an edge.
-fn split<T>(slots: &mut Vec<Slot<T>>, inserted: usize) -> Option<Vec<Slot<T>>> {
-    if slots.len() <= FAN {
-        return None;
-    }
-    let at = match inserted {
-        0 => 1,
-        last if last == slots.len() - 1 => last,
-        _ => slots.len() / 2,
-    };
-    Some(slots.split_off(at))
-}
-
-/// Merges the branch in slot `index` with a neighbour if both fit into one.
-fn merge<C: Chunk>(slots: &mut Vec<Slot<Branch<C>>>, index: usize) {
-    let count = |index: usize| slots.get(index).map_or(FAN, |slot| slot.node.slot_count());
-    let left = if index > 0 && count(index - 1) + count(index) <= FAN * 3 / 4 {
-        index - 1
-    } else if count(index) + count(index + 1) <= FAN * 3 / 4 {
-        index
-    } else {
-        return;
-    };
-    let right = Arc::unwrap_or_clone(slots.remove(left + 1).node);
-    match (Arc::make_mut(&mut slots[left].node), right) {
-        (Branch::Inner(left), Branch::Inner(right)) => left.extend(right),
-        (Branch::Last(left), Branch::Last(right)) => left.extend(right),
-        _ => unreachable!("neighbours have the same depth"),
-    }
-    slots[left].recount();
 }
 
 #[cfg(test)]
@@ -655,11 +483,12 @@ mod tests {
             let bits = rng.u32(1..64);
             let mut keys: Vec<u64> = (0..rng.usize(1..40)).map(|_| rng.u64(..) >> rng.u32(0..=bits)).collect();
             keys.sort_unstable();
-            let slots: Vec<Slot<()>> =
-                keys.iter().map(|key| Slot { key: *key, weight: 1, chunks: 1, node: Arc::new(()) }).collect();
             for key in keys.iter().flat_map(|key| [key.saturating_sub(1), *key, key.saturating_add(1)]) {
                 let expected = keys.partition_point(|other| *other <= key).saturating_sub(1);
-                assert_eq!(pick_key(&slots, key), expected, "{key} in {keys:?}");
+                for bounds in [None, Some((0, u64::MAX >> 1)), Some((key, key)), Some((keys[0], keys[keys.len() - 1]))]
+                {
+                    assert_eq!(branch::pick_key(&keys, key, bounds), expected, "{key} in {keys:?}");
+                }
             }
         }
     }

@@ -50,6 +50,13 @@ impl ThinBytes {
         ThinBytes { block, owned: PhantomData }
     }
 
+    /// So many zeros.
+    pub fn zeroed(len: usize) -> Self {
+        let mut thin = ThinBytes::with_room(len);
+        thin.replace(0..0, len);
+        thin
+    }
+
     /// How many bytes it has room for.
     pub fn capacity(&self) -> usize {
         self.header().capacity as usize // usize has 64 bits on what we build for

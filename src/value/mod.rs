@@ -30,7 +30,7 @@ pub use stream::Stream;
 pub use string::StringValue;
 pub use zset::{Insert, Zset};
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use crate::codec::siphash::SipKey;
 use std::sync::OnceLock;
 
 /// When a collection changes its encoding; the fields are the directives of redis.conf with the same names.
@@ -129,10 +129,8 @@ impl Object {
 /// The hash under which names that clients choose are kept: SipHash-1-3 with a key drawn once per process, so that
 /// nobody outside can make names collide.
 pub fn hash_of(bytes: &[u8]) -> u64 {
-    static KEY: OnceLock<RandomState> = OnceLock::new();
-    let mut hasher = KEY.get_or_init(RandomState::new).build_hasher();
-    hasher.write(bytes);
-    hasher.finish()
+    static KEY: OnceLock<SipKey> = OnceLock::new();
+    KEY.get_or_init(SipKey::random).hash(bytes)
 }
 
 /// One of two iterators.

@@ -1,8 +1,10 @@
 //! Byte strings ordered by score, then by their own bytes: the second half of a large sorted set, and the fields of a
 //! large hash by the time they expire.
 
-use crate::allocator::block_size;
-use crate::cow::{Chunk, Place, Sequence, sequence};
+mod run;
+
+use crate::cow::{Chunk, Path, Place, Sequence, sequence};
+use run::Run;
 use std::cmp::Ordering;
 
 /// Most entries of a chunk.
@@ -19,24 +21,6 @@ pub(super) struct Ordered {
     chunks: Sequence<Run>,
 }
 
-/// Some members in order: `ends[i]` is where member `i` ends in `bytes`.
-#[derive(Clone, Debug, Default)]
-struct Run {
-    scores: Vec<f64>,
-    ends: Vec<u32>,
-    bytes: Vec<u8>,
-}
-
-impl Chunk for Run {
-    fn weight(&self) -> u64 {
-        self.scores.len() as u64
-    }
-
-    fn key(&self) -> u64 {
-        self.scores.first().map_or(0, |score| ascending_bits(*score))
-    }
-}
-
 impl Ordered {
     pub(super) fn len(&self) -> usize {
         // Every entry takes memory, so the count fits.
@@ -48,46 +32,51 @@ impl Ordered {
     }
 
     pub(super) fn insert(&mut self, entry: Scored<'_>) {
-        if self.chunks.is_empty() {
-            self.chunks.push_back(Run::default());
-        }
-        let place = self.chunk_for(entry);
-        let right = self.chunks.modify(place, |run| {
-            let index = run.lower_bound(entry);
+        let Some((path, run)) = self.chunk_for(entry) else {
+            let mut run = Run::default();
+            run.insert(0, entry);
+            return self.chunks.push_back(run);
+        };
+        let index = run.lower_bound(entry);
+        let right = self.chunks.modify_at(&path, |run| {
             run.insert(index, entry);
             // Filled in ascending order, full chunks stay full.
-            run.is_full().then(|| run.cut(if index + 1 == run.scores.len() { index } else { run.scores.len() / 2 }))
+            run.is_full().then(|| run.cut(if index + 1 == run.len() { index } else { run.len() / 2 }))
         });
-        if let Some(Some(right)) = right {
-            // The part that stayed begins as the whole did, or with `entry`, and not behind it.
-            let ordinal = match place {
-                Place::Ordinal(ordinal) => ordinal,
-                Place::Key(_) => self.chunks.position(place).ordinal,
-            };
-            self.chunks.insert(ordinal + 1, right);
+        if let Some(right) = right {
+            self.chunks.insert(self.chunks.position_at(&path).ordinal + 1, right);
         }
     }
 
     /// False if the entry is not there.
     pub(super) fn remove(&mut self, entry: Scored<'_>) -> bool {
-        if self.chunks.is_empty() {
-            return false;
+        let found = self.find(entry);
+        if let Some((path, index)) = found {
+            self.remove_at(&path, index);
         }
-        let place = self.chunk_for(entry);
-        let Some(run) = self.chunks.get(place) else { return false };
-        let index = run.lower_bound(entry);
-        if index == run.scores.len() || compare(run.entry(index), entry) != Ordering::Equal {
-            return false;
+        found.is_some()
+    }
+
+    fn remove_at(&mut self, path: &Path, index: usize) {
+        let left = self.chunks.modify_at(path, |run| {
+            run.remove_many(index, 1);
+            run.len()
+        });
+        if left < CHUNK_ENTRIES / 4 {
+            self.join(self.chunks.position_at(path).ordinal);
         }
-        if run.scores.len() > CHUNK_ENTRIES / 4 {
-            self.chunks.modify(place, |run| run.remove(index));
-            return true;
+    }
+
+    /// Gives a member that is there another score.
+    pub(super) fn rescore(&mut self, entry: Scored<'_>, score: f64) {
+        let Some((path, run)) = self.chunk_for(entry) else { return };
+        let Some(index) = run.find(entry) else { return };
+        if run.may_rescore(index, (score, entry.1)) {
+            self.chunks.modify_at(&path, |run| run.rescore(index, score));
+        } else {
+            self.remove_at(&path, index);
+            self.insert((score, entry.1));
         }
-        // What becomes small is named by its number: without its first entry it may have another key.
-        let ordinal = self.chunks.position(place).ordinal;
-        self.chunks.modify(Place::Ordinal(ordinal), |run| run.remove(index));
-        self.join(ordinal);
-        true
     }
 
     /// Takes up to `count` entries out from rank `start` on: whole chunks at once.
@@ -98,7 +87,7 @@ impl Ordered {
         {
             let place = Place::Ordinal(position.ordinal);
             let within = within as usize; // the rank within a chunk is small
-            let held = self.chunks.get(place).map_or(0, |run| run.scores.len());
+            let held = self.chunks.get(place).map_or(0, Run::len);
             let going = left.min(held - within);
             if going == held {
                 self.chunks.remove(position.ordinal);
@@ -114,12 +103,8 @@ impl Ordered {
 
     /// How many entries come before `entry`, which need not be there.
     pub(super) fn rank(&self, entry: Scored<'_>) -> usize {
-        if self.chunks.is_empty() {
-            return 0;
-        }
-        let place = self.chunk_for(entry);
-        let within = self.chunks.get(place).map_or(0, |run| run.lower_bound(entry));
-        self.chunks.position(place).before as usize + within // at most the count
+        let Some((path, run)) = self.chunk_for(entry) else { return 0 };
+        self.chunks.position_at(&path).before as usize + run.lower_bound(entry) // at most the count
     }
 
     /// How many entries have a lower score, or no higher one if `or_equal`.
@@ -127,10 +112,9 @@ impl Ordered {
         // The last chunk that begins with such a score is found by its key alone.
         let bits = ascending_bits(score);
         let Some(key) = (if or_equal { Some(bits) } else { bits.checked_sub(1) }) else { return 0 };
-        let place = Place::Key(key);
-        let Some(run) = self.chunks.get(place).filter(|run| run.key() <= key) else { return 0 };
+        let Some((path, run)) = self.chunks.find(Place::Key(key)).filter(|(_, run)| run.key() <= key) else { return 0 };
         let within = run.partition(|(other, _)| other < score || (or_equal && other == score));
-        self.chunks.position(place).before as usize + within // at most the count
+        self.chunks.position_at(&path).before as usize + within // at most the count
     }
 
     /// How many entries satisfy `holds`, which must be true for a prefix and false for the rest.
@@ -139,11 +123,11 @@ impl Ordered {
         let Some(ordinal) = position.ordinal.checked_sub(1) else { return 0 };
         let Some(run) = self.chunks.get(Place::Ordinal(ordinal)) else { return 0 };
         // The last chunk that begins in the prefix may end outside; both numbers are at most the count.
-        position.before as usize - run.scores.len() + run.partition(holds)
+        position.before as usize - run.len() + run.partition(holds)
     }
 
     pub(super) fn first(&self) -> Option<Scored<'_>> {
-        self.chunks.first().filter(|run| !run.scores.is_empty()).map(|run| run.entry(0))
+        self.chunks.first().filter(|run| !run.is_empty()).map(|run| run.entry(0))
     }
 
     /// Entries from rank `rank` upwards.
@@ -151,10 +135,10 @@ impl Ordered {
         match self.chunks.locate(rank as u64) {
             Some((position, within)) => {
                 let mut runs = self.chunks.iter_between(position.ordinal, self.chunks.chunk_count());
-                // The rank within a chunk is small.
-                Ascending { run: runs.next(), runs, index: within as usize }
+                let (run, index) = (runs.next(), within as usize); // the rank within a chunk is small
+                Ascending { run, runs, index, start: run.map_or(0, |run| run.start(index)) }
             }
-            None => Ascending { run: None, runs: self.chunks.iter_between(0, 0), index: 0 },
+            None => Ascending { run: None, runs: self.chunks.iter_between(0, 0), index: 0, start: 0 },
         }
     }
 
@@ -170,25 +154,28 @@ impl Ordered {
     }
 
     pub(super) fn footprint(&self) -> usize {
-        self.chunks.footprint(|run| {
-            let Run { scores, ends, bytes } = run;
-            block_size(scores.capacity() * 8) + block_size(ends.capacity() * 4) + block_size(bytes.capacity())
-        })
+        self.chunks.footprint(Run::footprint)
+    }
+
+    /// Where the entry is.
+    fn find(&self, entry: Scored<'_>) -> Option<(Path, usize)> {
+        let (path, run) = self.chunk_for(entry)?;
+        Some((path, run.find(entry)?))
     }
 
     /// The last chunk that does not begin behind `entry`, or the first.
-    fn chunk_for(&self, entry: Scored<'_>) -> Place {
-        let place = Place::Key(ascending_bits(entry.0));
-        let begins_before = |run: &Run| !run.scores.is_empty() && compare(run.entry(0), entry) != Ordering::Greater;
-        if self.chunks.get(place).is_some_and(begins_before) {
-            return place;
+    fn chunk_for(&self, entry: Scored<'_>) -> Option<(Path, &Run)> {
+        let begins_before = |run: &Run| !run.is_empty() && compare(run.entry(0), entry) != Ordering::Greater;
+        let found = self.chunks.find(Place::Key(ascending_bits(entry.0)))?;
+        if begins_before(found.1) {
+            return Some(found);
         }
         // Several chunks begin with this score: the members decide.
-        Place::Ordinal(self.chunks.prefix(begins_before).ordinal.saturating_sub(1))
+        self.chunks.find(Place::Ordinal(self.chunks.prefix(begins_before).ordinal.saturating_sub(1)))
     }
 
     fn join(&mut self, ordinal: usize) {
-        let count = |ordinal| self.chunks.get(Place::Ordinal(ordinal)).map_or(CHUNK_ENTRIES, |run| run.scores.len());
+        let count = |ordinal| self.chunks.get(Place::Ordinal(ordinal)).map_or(CHUNK_ENTRIES, Run::len);
         let own = count(ordinal);
         if own == 0 {
             self.chunks.remove(ordinal);
@@ -212,20 +199,25 @@ pub(super) struct Ascending<'a> {
     runs: sequence::Iter<'a, Run>,
     run: Option<&'a Run>,
     index: usize,
+    /// Where the next member begins among those of the run.
+    start: usize,
 }
 
 impl<'a> Iterator for Ascending<'a> {
     type Item = Scored<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Scored<'a>> {
         loop {
             let run = self.run?;
-            if self.index < run.scores.len() {
+            if self.index < run.len() {
+                let (entry, end) = run.entry_from(self.index, self.start);
                 self.index += 1;
-                return Some(run.entry(self.index - 1));
+                self.start = end;
+                return Some(entry);
             }
             self.run = self.runs.next();
-            self.index = 0;
+            (self.index, self.start) = (0, 0);
         }
     }
 }
@@ -249,86 +241,8 @@ impl<'a> Iterator for Descending<'a> {
                 return Some(run.entry(self.index));
             }
             self.run = self.runs.next_back();
-            self.index = self.run.map_or(0, |run| run.scores.len());
+            self.index = self.run.map_or(0, Run::len);
         }
-    }
-}
-
-impl Run {
-    fn start(&self, index: usize) -> usize {
-        // Offsets are 32 bits, which every usize of ours holds.
-        index.checked_sub(1).map_or(0, |before| self.ends[before] as usize)
-    }
-
-    fn entry(&self, index: usize) -> Scored<'_> {
-        (self.scores[index], &self.bytes[self.start(index)..self.ends[index] as usize])
-    }
-
-    fn partition(&self, holds: impl Fn(Scored<'_>) -> bool) -> usize {
-        let (mut low, mut high) = (0, self.scores.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if holds(self.entry(middle)) { low = middle + 1 } else { high = middle }
-        }
-        low
-    }
-
-    fn lower_bound(&self, entry: Scored<'_>) -> usize {
-        self.partition(|other| compare(other, entry) == Ordering::Less)
-    }
-
-    fn is_full(&self) -> bool {
-        self.scores.len() > CHUNK_ENTRIES || (self.bytes.len() > CHUNK_BYTES && self.scores.len() > 1)
-    }
-
-    fn insert(&mut self, index: usize, (score, member): Scored<'_>) {
-        let len = u32::try_from(member.len()).expect("a member is below 4 GB");
-        let start = self.start(index);
-        make_room(&mut self.scores, 1);
-        make_room(&mut self.ends, 1);
-        make_room(&mut self.bytes, member.len());
-        self.scores.insert(index, score);
-        self.bytes.splice(start..start, member.iter().copied());
-        // The start of a member is below 4 GB: only the last of a chunk can be long, and it was alone before.
-        self.ends.insert(index, start as u32);
-        for end in &mut self.ends[index..] {
-            *end += len;
-        }
-    }
-
-    fn remove(&mut self, index: usize) {
-        self.remove_many(index, 1);
-    }
-
-    fn remove_many(&mut self, index: usize, count: usize) {
-        let (start, end) = (self.start(index), self.start(index + count));
-        self.bytes.drain(start..end);
-        self.scores.drain(index..index + count);
-        self.ends.drain(index..index + count);
-        for later in &mut self.ends[index..] {
-            *later -= (end - start) as u32; // a difference of two 32-bit offsets
-        }
-    }
-
-    /// Keeps the entries before `index` and returns the others.
-    fn cut(&mut self, index: usize) -> Run {
-        let start = self.start(index);
-        let right = Run {
-            scores: self.scores.split_off(index),
-            ends: self.ends.split_off(index).into_iter().map(|end| end - start as u32).collect(), // an offset
-            bytes: self.bytes.split_off(start),
-        };
-        self.scores.shrink_to(index + index / 8);
-        self.ends.shrink_to(index + index / 8);
-        self.bytes.shrink_to(start + start / 8);
-        right
-    }
-
-    fn append(&mut self, other: &Run) {
-        let start = self.bytes.len();
-        self.scores.extend_from_slice(&other.scores);
-        self.ends.extend(other.ends.iter().map(|end| end + start as u32)); // an offset
-        self.bytes.extend_from_slice(&other.bytes);
     }
 }
 
@@ -341,12 +255,6 @@ pub(super) fn compare(left: Scored<'_>, right: Scored<'_>) -> Ordering {
 fn ascending_bits(score: f64) -> u64 {
     let bits = (score + 0.0).to_bits();
     if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
-}
-
-fn make_room<T>(buffer: &mut Vec<T>, extra: usize) {
-    if buffer.capacity() - buffer.len() < extra {
-        buffer.reserve_exact(extra + buffer.len() / 8 + 4);
-    }
 }
 
 #[cfg(test)]
@@ -377,6 +285,15 @@ mod tests {
                     model.insert(at, (score, member));
                 }
                 Err(_) => assert!(!ordered.remove((score, &member))),
+                Ok(at) if rng.bool() => {
+                    let other = f64::from(rng.i32(-3..3));
+                    let to = model.binary_search_by(|entry| compare((entry.0, &entry.1), (other, &member)));
+                    if let Err(to) = to {
+                        ordered.rescore((score, &member), other);
+                        model.insert(to, (other, member));
+                        model.remove(if to <= at { at + 1 } else { at });
+                    }
+                }
                 Ok(at) if rng.bool() => {
                     assert!(ordered.remove((score, &member)));
                     model.remove(at);

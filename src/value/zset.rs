@@ -159,6 +159,9 @@ impl Zset {
     /// Gives `member` the score, which must not be NaN.
     pub fn insert(&mut self, member: &[u8], score: f64, limits: &Limits) -> Insert {
         assert!(!score.is_nan(), "NaN is refused before it reaches a sorted set");
+        if let Repr::Table(table) = &mut self.0 {
+            return table.insert(member, score);
+        }
         let old = self.score(member);
         if old == Some(score) {
             return Insert::Unchanged;
@@ -176,13 +179,7 @@ impl Zset {
                 }
                 insert_pair(pack, member, score);
             }
-            Repr::Table(table) => {
-                if let Some(old) = old {
-                    table.order.remove((old, member));
-                }
-                table.order.insert((score, member));
-                table.scores.insert(member, &score.to_le_bytes());
-            }
+            Repr::Table(table) => return table.insert(member, score),
         }
         if old.is_some() { Insert::Updated } else { Insert::Added }
     }
@@ -233,6 +230,20 @@ impl Zset {
                 Either::Left(PairsBackwards { items: pack.iter_before(at) })
             }
             Repr::Table(table) => Either::Right(table.order.iter_rev_from(rank).map(pair)),
+        }
+    }
+
+    /// Visits up to `count` members from ascending rank `rank` upwards, without their scores.
+    pub fn visit_members(&self, rank: usize, count: usize, mut visit: impl FnMut(Element<'_>)) {
+        let Repr::Packed(pack) = &self.0 else {
+            return self.iter_from(rank).take(count).for_each(|(member, _)| visit(member));
+        };
+        let Some(at) = rank.checked_mul(2).and_then(|index| pack.seek(index)) else { return };
+        let mut items = pack.iter_at(at);
+        for _ in 0..count {
+            let Some(member) = items.next() else { return };
+            visit(member);
+            items.skip_one();
         }
     }
 
@@ -315,12 +326,26 @@ impl Table {
     fn from_pairs(pack: &Listpack) -> Self {
         let mut table = Table { scores: PackedMap::new(hash_of), order: Ordered::default() };
         for (member, score) in (Pairs { items: pack.iter() }) {
-            member.with(|member| {
-                table.order.insert((score, member));
-                table.scores.insert(member, &score.to_le_bytes());
-            });
+            member.with(|member| table.insert(member, score));
         }
         table
+    }
+
+    fn insert(&mut self, member: &[u8], score: f64) -> Insert {
+        let seek = self.scores.seek(member);
+        let insert = match seek.value(&self.scores).map(score_in) {
+            Some(old) if old == score => return Insert::Unchanged,
+            Some(old) => {
+                self.order.rescore((old, member), score);
+                Insert::Updated
+            }
+            None => {
+                self.order.insert((score, member));
+                Insert::Added
+            }
+        };
+        self.scores.put(seek, member, &score.to_le_bytes());
+        insert
     }
 }
 
@@ -416,6 +441,9 @@ mod tests {
             assert!(zset.iter_from(rank).map(|pair| pair.1).eq(pairs.iter().skip(rank).map(|pair| pair.1)));
             let down = pairs.iter().take(rank.saturating_add(1)).rev();
             assert!(zset.iter_rev_from(rank).map(|pair| pair.0.to_vec()).eq(down.map(|pair| pair.0.clone())));
+            let mut members = Vec::new();
+            zset.visit_members(rank, 7, |member| members.push(member.to_vec()));
+            assert!(members.iter().eq(pairs.iter().skip(rank).take(7).map(|pair| &pair.0)));
         }
         for (rank, (member, score)) in pairs.iter().enumerate() {
             assert_eq!((zset.rank(member), zset.score(member)), (Some(rank), Some(*score)));

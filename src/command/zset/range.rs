@@ -143,22 +143,25 @@ impl<'a> Request<'a> {
         Ok(Self { range, is_reverse, with_scores, offset, count })
     }
 
-    /// Visits the members of the range in the order of the request; `begin` is told their number before.
-    fn visit(&self, zset: &Zset, begin: impl FnOnce(usize), mut visit: impl FnMut((Element<'_>, f64))) {
+    /// The members of the range: the rank of the first in the order of the request, and how many.
+    fn members(&self, zset: &Zset) -> (usize, usize) {
         let (start, end) = self.range.ranks(zset, self.is_reverse);
         let is_by_rank = matches!(self.range, Range::Rank(..));
         let offset = if is_by_rank { Some(0) } else { usize::try_from(self.offset).ok() };
         let len = offset.map_or(0, |offset| end.saturating_sub(start).saturating_sub(offset));
         let count = usize::try_from(self.count).map_or(len, |most| most.min(len));
-        begin(count);
-        if count == 0 {
-            return;
+        match offset {
+            Some(offset) if count > 0 => (if self.is_reverse { end - 1 - offset } else { start + offset }, count),
+            _ => (0, 0),
         }
-        let offset = offset.unwrap_or(0);
+    }
+
+    /// Visits `count` members from `first` on, in the order of the request.
+    fn visit(&self, zset: &Zset, (first, count): (usize, usize), visit: impl FnMut((Element<'_>, f64))) {
         if self.is_reverse {
-            zset.iter_rev_from(end - 1 - offset).take(count).for_each(&mut visit);
+            zset.iter_rev_from(first).take(count).for_each(visit);
         } else {
-            zset.iter_from(start + offset).take(count).for_each(&mut visit);
+            zset.iter_from(first).take(count).for_each(visit);
         }
     }
 }
@@ -191,19 +194,15 @@ fn show(context: &mut Context<'_>, shape: Shape) -> Outcome {
     let args = context.args;
     let request = Request::parse(shape, &args[2..])?;
     let (Some(zset), reply) = typed::read::<Zset>(context, args[1])? else { return Ok(context.reply.array(0)) };
-    // One closure writes the header and the other the members, one after the other.
-    let reply = std::cell::RefCell::new(reply);
-    let mut header = None;
-    request.visit(
-        zset,
-        |count| {
-            let mut reply = reply.borrow_mut();
-            let places = places(&reply, count, request.with_scores);
-            header = Some(reply.array(places));
-        },
-        |member| write_member(&mut reply.borrow_mut(), member, request.with_scores),
-    );
-    Ok(header.expect("a visit begins once"))
+    let (first, count) = request.members(zset);
+    let places = places(reply, count, request.with_scores);
+    let header = reply.array(places);
+    if request.with_scores || request.is_reverse {
+        request.visit(zset, (first, count), |member| write_member(reply, member, request.with_scores));
+    } else {
+        zset.visit_members(first, count, |member| write_member(reply, (member, 0.0), false));
+    }
+    Ok(header)
 }
 
 pub(super) fn zrangestore(context: &mut Context<'_>) -> Outcome {
@@ -212,13 +211,9 @@ pub(super) fn zrangestore(context: &mut Context<'_>) -> Outcome {
     let request = Request::parse(Shape { by: None, is_reverse: None, stores: true }, &args[3..])?;
     let mut result = Zset::new();
     if let (Some(zset), _) = typed::read::<Zset>(context, args[2])? {
-        request.visit(
-            zset,
-            |_| {},
-            |(member, score)| {
-                member.with(|text| result.insert(text, score, &limits));
-            },
-        );
+        request.visit(zset, request.members(zset), |(member, score)| {
+            member.with(|text| result.insert(text, score, &limits));
+        });
     }
     store(context, result)
 }

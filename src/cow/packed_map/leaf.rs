@@ -56,6 +56,9 @@ impl Default for Leaf {
 }
 
 impl Chunk for Leaf {
+    /// Positions have 48 bits.
+    const EVEN_KEYS_BELOW: Option<u64> = Some(1 << 48);
+
     fn weight(&self) -> u64 {
         u64::from(self.count)
     }

@@ -370,6 +370,14 @@ impl<'a> ListpackIter<'a> {
         ListpackIter { bytes, front: HEADER, back: bytes.len() - 1 }
     }
 
+    /// Passes over the next entry from the front without reading it.
+    #[inline]
+    pub fn skip_one(&mut self) {
+        if self.front < self.back {
+            self.front += entry_size(self.bytes, self.front);
+        }
+    }
+
     /// Position of the next entry from the front, or where the walk ends.
     pub fn position(&self) -> usize {
         self.front
