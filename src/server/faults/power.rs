@@ -3,8 +3,8 @@
 use super::*;
 use crate::disk::{FaultyDisk, Lie};
 
-/// Power cuts that are tried by a test, altogether.
-const USUAL_CUTS: usize = 20_000;
+/// Power cuts that are tried by all tests together.
+const USUAL_CUTS: usize = 4_000;
 
 /// A run on one disk, without faults.
 struct Run {
