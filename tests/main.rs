@@ -22,6 +22,9 @@ mod formats {
 /// Clients with habits of their own.
 mod clients;
 
+/// redis.conf, as a running server reads and writes it.
+mod configuration;
+
 /// What survives a death.
 mod durability {
     mod kill;

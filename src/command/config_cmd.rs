@@ -76,7 +76,9 @@ fn rewrite(context: &mut Context<'_>) -> Outcome {
     if context.engine.config.config_file.is_empty() {
         return Err(CommandError::err("The server is running without a config file"));
     }
-    Err(CommandError::err("Rewriting config file: this version can't do it; edit the file yourself"))
+    run_blocking(context.engine, Blocking::RewriteConfig)
+        .map_err(|reason| CommandError::err(format!("Rewriting config file: {reason}")))?;
+    Ok(context.reply.ok())
 }
 
 fn config_help(context: &mut Context<'_>) -> Outcome {

@@ -26,6 +26,8 @@ pub enum Blocking {
     ReloadFromLog,
     /// Turn the log on or off, as the configuration now says.
     SwitchLog,
+    /// Have the configuration file say what is in force.
+    RewriteConfig,
 }
 
 /// Who does blocking work; set by the server, absent in tests of commands alone.

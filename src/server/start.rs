@@ -12,13 +12,13 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::allocator;
-use crate::disk::{Disk, RealDisk, real};
+use crate::disk::{Disk, Draft, RealDisk, real};
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::engine::info::REDIS_VERSION;
 use crate::engine::jobs::{Blocking, BlockingWork};
 use crate::engine::params::args::{Invocation, Request, parse};
-use crate::engine::params::{Config, file};
+use crate::engine::params::{self, Config, file};
 use crate::persist::append::Append;
 use crate::persist::load;
 use crate::persist::{rewrite, save};
@@ -29,6 +29,9 @@ use super::{housekeep, loading, log, shutdown, tick, turn};
 
 /// Tells the process that a daemon's parent has started.
 const DAEMON_MARK: &str = "IRONKEEP_DAEMON";
+
+/// The longest configuration file that is read.
+const MAX_CONFIG: u64 = 16 << 20;
 
 const USAGE: &str = "\
 Usage: ironkeep [/path/to/redis.conf] [options] [-]
@@ -97,6 +100,10 @@ fn serve(invocation: &Invocation) -> anyhow::Result<u8> {
         // Fails only for a process that leads a session already, which is what is wanted.
         let _ = rustix::process::setsid();
     }
+    if !config.config_file.is_empty() {
+        // The working directory is about to change.
+        config.config_file = std::path::absolute(&config.config_file)?.to_string_lossy().into_owned();
+    }
     std::env::set_current_dir(&config.dir).with_context(|| format!("Can't chdir to '{}'", config.dir))?;
     config.dir = std::env::current_dir().context("the working directory")?.to_string_lossy().into_owned();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -116,7 +123,7 @@ fn serve(invocation: &Invocation) -> anyhow::Result<u8> {
 }
 
 fn read_config(invocation: &Invocation, stdin_text: &std::cell::OnceCell<Vec<u8>>) -> anyhow::Result<Config> {
-    let read = |path: &Path| RealDisk.read_small(path, 16 << 20);
+    let read = |path: &Path| RealDisk.read_small(path, MAX_CONFIG);
     let expand = |pattern: &str| real::expand_glob(pattern);
     let stdin = || -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
@@ -276,8 +283,10 @@ pub(super) fn set_blocking_work(shared: &Rc<Shared>) {
 }
 
 fn do_blocking(shared: &Rc<Shared>, engine: &mut Engine, work: &Blocking) -> anyhow::Result<()> {
-    anyhow::ensure!(!engine.persistence.is_loading, "a load is under way");
+    let needs_data = *work != Blocking::RewriteConfig;
+    anyhow::ensure!(!(needs_data && engine.persistence.is_loading), "a load is under way");
     match work {
+        Blocking::RewriteConfig => rewrite_config(&engine.config, &shared.disk)?,
         Blocking::Save => {
             save::save_now(engine, &shared.disk)?;
             log::notice("DB saved on disk");
@@ -303,6 +312,30 @@ fn do_blocking(shared: &Rc<Shared>, engine: &mut Engine, work: &Blocking) -> any
         }
         Blocking::SwitchLog => switch_log(shared, engine)?,
     }
+    Ok(())
+}
+
+/// Has the configuration file say what is in force. It's replaced as a whole, or not at all.
+fn rewrite_config(config: &Config, disk: &Arc<dyn Disk>) -> anyhow::Result<()> {
+    let path = Path::new(&config.config_file);
+    let text = match disk.read_small(path, MAX_CONFIG) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
+    let read = |path: &Path| disk.read_small(path, MAX_CONFIG);
+    let expand = |pattern: &str| real::expand_glob(pattern);
+    let sources = file::Sources { read: &read, expand: &expand, stdin: &|| Ok(Vec::new()) };
+    let text = params::rewrite::rewritten(&text, config, &sources)?;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        anyhow::bail!("{} is no file", path.display());
+    };
+    let mut draft = Draft::create(disk, folder, name)?;
+    if disk.exists(path) {
+        disk.copy_permissions(path, draft.temporary_path())?; // before there is a password in it
+    }
+    draft.write_all(&text)?;
+    draft.seal()?.commit()?;
+    log::notice("CONFIG REWRITE executed with success.");
     Ok(())
 }
 

@@ -104,24 +104,31 @@ impl Server {
     /// As [`Server::start`], with variables in its environment.
     #[allow(dead_code)] // for the benches, which share this module
     pub fn start_in(program: &Program, dir: &Path, options: &[(&str, &str)], environment: &[(&str, &str)]) -> Self {
-        Self::spawn(program, dir, options, environment)
+        Self::spawn(program, dir, (None, options), environment)
+            .unwrap_or_else(|output| panic!("{} did not start:\n{output}", program.name))
+    }
+
+    /// As [`Server::start`], with a configuration file.
+    #[allow(dead_code)] // for the tests, which the benches share this module with
+    pub fn start_on_file(program: &Program, dir: &Path, file: &Path) -> Self {
+        Self::spawn(program, dir, (Some(file), &[]), &[])
             .unwrap_or_else(|output| panic!("{} did not start:\n{output}", program.name))
     }
 
     /// As [`Server::start`]; the error is what the server printed before it gave up.
     pub fn try_start(program: &Program, dir: &Path, options: &[(&str, &str)]) -> Result<Self, String> {
-        Self::spawn(program, dir, options, &[])
+        Self::spawn(program, dir, (None, options), &[])
     }
 
     fn spawn(
         program: &Program,
         dir: &Path,
-        options: &[(&str, &str)],
+        (file, options): (Option<&Path>, &[(&str, &str)]),
         environment: &[(&str, &str)],
     ) -> Result<Self, String> {
         let port = free_port();
         let mut command = Command::new(&program.path);
-        command.current_dir(dir).arg("--port").arg(port.to_string()).arg("--dir").arg(dir);
+        command.args(file).current_dir(dir).arg("--port").arg(port.to_string()).arg("--dir").arg(dir);
         command.args(["--bind", "127.0.0.1", "--save", "", "--enable-debug-command", "yes"]);
         command.envs(environment.iter().copied());
         for (directive, value) in options {

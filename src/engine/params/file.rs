@@ -65,6 +65,13 @@ pub fn load(invocation: &Invocation, sources: &Sources<'_>) -> Result<Config, Lo
     Ok(loader.config)
 }
 
+/// The settings that a file of this text asks for, with what it includes.
+pub fn load_text(text: &[u8], sources: &Sources<'_>) -> Result<Config, LoadError> {
+    let mut loader = Loader { config: Config::default(), sources, save_seen: false, depth: 0 };
+    loader.text(text, "the configuration file")?;
+    Ok(loader.config)
+}
+
 /// Where a directive stands, for errors.
 #[derive(Clone, Copy)]
 struct Position<'a> {

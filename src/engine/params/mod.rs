@@ -15,6 +15,7 @@ pub mod args;
 pub mod field;
 pub mod file;
 pub mod kind;
+pub mod rewrite;
 pub mod table;
 
 use std::collections::BTreeMap;
