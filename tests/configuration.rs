@@ -1,6 +1,6 @@
 //! The configuration file of a running server.
 
-use crate::rig::{Program, Server};
+use crate::rig::{Program, Server, Value};
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
@@ -36,6 +36,5 @@ fn without_a_file_there_is_nothing_to_rewrite() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&Program::ours(), folder.path(), &[]);
     let refused = server.client().ask(&["CONFIG", "REWRITE"]).unwrap();
-    assert!(refused.is_error());
-    assert_eq!(refused.text(), "ERR The server is running without a config file");
+    assert_eq!(refused, Value::Error("ERR The server is running without a config file".into()));
 }

@@ -1,6 +1,7 @@
 //! What durable operations ask of a disk, step by step, as golden files: a step that moves or goes missing is seen.
 
 use super::*;
+use crate::disk::{RealDisk, publish_bytes};
 
 /// The steps behind the first `from`, as `testdata/traces` has them: without the numbers in temporary names, and writes of
 /// one file in a row as one.
@@ -25,13 +26,14 @@ fn plain(line: &str) -> String {
 
 /// Compares with the golden file, or writes it where `IRONKEEP_GOLDEN=write` is set.
 fn compare(name: &str, trace: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/traces").join(name);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/traces");
+    let path = folder.join(name);
     if std::env::var_os("IRONKEEP_GOLDEN").is_some_and(|word| word == "write") {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, trace).unwrap();
+        publish_bytes(&disk, &folder, std::ffi::OsStr::new(name), trace.as_bytes()).unwrap();
     }
-    let golden = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(trace, golden, "{} (IRONKEEP_GOLDEN=write writes it anew)", path.display());
+    let golden = disk.read_small(&path, 1 << 20).unwrap();
+    assert_eq!(trace, String::from_utf8_lossy(&golden), "{} (IRONKEEP_GOLDEN=write writes it anew)", path.display());
 }
 
 #[test]
