@@ -126,9 +126,11 @@ impl Sealer {
     }
 
     /// Appends the identity of the file that is written to. What was not sealed before stays so.
+    ///
+    /// It may say that everything in front of it is on the disk: that is synced before a file with this head is begun, and
+    /// before a start goes on with a file.
     pub fn identify(&mut self, at: u64, now_ms: i64, log: &mut Vec<u8>) {
-        let synced = self.synced.min(at);
-        Mark::Identity(Identity { id: self.id, at, synced, version: VERSION, time_ms: now_ms }).append_to(log);
+        Mark::Identity(Identity { id: self.id, at, synced: at, version: VERSION, time_ms: now_ms }).append_to(log);
         self.wants_identity = false;
         (self.span, self.marked_ms, self.middle) = (OpenSpan::at(at), now_ms, None);
         self.gathered.clear();

@@ -285,3 +285,17 @@ fn files_go_on_where_the_one_before_has_ended() {
     other.set("c", b"3");
     assert!(verdicts(&[short, &other.bytes]).iter().all(Verdict::is_clean));
 }
+
+/// A rotation syncs a file before the manifest names the next one.
+#[test]
+fn what_a_rotation_has_left_behind_is_no_torn_tail() {
+    let folder = Folder::new();
+    let mut first = Made::new(7, 0);
+    first.set("a", b"1").sync().seal().set("b", b"2").seal();
+    let next = Made::new(7, first.at).bytes;
+    assert!(folder.reports(&[&first.bytes, &next]).iter().all(|file| file.verdict.is_clean()));
+    let mut flipped = first.bytes.clone();
+    flipped[first.ends[3] + 20] ^= 1;
+    assert!(torn_at(&folder.verdict(&flipped)).is_some(), "alone it may be one");
+    assert!(is_damaged(&folder.reports(&[&flipped, &next])[0].verdict));
+}
