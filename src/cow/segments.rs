@@ -35,6 +35,8 @@ const HEADER: usize = 1;
 const MIN_CAPACITY: usize = 4;
 /// Slots behind the last home, beside one for 16 of capacity, for what is pushed there.
 const SPARE: usize = 2;
+/// Hardly any slot is further from its home.
+const USUAL_DISTANCE: usize = 4;
 /// What stands before the slots of an [`Arc`]: two counts.
 const ARC_HEADER: usize = 16;
 
@@ -154,7 +156,7 @@ impl SegmentTable {
         Some(payload)
     }
 
-    /// Fetches the first cache line that [`SegmentTable::find`] will look at.
+    /// Fetches what a change of the segment will look at besides the slots.
     #[inline]
     pub fn prefetch_segment(&self, place: Place) {
         if let Some(segment) = self.segment(place) {
@@ -167,7 +169,9 @@ impl SegmentTable {
     #[inline]
     pub fn prefetch_slots(&self, place: Place) {
         if let Some(segment) = self.segment(place) {
-            prefetch(&raw const segment[home(place.tag, capacity_of(segment))]);
+            let home = home(place.tag, capacity_by_len(segment));
+            prefetch(&raw const segment[home]);
+            prefetch(&raw const segment[(home + USUAL_DISTANCE).min(segment.len() - 1)]);
         }
     }
 
@@ -324,6 +328,12 @@ fn slots_of(segment: &[u64]) -> impl Iterator<Item = u64> {
     segment[HEADER..].iter().copied().filter(|&slot| slot != 0)
 }
 
+/// The capacity again, told by the number of slots: known before any of the segment's memory has come.
+fn capacity_by_len(segment: &[u64]) -> usize {
+    let slots = segment.len() - HEADER - SPARE;
+    slots - slots / 17 // of 17 slots 16 are homes, see `slot_count`
+}
+
 /// Index of the slot where the search for `tag` begins.
 fn home(tag: u64, capacity: usize) -> usize {
     HEADER + ((tag * capacity as u64) >> TAG_BITS) as usize // below capacity, as tags have 20 bits
@@ -358,7 +368,7 @@ fn exclusive(segment: &mut Segment) -> &mut [u64] {
 /// Index of the matching slot, or the index where one with this tag belongs.
 #[inline]
 fn find_in(segment: &[u64], tag: u64, mut is_match: impl FnMut(u64) -> bool) -> Result<usize, usize> {
-    let mut at = home(tag, capacity_of(segment));
+    let mut at = home(tag, capacity_by_len(segment));
     while let Some(&slot) = segment.get(at) {
         if slot == 0 || slot >> PAYLOAD_BITS > tag {
             break;
@@ -552,6 +562,7 @@ mod tests {
             let len = |capacity| block_size(ARC_HEADER + slot_count(capacity) * 8);
             assert!(fit >= capacity && len(fit) == len(capacity) && len(fit + 1) >= len(fit));
             assert!(len(fit + 2) > len(fit), "{capacity}: {fit} could be larger");
+            assert_eq!(capacity_by_len(&empty_segment(capacity)), capacity);
         }
     }
 

@@ -29,6 +29,8 @@ use crate::codec::prefetch::prefetch;
 use crate::value::{Compact, Element, Object, Shape};
 
 const ALIGN: usize = 8;
+/// Bytes that the processor fetches at once.
+const CACHE_LINE: usize = 64;
 const META: usize = 0;
 const BIRTH: usize = 4;
 const BODY: usize = 6;
@@ -187,8 +189,10 @@ impl Entry {
         Entry(NonNull::new(address).expect("payloads are not zero"))
     }
 
+    /// Fetches the first two cache lines: the key, and a short value.
     pub(super) fn prefetch(self) {
         prefetch(self.0.as_ptr());
+        prefetch(self.0.as_ptr().wrapping_byte_add(CACHE_LINE));
     }
 
     /// The low half of the epoch in which it was made. For the executor only.

@@ -131,7 +131,6 @@ impl Keyspace {
         let each = |fetch: fn(&db::Table, crate::cow::segments::Place)| {
             keys.iter().for_each(|&(index, hash)| fetch(&self.dbs[index], db::place(hash)));
         };
-        each(db::Table::prefetch_segment);
         each(db::Table::prefetch_slots);
         each(db::Table::prefetch_entry);
     }
