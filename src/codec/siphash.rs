@@ -29,12 +29,13 @@ impl SipKey {
         for word in words {
             state.absorb(u64::from_le_bytes(*word));
         }
-        let mut last = [0; 8];
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        last[7] = bytes.len() as u8; // of the length the low byte is meant
-        state.absorb(u64::from_le_bytes(last));
+        let last = match bytes.last_chunk::<8>() {
+            _ if rest.is_empty() => 0,
+            // The last word but for the bytes that were absorbed with the one before it.
+            Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+            None => rest.iter().rev().fold(0, |last, byte| last << 8 | u64::from(*byte)),
+        };
+        state.absorb(last | (bytes.len() as u64) << 56); // of the length the low byte is meant
         state.v2 ^= 0xff;
         state.round();
         state.round();

@@ -3,7 +3,7 @@
 use crate::engine::{Engine, Session};
 use crate::keyspace::{Db, View};
 use crate::resp::Encoder;
-use crate::value::{Hash, Limits, List, Object, Set, Stream, Zset};
+use crate::value::{Limits, Object, Stream};
 
 use super::CommandError;
 
@@ -18,42 +18,6 @@ pub struct Context<'a> {
     pub(super) is_logged: bool,
     /// The log is being replayed: nothing expires, nothing is refused for the state of the disk.
     pub is_replay: bool,
-}
-
-/// The typed views of a key: one macro row each, as they differ in the type only.
-macro_rules! typed {
-    ($($read:ident $write:ident $create:ident $kind:ident $name:literal;)*) => {
-        $(
-            /// The key's value to read; an error if it holds another type.
-            pub fn $read(&mut self, key: &[u8]) -> Result<Option<&$kind>, CommandError> {
-                match self.value(key) {
-                    None => Ok(None),
-                    Some(View::Object(Object::$kind(value))) => Ok(Some(value)),
-                    Some(_) => Err(CommandError::WrongType),
-                }
-            }
-
-            /// The key's value to change; an error if it holds another type.
-            pub fn $write(&mut self, key: &[u8]) -> Result<Option<&mut $kind>, CommandError> {
-                if !self.holds(key, $name)? {
-                    return Ok(None);
-                }
-                match self.db_mut().into_object_mut(key) {
-                    Some(Object::$kind(value)) => Ok(Some(value)),
-                    _ => Err(CommandError::WrongType),
-                }
-            }
-
-            /// The key's value to change, made empty if there is none; an error if it holds another type.
-            pub fn $create(&mut self, key: &[u8]) -> Result<&mut $kind, CommandError> {
-                self.holds(key, $name)?;
-                match self.db_mut().into_object_or_insert(key, || Object::$kind(Default::default())) {
-                    Some(Object::$kind(value)) => Ok(value),
-                    _ => Err(CommandError::WrongType),
-                }
-            }
-        )*
-    };
 }
 
 impl<'a> Context<'a> {
@@ -94,28 +58,29 @@ impl<'a> Context<'a> {
         is_there
     }
 
-    typed! {
-        read_list write_list create_list List "list";
-        read_set write_set create_set Set "set";
-        read_hash write_hash create_hash Hash "hash";
-        read_zset write_zset create_zset Zset "zset";
-        read_stream write_stream create_stream Stream "stream";
+    /// The key's stream to read; an error if it holds another type.
+    pub fn read_stream(&mut self, key: &[u8]) -> Result<Option<&Stream>, CommandError> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(View::Object(Object::Stream(stream))) => Ok(Some(stream)),
+            Some(_) => Err(CommandError::WrongType),
+        }
     }
 
-    /// Whether there is such a key, which counts as used; an error if it holds another type than `type_name`.
-    fn holds(&mut self, key: &[u8], type_name: &str) -> Result<bool, CommandError> {
-        let access = self.engine.access_clock();
-        let mut db = self.engine.keyspace.db(self.session.db);
-        db.set_access(key, access);
-        let found = db.get(key).map(View::type_name);
-        if found.is_some() {
-            self.engine.stats.keyspace_hits += 1;
-        } else {
-            self.engine.stats.keyspace_misses += 1;
+    /// The key's stream to change; an error if it holds another type.
+    pub fn write_stream(&mut self, key: &[u8]) -> Result<Option<&mut Stream>, CommandError> {
+        match self.db_mut().into_object_used(key) {
+            None => Ok(None),
+            Some(Some(Object::Stream(stream))) => Ok(Some(stream)),
+            Some(_) => Err(CommandError::WrongType),
         }
-        match found {
-            Some(found) if found != type_name => Err(CommandError::WrongType),
-            found => Ok(found.is_some()),
+    }
+
+    /// The key's stream to change, made empty if there is none; an error if it holds another type.
+    pub fn create_stream(&mut self, key: &[u8]) -> Result<&mut Stream, CommandError> {
+        match self.db_mut().into_object_or_insert(key, || Object::Stream(Box::default())) {
+            Some(Object::Stream(stream)) => Ok(stream),
+            _ => Err(CommandError::WrongType),
         }
     }
 

@@ -12,17 +12,13 @@ use super::{CommandError, Context};
 /// A type of collection.
 pub(super) trait Collection: Sized {
     fn empty() -> Object;
-    /// As TYPE gives it.
-    const TYPE_NAME: &'static str;
     fn of(object: &Object) -> Option<&Self>;
     fn of_mut(object: &mut Object) -> Option<&mut Self>;
 }
 
 macro_rules! collections {
-    ($($kind:ident $name:literal)*) => {
+    ($($kind:ident)*) => {
         $(impl Collection for $kind {
-            const TYPE_NAME: &'static str = $name;
-
             fn empty() -> Object {
                 Object::$kind($kind::new())
             }
@@ -38,16 +34,14 @@ macro_rules! collections {
     };
 }
 
-collections! { List "list" Set "set" Hash "hash" Zset "zset" }
+collections! { List Set Hash Zset }
 
 /// The key's collection to read, and the reply to write; an error if the key holds another type.
 pub(super) fn read<'e, 'a, T: Collection>(
     context: &'e mut Context<'a>,
     key: &[u8],
 ) -> Result<(Option<&'e T>, &'e mut Encoder<'a>), CommandError> {
-    let mut db = context.engine.keyspace.db(context.session.db);
-    db.touch(key);
-    let found = match db.into_value(key) {
+    let found = match context.engine.keyspace.db(context.session.db).into_value_used(key) {
         None => {
             context.engine.stats.keyspace_misses += 1;
             None
@@ -79,22 +73,17 @@ pub(super) fn write<'e, 'a, T: Collection>(
     context: &'e mut Context<'a>,
     key: &[u8],
 ) -> Result<(Option<&'e mut T>, &'e mut Encoder<'a>), CommandError> {
-    let mut db = context.engine.keyspace.db(context.session.db);
-    db.touch(key);
-    let is_there = match db.get(key) {
-        None => false,
-        Some(view) if view.type_name() == T::TYPE_NAME => true,
-        Some(_) => return Err(CommandError::WrongType),
+    let found = match context.engine.keyspace.db(context.session.db).into_object_used(key) {
+        None => None,
+        Some(object) => Some(object.and_then(T::of_mut).ok_or(CommandError::WrongType)?),
     };
-    let found = if is_there { db.into_object_mut(key).and_then(T::of_mut) } else { None };
     Ok((found, &mut context.reply))
 }
 
 /// The key's collection to change, made empty if there is none, which the caller must fill; an error if the key holds
 /// another type.
 pub(super) fn create<'e, T: Collection>(context: &'e mut Context<'_>, key: &[u8]) -> Result<&'e mut T, CommandError> {
-    let mut db = context.engine.keyspace.db(context.session.db);
-    db.touch(key);
+    let db = context.engine.keyspace.db(context.session.db);
     db.into_object_or_insert(key, T::empty).and_then(T::of_mut).ok_or(CommandError::WrongType)
 }
 

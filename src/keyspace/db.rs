@@ -229,10 +229,12 @@ impl<'a> Db<'a> {
         self.exclusive_object(key, entry)
     }
 
-    /// As [`Db::object_mut`], for as long as the database is borrowed.
-    pub fn into_object_mut(mut self, key: &[u8]) -> Option<&'a mut Object> {
+    /// Marks the key as used and gives its object, to change, for as long as the database is borrowed: `Some(None)` where
+    /// it holds a string that is inside its entry, `None` where there is no key.
+    pub fn into_object_used(mut self, key: &[u8]) -> Option<Option<&'a mut Object>> {
         let entry = self.find(key)?;
-        self.exclusive_object(key, entry)
+        use_entry(self.access, entry);
+        Some(self.exclusive_object(key, entry))
     }
 
     /// The key's object, to change; where there is no key it is made from `new`. `None` for a string that is inside its
@@ -244,10 +246,13 @@ impl<'a> Db<'a> {
         }
     }
 
-    /// As [`Db::object_or_insert`], for as long as the database is borrowed.
+    /// As [`Db::object_or_insert`], for as long as the database is borrowed; the key counts as used.
     pub fn into_object_or_insert(mut self, key: &[u8], new: impl FnOnce() -> Object) -> Option<&'a mut Object> {
         match self.find(key) {
-            Some(entry) => self.exclusive_object(key, entry),
+            Some(entry) => {
+                use_entry(self.access, entry);
+                self.exclusive_object(key, entry)
+            }
             None => self.put_loose(key, new()).object_mut(),
         }
     }
@@ -544,5 +549,39 @@ fn object_len(entry: Entry) -> usize {
 }
 
 pub(super) fn is_entry_of(key: &[u8]) -> impl FnMut(u64) -> bool {
-    move |payload| Entry::from_payload(payload).key() == key
+    move |payload| is_same(Entry::from_payload(payload).key(), key)
+}
+
+/// Whether two keys are the same. Short ones are compared by words, here: the call of a function costs as much again.
+#[inline]
+fn is_same(left: &[u8], right: &[u8]) -> bool {
+    const SHORT: usize = 32;
+    if left.len() != right.len() {
+        return false;
+    }
+    match (left.last_chunk::<8>(), right.last_chunk::<8>()) {
+        (Some(last), Some(other)) if left.len() <= SHORT => {
+            let mut words = left.as_chunks::<8>().0.iter().zip(right.as_chunks::<8>().0);
+            last == other && words.all(|(word, other)| u64::from_ne_bytes(*word) == u64::from_ne_bytes(*other))
+        }
+        _ => left == right,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_any_length_that_differ_in_any_byte_are_not_the_same() {
+        for len in 0..70 {
+            let key: Vec<u8> = (0..len).collect();
+            assert!(is_same(&key, &key.clone()) && !is_same(&key, &[&key[..], b"x"].concat()));
+            for at in 0..key.len() {
+                let mut other = key.clone();
+                other[at] ^= 0x80;
+                assert!(!is_same(&key, &other), "byte {at} of {len}");
+            }
+        }
+    }
 }

@@ -206,7 +206,7 @@ fn a_key_that_is_gone_or_made_anew_is_not_packed_by_mistake() {
     }
     keyspace.db(0).remove(b"removed");
     keyspace.db(0).set_string(b"string", b"text", Expiry::Clear);
-    let Some(Object::List(list)) = keyspace.db(0).into_object_mut(b"emptied") else { panic!("a list") };
+    let Some(Some(Object::List(list))) = keyspace.db(0).into_object_used(b"emptied") else { panic!("a list") };
     list.pop_front(&Limits::default());
     push_to_others(&mut keyspace);
     assert!(!keyspace.db(0).contains(b"removed"));
