@@ -101,7 +101,7 @@ fn parse_end_or_start(text: &[u8], missing_seq: u64) -> Result<StreamId, Command
 }
 
 fn reply_id(reply: &mut Encoder<'_>, id: StreamId) -> Reply {
-    reply.bulk(&id.to_text())
+    reply.short_bulk(|text| id.write_to(text))
 }
 
 /// An entry, or a null.

@@ -171,6 +171,9 @@ fn left_by(stream: &crate::value::Stream, trim: Trim) -> Keep {
 
 /// Logs an XADD whose id was chosen here, or whose trim may have stopped early.
 fn log_add(context: &mut Context<'_>, options: &Options, kept: Option<Keep>, id: StreamId) {
+    if !context.engine.journal.is_on() {
+        return;
+    }
     let request = context.args;
     let id = id.to_text();
     let mut operation: Vec<&[u8]> = Vec::with_capacity(request.len() + 1);

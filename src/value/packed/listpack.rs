@@ -254,7 +254,28 @@ impl Listpack {
 
     /// Appends an element, without going through its text if it is an integer.
     pub fn push_element(&mut self, item: Element<'_>) {
-        item.with(|text| self.push_back(text));
+        self.push_all(&[item]);
+    }
+
+    /// Appends several elements at once.
+    pub fn push_all(&mut self, items: &[Element<'_>]) {
+        let count = self.header_count();
+        let len_of = |item: &Element<'_>| match item {
+            Element::Int(value) => integer_len(*value) + back_len_size(integer_len(*value)),
+            Element::Bytes(text) => Listpack::entry_len(text),
+        };
+        let end = self.end();
+        let mut gap = self.0.replace(end..end, items.iter().map(len_of).sum());
+        for item in items {
+            gap = match item {
+                Element::Int(value) => {
+                    let data = encode_integer(gap, *value);
+                    close(gap, data)
+                }
+                Element::Bytes(text) => encode(gap, text),
+            };
+        }
+        self.write_header(if count == UNKNOWN { usize::from(UNKNOWN) } else { usize::from(count) + items.len() });
     }
 
     /// Puts `item` before the entry at `at`, which then follows it; `at` may be [`Listpack::end`].
@@ -271,6 +292,15 @@ impl Listpack {
     pub fn replace(&mut self, at: usize, item: &[u8]) {
         let size = entry_size(&self.0, at);
         self.splice(at..at + size, 1, &[item]);
+    }
+
+    /// As [`Listpack::replace`], by an integer: where it stands if it is as long.
+    pub fn replace_by_int(&mut self, at: usize, value: i64) {
+        if data_len(&self.0, at) == integer_len(value) {
+            encode_integer(&mut self.0[at..], value);
+        } else {
+            self.replace(at, itoa::Buffer::new().format(value).as_bytes());
+        }
     }
 
     /// Removes the entry at `at`; its successor is then at `at`.
@@ -576,6 +606,11 @@ fn encode<'a>(out: &'a mut [u8], item: &[u8]) -> &'a mut [u8] {
         Some(value) => encode_integer(out, value),
         None => encode_string(out, item),
     };
+    close(out, data)
+}
+
+/// Writes the back length of an entry behind its `data` bytes, and returns what is behind.
+fn close(out: &mut [u8], data: usize) -> &mut [u8] {
     let mut back = [0; 5];
     let size = write_back_len(&mut back, data);
     out[data..data + size].copy_from_slice(&back[..size]);
@@ -671,6 +706,33 @@ mod tests {
             assert!(pack.find(pack.first(), item, 1).is_some());
         }
         assert_eq!(Listpack::from_bytes(pack.as_bytes()), Ok(pack));
+    }
+
+    #[test]
+    fn many_elements_at_once_are_the_same_bytes_as_one_by_one() {
+        let items = sample();
+        let one_by_one: Listpack = items.iter().map(Vec::as_slice).collect();
+        let elements = items.iter().map(|item| parse_i64(item).map_or(Element::from(item), Element::Int));
+        let mut at_once = Listpack::new();
+        at_once.push_all(&elements.collect::<Vec<_>>());
+        assert_eq!(at_once, one_by_one);
+        at_once.push_all(&[]);
+        assert_eq!(at_once, one_by_one);
+    }
+
+    #[test]
+    fn any_entry_becomes_any_integer_and_the_others_stay() {
+        let numbers = [0, 127, 128, -1, 4095, -4097, 40_000, -9_000_000, i64::MAX, i64::MIN];
+        for item in sample() {
+            for number in numbers {
+                let mut pack: Listpack = [&b"front"[..], &item, b"behind"].into_iter().collect();
+                let at = pack.seek(1).unwrap();
+                pack.replace_by_int(at, number);
+                let expected: Listpack =
+                    [&b"front"[..], number.to_string().as_bytes(), b"behind"].into_iter().collect();
+                assert_eq!(pack, expected);
+            }
+        }
     }
 
     #[test]

@@ -166,12 +166,11 @@ impl Stream {
         if text + 2 * fields.len() * ELEMENT_OVERHEAD > MAX_NODE_BYTES {
             return Err(AppendError::TooLarge);
         }
-        let fits = self.nodes.last().filter(|(_, node)| has_room(node, text, limits)).map(|(master, _)| master);
-        let master = fits.unwrap_or(id);
-        if fits.is_none() {
+        if !self.nodes.last().is_some_and(|(_, node)| has_room(node, text, limits)) {
             self.nodes.insert(id, Arc::new(Node::new(id, fields)));
         }
-        self.edit(master, |node| node.append(id, fields));
+        let last = self.nodes.last_mut().expect("it is there, or was just put there");
+        Arc::make_mut(last).append(id, fields);
         self.len += 1;
         // A file may have told any number.
         self.entries_added = self.entries_added.saturating_add(1);

@@ -133,24 +133,21 @@ impl Node {
     /// Appends an entry; its id must be greater than all others here.
     pub fn append(&mut self, id: StreamId, fields: &[(&[u8], &[u8])]) {
         let same = self.has_fields(fields);
-        push_int(&mut self.pack, if same { SAME_FIELDS } else { 0 });
-        // Differences wrap around, and are read back so.
-        push_int(&mut self.pack, id.ms.wrapping_sub(self.master.ms).cast_signed());
-        push_int(&mut self.pack, id.seq.wrapping_sub(self.master.seq).cast_signed());
         let len = count(fields.len());
+        // Differences wrap around, and are read back so.
+        let ms = id.ms.wrapping_sub(self.master.ms).cast_signed();
+        let seq = id.seq.wrapping_sub(self.master.seq).cast_signed();
+        let mut elements = SmallVec::<[Element<'_>; 16]>::new();
+        elements.extend([if same { SAME_FIELDS } else { 0 }, ms, seq].map(Element::Int));
         if same {
-            for (_, value) in fields {
-                self.pack.push_back(value);
-            }
-            push_int(&mut self.pack, ENTRY_HEAD + len);
+            elements.extend(fields.iter().map(|(_, value)| Element::Bytes(value)));
+            elements.push(Element::Int(ENTRY_HEAD + len));
         } else {
-            push_int(&mut self.pack, len);
-            for (field, value) in fields {
-                self.pack.push_back(field);
-                self.pack.push_back(value);
-            }
-            push_int(&mut self.pack, ENTRY_HEAD + 1 + 2 * len);
+            elements.push(Element::Int(len));
+            elements.extend(fields.iter().flat_map(|(field, value)| [Element::Bytes(field), Element::Bytes(value)]));
+            elements.push(Element::Int(ENTRY_HEAD + 1 + 2 * len));
         }
+        self.pack.push_all(&elements);
         self.live += 1;
         self.write_counts();
     }
@@ -467,7 +464,7 @@ fn push_int(pack: &mut Listpack, value: i64) {
 /// Writes `value` at `at` if another stands there.
 fn replace_int(pack: &mut Listpack, at: usize, value: i64) {
     if pack.get(at).as_i64() != Some(value) {
-        pack.replace(at, itoa::Buffer::new().format(value).as_bytes());
+        pack.replace_by_int(at, value);
     }
 }
 

@@ -83,6 +83,12 @@ impl<V: Clone> Ordered<V> {
         Some(&mut Arc::make_mut(&mut Arc::make_mut(&mut self.runs)[index].1)[at].1)
     }
 
+    /// The value with the greatest id, as [`Ordered::get_mut`] gives it.
+    pub fn last_mut(&mut self) -> Option<&mut V> {
+        let (_, run) = Arc::make_mut(&mut self.runs).last_mut()?;
+        Arc::make_mut(run).last_mut().map(|(_, value)| value)
+    }
+
     pub fn first(&self) -> Option<(StreamId, &V)> {
         self.runs.first()?.1.first().map(|(id, value)| (*id, value))
     }
@@ -166,6 +172,10 @@ mod tests {
                     assert_eq!(map.floor(id), below);
                     assert_eq!(map.last(), model.last_key_value().map(|(id, value)| (*id, value)));
                     assert_eq!(map.first(), model.first_key_value().map(|(id, value)| (*id, value)));
+                    if let Some(value) = map.last_mut() {
+                        *value ^= 1;
+                        *model.last_entry().unwrap().get_mut() ^= 1;
+                    }
                     if let Some(value) = map.get_mut(id) {
                         *value += 1;
                         *model.get_mut(&id).unwrap() += 1;
