@@ -53,6 +53,11 @@ impl End {
         }
     }
 
+    /// Where the element at this end stands among `len`.
+    fn position(self, len: usize) -> usize {
+        if self == End::Left { 0 } else { len.saturating_sub(1) }
+    }
+
     fn pop(self, list: &mut List, limits: &Limits) -> Option<Vec<u8>> {
         match self {
             End::Left => list.pop_front(limits),
@@ -128,10 +133,15 @@ fn pop(context: &mut Context<'_>, end: End, name: &'static str) -> Outcome {
     };
     let former_len = list.len();
     let header = match count {
-        None => match end.pop(list, &limits) {
-            Some(item) => reply.bulk(&item),
-            None => reply.null(),
-        },
+        None => {
+            let at = end.position(former_len);
+            let header = match list.get(at) {
+                Some(item) => item.with(|text| reply.bulk(text)),
+                None => reply.null(),
+            };
+            list.remove_range(at, 1, &limits);
+            header
+        }
         Some(count) => {
             let header = reply.array(count.min(former_len));
             end.pop_to(list, count, &limits, reply);

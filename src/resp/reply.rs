@@ -17,6 +17,9 @@ pub enum Protocol {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reply(());
 
+/// Bytes at most of what stands around a bulk string: the mark, the length, two line ends.
+const MOST_AROUND: usize = 1 + 20 + 2 + 2;
+
 /// Appends replies to a client's output.
 #[derive(Debug)]
 pub struct Encoder<'a> {
@@ -77,9 +80,28 @@ impl<'a> Encoder<'a> {
         self.int(i64::try_from(count).unwrap_or(i64::MAX))
     }
 
+    #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) -> Reply {
+        self.out.reserve(bytes.len() + MOST_AROUND);
         self.header(b'$', bytes.len() as i64); // slices never exceed i64::MAX
         self.out.extend_from_slice(bytes);
+        self.out.extend_from_slice(b"\r\n");
+        Reply(())
+    }
+
+    /// A bulk string of fewer than a hundred bytes, which `write` appends where they belong.
+    pub fn short_bulk(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Reply {
+        let start = self.out.len();
+        self.out.extend_from_slice(b"$00\r\n");
+        let text = self.out.len();
+        write(self.out);
+        let len = self.out.len() - text;
+        assert!(len < 100, "a short text has a length of two digits");
+        self.out[start + 1] += (len / 10) as u8; // a digit
+        self.out[start + 2] += (len % 10) as u8; // a digit
+        if len < 10 {
+            self.out.remove(start + 1);
+        }
         self.out.extend_from_slice(b"\r\n");
         Reply(())
     }
@@ -109,12 +131,13 @@ impl<'a> Encoder<'a> {
 
     /// A double: its text as a bulk string in RESP2.
     pub fn double(&mut self, value: f64) -> Reply {
-        let mut text = Vec::with_capacity(24);
-        number::write_f64(&mut text, value);
-        match self.protocol {
-            Protocol::Resp2 => self.bulk(&text),
-            Protocol::Resp3 => self.line(b',', &text),
+        if self.protocol == Protocol::Resp2 {
+            return self.short_bulk(|text| number::write_f64(text, value));
         }
+        self.out.push(b',');
+        number::write_f64(self.out, value);
+        self.out.extend_from_slice(b"\r\n");
+        Reply(())
     }
 
     /// A boolean: 1 or 0 in RESP2.
@@ -191,10 +214,21 @@ impl<'a> Encoder<'a> {
         Reply(())
     }
 
+    #[inline]
     fn header(&mut self, kind: u8, value: i64) -> Reply {
-        self.out.push(kind);
-        number::write_i64(self.out, value);
-        self.out.extend_from_slice(b"\r\n");
+        // Nearly all have one or two digits. The casts are of single digits.
+        match value {
+            0..10 => self.out.extend_from_slice(&[kind, b'0' + value as u8, b'\r', b'\n']),
+            10..100 => {
+                let (tens, ones) = (b'0' + (value / 10) as u8, b'0' + (value % 10) as u8);
+                self.out.extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
+            }
+            _ => {
+                self.out.push(kind);
+                number::write_i64(self.out, value);
+                self.out.extend_from_slice(b"\r\n");
+            }
+        }
         Reply(())
     }
 }
@@ -202,6 +236,32 @@ impl<'a> Encoder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_and_numbers_of_any_size_are_spelled_right() {
+        for value in [0, 9, 10, 99, 100, -1, -10, i64::MAX, i64::MIN] {
+            let mut out = Vec::new();
+            Encoder::new(&mut out, Protocol::Resp2).int(value);
+            assert_eq!(out, format!(":{value}\r\n").as_bytes());
+        }
+        for len in [0, 9, 10, 99, 100, 1000] {
+            let (mut out, text) = (Vec::new(), "x".repeat(len));
+            Encoder::new(&mut out, Protocol::Resp2).bulk(text.as_bytes());
+            assert_eq!(out, format!("${len}\r\n{text}\r\n").as_bytes());
+        }
+        for value in [0.0, -0.0, 1.0, 0.5, 123456789.0, 1234567890.0, 0.1 + 0.2, -1.0 / 3.0, f64::INFINITY, 1e300] {
+            let spell = |protocol| {
+                let mut out = b"before".to_vec();
+                Encoder::new(&mut out, protocol).double(value);
+                String::from_utf8(out).unwrap()
+            };
+            let mut text = Vec::new();
+            number::write_f64(&mut text, value);
+            let text = String::from_utf8(text).unwrap();
+            assert_eq!(spell(Protocol::Resp2), format!("before${}\r\n{text}\r\n", text.len()));
+            assert_eq!(spell(Protocol::Resp3), format!("before,{text}\r\n"));
+        }
+    }
 
     #[test]
     fn both_protocols_are_spelled_right() {

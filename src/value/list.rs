@@ -322,6 +322,9 @@ impl List {
     /// Becomes one listpack if a single node within `limit` is left.
     fn unlink(&mut self, limit: NodeLimit) {
         let Repr::Linked(nodes) = &self.0 else { return };
+        if nodes.chunk_count() > 1 {
+            return;
+        }
         let pack = match (nodes.chunk_count(), nodes.first()) {
             (0, _) => Listpack::new(),
             (1, Some(Node::Packed(pack))) if limit.allows(pack.byte_len(), pack.len()) => pack.clone(),
