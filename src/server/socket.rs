@@ -1,10 +1,14 @@
 //! The two halves of a client's socket, of either kind: one reads, the other writes and ends.
+//!
+//! The system is called without the C library, whose recv and send are points where a thread may be cancelled, and pay
+//! for that with two locked instructions each.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 /// What the reading task holds.
@@ -30,15 +34,34 @@ pub(super) fn split_unix(stream: UnixStream) -> (ReadHalf, WriteHalf) {
 }
 
 impl ReadHalf {
-    /// One read(2), unless the last one has shown that there is nothing: after a short read no second call is made to
+    /// One recv(2), unless the last one has shown that there is nothing: after a short read no second call is made to
     /// learn it. 0 is the end.
     pub(super) fn poll_read(&mut self, context: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut space = ReadBuf::new(space);
-        let outcome = match self {
-            ReadHalf::Tcp(half) => Pin::new(half).poll_read(context, &mut space),
-            ReadHalf::Unix(half) => Pin::new(half).poll_read(context, &mut space),
-        };
-        outcome.map_ok(|()| space.filled().len())
+        loop {
+            let mut count = 0;
+            let mut receive = |fd: BorrowedFd<'_>| {
+                count = recv(fd, &mut *space, RecvFlags::empty())?.0;
+                // An error tells the runtime that the socket is empty.
+                if 0 < count && count < space.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            };
+            let outcome = match self {
+                ReadHalf::Tcp(half) => {
+                    let stream: &TcpStream = half.as_ref();
+                    ready!(stream.poll_read_ready(context))?;
+                    stream.try_io(Interest::READABLE, || receive(stream.as_fd()))
+                }
+                ReadHalf::Unix(half) => {
+                    let stream: &UnixStream = half.as_ref();
+                    ready!(stream.poll_read_ready(context))?;
+                    stream.try_io(Interest::READABLE, || receive(stream.as_fd()))
+                }
+            };
+            match outcome {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && count == 0 => {}
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                _ => return Poll::Ready(Ok(count)),
+            }
+        }
     }
 }
 
@@ -50,10 +73,18 @@ impl WriteHalf {
         }
     }
 
+    /// One send(2).
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let send = |fd: BorrowedFd<'_>| Ok(send(fd, bytes, SendFlags::NOSIGNAL)?);
         match self {
-            WriteHalf::Tcp(half) => half.try_write(bytes),
-            WriteHalf::Unix(half) => half.try_write(bytes),
+            WriteHalf::Tcp(half) => {
+                let stream: &TcpStream = half.as_ref();
+                stream.try_io(Interest::WRITABLE, || send(stream.as_fd()))
+            }
+            WriteHalf::Unix(half) => {
+                let stream: &UnixStream = half.as_ref();
+                stream.try_io(Interest::WRITABLE, || send(stream.as_fd()))
+            }
         }
     }
 
