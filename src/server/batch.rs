@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use crate::command::{self, Command};
 use crate::engine::{Engine, Session};
 use crate::keyspace::Keyspace;
@@ -73,6 +75,32 @@ struct Key {
     hash: u64,
 }
 
+/// The command that was found last: the next request often has the same.
+#[derive(Default)]
+struct Latest {
+    /// As it was spelled.
+    name: SmallVec<[u8; 16]>,
+    count: usize,
+    command: Option<&'static Command>,
+}
+
+impl Latest {
+    /// The row of that name, if the number of arguments says all.
+    fn find(&mut self, name: &[u8], count: usize) -> Option<&'static Command> {
+        if count != self.count || name != self.name.as_slice() {
+            self.command = command::find_plain(name, count);
+            self.count = count;
+            self.name.clear();
+            if self.command.is_some() {
+                self.name.extend_from_slice(name);
+            } else {
+                self.count = 0; // no request has so few
+            }
+        }
+        self.command
+    }
+}
+
 /// The requests, client by client.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -83,6 +111,7 @@ pub(super) struct Batch {
     keys: Vec<Key>,
     /// Database and hash of every key.
     places: Vec<(usize, u64)>,
+    latest: Latest,
 }
 
 impl Batch {
@@ -157,7 +186,7 @@ impl Batch {
     ) {
         let (first_argument, first_key) = (self.arguments.len(), self.keys.len());
         self.arguments.extend(ranges.iter().map(|range| range.start + start..range.end + start));
-        let command = ranges.first().and_then(|name| command::find_plain(&bytes[name.clone()], ranges.len()));
+        let command = ranges.first().and_then(|name| self.latest.find(&bytes[name.clone()], ranges.len()));
         if let Some(command) = command {
             for position in command.plain_key_positions(ranges.len()).take(MOST_KEYS) {
                 let hash = engine.keyspace.hash(&bytes[ranges[position].clone()]);
