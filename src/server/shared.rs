@@ -37,6 +37,8 @@ pub(super) struct Shared {
     /// Wakes the executor.
     pub(super) turn_wanted: Arc<Notify>,
     pub(super) is_turn_wanted: Cell<bool>,
+    /// The executor looks at `is_turn_wanted` by itself before it sleeps.
+    pub(super) is_executor_awake: Cell<bool>,
     /// Wakes the task that evicts.
     pub(super) room_wanted: Notify,
     /// Wakes whoever waits for the end.
@@ -64,6 +66,7 @@ impl Shared {
             now_ms,
             turn_wanted,
             is_turn_wanted: Cell::new(false),
+            is_executor_awake: Cell::new(false),
             room_wanted: Notify::new(),
             stop: Notify::new(),
             exit: Cell::new(None),
@@ -73,7 +76,7 @@ impl Shared {
 
     /// Has the executor take a turn, which ends by writing the log and sending what may leave.
     pub(super) fn want_flush(&self) {
-        if !self.is_turn_wanted.replace(true) {
+        if !self.is_turn_wanted.replace(true) && !self.is_executor_awake.get() {
             self.turn_wanted.notify_one();
         }
     }

@@ -14,20 +14,60 @@ use super::shared::Shared;
 /// How long one turn may execute.
 const TURN: Duration = Duration::from_millis(1);
 
+/// How often the executor looks at the sockets at most before it sleeps: about as long as falling asleep and being woken
+/// takes, so that looking never costs more than twice what it may save.
+const MOST_LOOKS: u32 = 8;
+/// Turns after which one more look is tried where looking has not helped.
+const TRY_AGAIN_AFTER: u32 = 32;
+
 /// Takes a turn whenever there is something to execute or to send, for as long as the server runs.
 pub(super) async fn take_turns(shared: Rc<Shared>) {
     let mut batch = Batch::default();
+    let mut patience = Patience::default();
     loop {
         shared.turn_wanted.notified().await;
+        shared.is_executor_awake.set(true);
         loop {
             shared.is_turn_wanted.set(false);
             let is_done = take_turn(&shared, &mut batch);
-            if is_done {
+            if !is_done {
+                // The sockets are looked at before what is left over.
+                tokio::task::yield_now().await;
+            } else if !patience.wait(&shared).await {
                 break;
             }
-            // The sockets are looked at before what is left over.
-            tokio::task::yield_now().await;
         }
+        shared.is_executor_awake.set(false);
+    }
+}
+
+/// How long it pays to look for more before falling asleep: a client that waits for a reply sends its next request
+/// soon, and need not wake anybody then. Where nothing comes in time, there is soon no looking any more.
+#[derive(Default)]
+struct Patience {
+    looks: u32,
+    idle_turns: u32,
+}
+
+impl Patience {
+    /// Looks at the sockets; true if there is something for a turn.
+    async fn wait(&mut self, shared: &Shared) -> bool {
+        for _ in 0..self.looks {
+            tokio::task::yield_now().await;
+            if shared.is_turn_wanted.get() {
+                self.looks = (self.looks + 1).min(MOST_LOOKS);
+                return true;
+            }
+        }
+        self.looks /= 2;
+        if self.looks == 0 {
+            self.idle_turns += 1;
+            if self.idle_turns == TRY_AGAIN_AFTER {
+                (self.looks, self.idle_turns) = (1, 0);
+            }
+        }
+        // The turn itself may have asked for another.
+        shared.is_turn_wanted.get()
     }
 }
 
@@ -168,6 +208,32 @@ mod tests {
                 let blocks = exchange(&mut stream, &sets, 64 * 5, &mut buffer).await;
                 assert!(blocks <= 64, "{blocks} blocks for 64 SETs: one each is the entry");
             }
+        });
+    }
+
+    #[test]
+    fn the_executor_looks_for_more_before_it_sleeps_where_that_has_helped_and_nowhere_else() {
+        run(async {
+            let (shared, _dir) = server();
+            let mut patience = Patience::default();
+            for _ in 0..TRY_AGAIN_AFTER {
+                assert!(patience.looks == 0 && !patience.wait(&shared).await);
+            }
+            shared.is_executor_awake.set(true);
+            for looks in 1..=MOST_LOOKS + 2 {
+                assert_eq!(patience.looks, looks.min(MOST_LOOKS));
+                shared.is_turn_wanted.set(false);
+                let sharing = Rc::clone(&shared);
+                tokio::task::spawn_local(async move { sharing.want_flush() });
+                assert!(patience.wait(&shared).await, "a client has sent something while it looked");
+            }
+            shared.is_turn_wanted.set(false);
+            for looks in [MOST_LOOKS, MOST_LOOKS / 2, MOST_LOOKS / 4, MOST_LOOKS / 8] {
+                assert!(patience.looks == looks && !patience.wait(&shared).await);
+            }
+            assert_eq!(patience.looks, 0);
+            shared.is_turn_wanted.set(true);
+            assert!(patience.wait(&shared).await, "what the turn asked for itself is not slept over");
         });
     }
 
