@@ -7,6 +7,7 @@
 //! Both are safe Rust over a counted pointer (`shared`); they know nothing of what Redis calls a value. Beside them stands
 //! what values and tables are made of: [`segments`], the table of a database, and [`ThinBytes`], a small buffer.
 
+mod exclusive;
 pub mod packed_map;
 pub mod segments;
 pub mod sequence;

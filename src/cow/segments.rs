@@ -19,6 +19,7 @@
 
 use std::sync::Arc;
 
+use super::exclusive::exclusive;
 use crate::allocator::block_size;
 use crate::codec::prefetch::prefetch;
 
@@ -107,7 +108,7 @@ impl SegmentTable {
         let slot = place.tag << PAYLOAD_BITS | payload;
         let segment = self.segment_mut(place).get_or_insert_with(|| empty_segment(MIN_CAPACITY));
         match find_in(segment, place.tag, is_match) {
-            Ok(at) => Some(std::mem::replace(&mut exclusive(segment)[at], slot) & PAYLOAD_MASK),
+            Ok(at) => Some(std::mem::replace(&mut slots_mut(segment)[at], slot) & PAYLOAD_MASK),
             Err(at) => {
                 insert_at(segment, at, slot);
                 None
@@ -300,9 +301,9 @@ impl SegmentTable {
     }
 
     fn segment_mut(&mut self, place: Place) -> &mut Option<Segment> {
-        let root = Arc::make_mut(&mut self.root);
+        let root = exclusive(&mut self.root, |shared| Arc::new(shared.clone()));
         let page = root.pages[place.page].get_or_insert_with(|| Arc::new(Page { segments: [const { None }; FAN_OUT] }));
-        &mut Arc::make_mut(page).segments[place.slot]
+        &mut exclusive(page, |shared| Arc::new(shared.clone())).segments[place.slot]
     }
 }
 
@@ -353,16 +354,13 @@ fn fitting(capacity: usize) -> usize {
 /// A segment of some capacity, with room behind the last home for what is pushed there.
 fn empty_segment(capacity: usize) -> Segment {
     let mut segment: Segment = std::iter::repeat_n(0, slot_count(capacity)).collect();
-    exclusive(&mut segment)[0] = (capacity as u64) << 32; // capacities are far below 2^32
+    slots_mut(&mut segment)[0] = (capacity as u64) << 32; // capacities are far below 2^32
     segment
 }
 
 /// The segment's slots for writing; copied first where a snapshot shares them.
-fn exclusive(segment: &mut Segment) -> &mut [u64] {
-    if Arc::get_mut(segment).is_none() {
-        *segment = Arc::from(&segment[..]);
-    }
-    Arc::get_mut(segment).expect("it was just copied, or nobody shares it")
+fn slots_mut(segment: &mut Segment) -> &mut [u64] {
+    exclusive(segment, |shared| Arc::from(shared))
 }
 
 /// Index of the matching slot, or the index where one with this tag belongs.
@@ -384,7 +382,7 @@ fn find_in(segment: &[u64], tag: u64, mut is_match: impl FnMut(u64) -> bool) -> 
 fn insert_at(segment: &mut Segment, at: usize, slot: u64) {
     let capacity = capacity_of(segment);
     if (count_of(segment) + 1) * 8 <= capacity * 7 {
-        let slots = exclusive(segment);
+        let slots = slots_mut(segment);
         if push_in(slots, at, slot) {
             slots[0] += 1;
             return;
@@ -413,7 +411,7 @@ fn push_in(slots: &mut [u64], at: usize, slot: u64) -> bool {
 /// The same slots and one more in a segment of another capacity, or `None` if its end overflows.
 fn rebuilt(segment: &[u64], capacity: usize, added: u64) -> Option<Segment> {
     let mut grown = empty_segment(capacity);
-    let slots = exclusive(&mut grown);
+    let slots = slots_mut(&mut grown);
     let mut next = HEADER;
     let mut pending = Some(added);
     let mut place = |slot: u64| {
@@ -437,7 +435,7 @@ fn rebuilt(segment: &[u64], capacity: usize, added: u64) -> Option<Segment> {
 
 fn remove_at(segment: &mut Segment, at: usize) {
     let capacity = capacity_of(segment);
-    let slots = exclusive(segment);
+    let slots = slots_mut(segment);
     let mut end = at + 1;
     while end < slots.len() && slots[end] != 0 && home(slots[end] >> PAYLOAD_BITS, capacity) < end {
         end += 1;

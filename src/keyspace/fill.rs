@@ -4,7 +4,7 @@
 //! on a table that no cache holds that is several times as fast as one key after the other.
 
 use crate::codec::number;
-use crate::cow::segments::SegmentTable;
+use crate::cow::segments::{Place, SegmentTable};
 use crate::value::{Compact, Object, StringValue};
 
 use super::Keyspace;
@@ -13,6 +13,15 @@ use super::entry::{Content, Entry, MAX_INLINE};
 
 /// Keys whose memory is fetched together.
 const FETCHED_TOGETHER: usize = 32;
+
+/// What is to be known of a key ahead of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    /// As [`Keyspace::hasher`] gives it.
+    pub hash: u64,
+    /// Whether it has an expiry.
+    pub expires: bool,
+}
 
 /// A key to put into a database.
 #[derive(Debug)]
@@ -58,40 +67,59 @@ impl NewKey<'_> {
 }
 
 impl Keyspace {
-    /// Puts keys into a database, in order, up to one that is there already: its index is the error.
-    pub fn fill<'a>(&mut self, db: usize, keys: impl ExactSizeIterator<Item = NewKey<'a>>) -> Result<(), usize> {
-        let mut keys = keys.enumerate();
-        let mut batch = smallvec::SmallVec::<[_; FETCHED_TOGETHER]>::new();
-        loop {
-            batch.extend(
-                keys.by_ref().take(FETCHED_TOGETHER).map(|(index, new)| (index, place(self.hash(new.key)), new)),
-            );
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let table = &self.dbs[db];
-            batch.iter().for_each(|(_, place, _)| table.prefetch_segment(*place));
-            for (_, place, new) in &batch {
-                table.prefetch_slots(*place);
-                if new.expire_at_ms.is_some() {
-                    table.prefetch_expiring(*place);
+    /// Puts keys into a database, in order, up to one that is there already: its index is the error. `ahead` says where a
+    /// key belongs before `take` gives the key itself.
+    pub fn fill<'a, T>(
+        &mut self,
+        db: usize,
+        keys: &mut [T],
+        ahead: impl Fn(&T) -> Ahead,
+        mut take: impl FnMut(&mut T) -> NewKey<'a>,
+    ) -> Result<(), usize> {
+        let mut places = smallvec::SmallVec::<[Place; FETCHED_TOGETHER]>::new();
+        for (number, together) in keys.chunks_mut(FETCHED_TOGETHER).enumerate() {
+            self.prefetch_new(db, together.iter().map(&ahead), &mut places);
+            for (index, (key, place)) in together.iter_mut().zip(places.drain(..)).enumerate() {
+                if !self.put_new(db, place, take(key)) {
+                    return Err(number * FETCHED_TOGETHER + index);
                 }
-            }
-            for (index, place, new) in batch.drain(..) {
-                if let NewValue::Object(object) = &new.value {
-                    self.epochs.note(object);
-                }
-                let key = new.key;
-                let entry = new.into_entry(self.epochs.newborn());
-                let table = &mut self.dbs[db];
-                if !table.slots.insert_new(place, entry.to_payload(), table.first_capacity, is_entry_of(key)) {
-                    entry.free();
-                    return Err(index);
-                }
-                table.keys += 1;
-                self.db(db).index(place, None, Some(entry));
             }
         }
+        Ok(())
+    }
+
+    /// Finds the places of keys that are about to come, and fetches the memory there.
+    fn prefetch_new(&self, db: usize, keys: impl Iterator<Item = Ahead> + Clone, places: &mut impl Extend<Place>) {
+        let table = &self.dbs[db];
+        let placed = keys.map(|Ahead { hash, expires }| (place(hash), expires));
+        placed.clone().for_each(|(place, _)| table.prefetch_segment(place));
+        for (place, expires) in placed.clone() {
+            table.prefetch_slots(place);
+            if expires {
+                table.prefetch_expiring(place);
+            }
+        }
+        places.extend(placed.map(|(place, _)| place));
+    }
+
+    /// Puts a key in; false if it is there already.
+    fn put_new(&mut self, db: usize, place: Place, new: NewKey<'_>) -> bool {
+        debug_assert_eq!(place, super::db::place(self.hash(new.key)));
+        if let NewValue::Object(object) = &new.value {
+            self.epochs.note(object);
+        }
+        let (key, indexed) = (new.key, new.expire_at_ms.is_some() || matches!(new.value, NewValue::Object(_)));
+        let entry = new.into_entry(self.epochs.newborn());
+        let table = &mut self.dbs[db];
+        if !table.slots.insert_new(place, entry.to_payload(), table.first_capacity, is_entry_of(key)) {
+            entry.free();
+            return false;
+        }
+        table.keys += 1;
+        if indexed {
+            self.db(db).index(place, None, Some(entry));
+        }
+        true
     }
 
     /// Says that about so many keys will come into a database: what is allocated for them then has that size at once.
@@ -109,9 +137,18 @@ mod tests {
         range.map(|n| format!("key:{n}").into_bytes()).collect()
     }
 
-    fn new_keys(keys: &[Vec<u8>]) -> Vec<NewKey<'_>> {
-        let new = |key| NewKey { key, value: NewValue::Bytes(b"v"), expire_at_ms: None, access: 7 };
+    fn new_keys(keys: &[Vec<u8>]) -> Vec<Option<NewKey<'_>>> {
+        let new = |key| Some(NewKey { key, value: NewValue::Bytes(b"v"), expire_at_ms: None, access: 7 });
         keys.iter().map(|key| new(key.as_slice())).collect()
+    }
+
+    fn fill<'a>(keyspace: &mut Keyspace, keys: &mut [Option<NewKey<'a>>]) -> Result<(), usize> {
+        let hasher = keyspace.hasher();
+        let ahead = |key: &Option<NewKey>| {
+            let key = key.as_ref().unwrap();
+            Ahead { hash: hasher.hash(key.key), expires: key.expire_at_ms.is_some() }
+        };
+        keyspace.fill(0, keys, ahead, |key| key.take().unwrap())
     }
 
     #[test]
@@ -120,13 +157,13 @@ mod tests {
             let mut keyspace = Keyspace::new(1);
             keyspace.expect(0, expected);
             let keys = keys(0..70_000);
-            assert_eq!(keyspace.fill(0, new_keys(&keys[..40_000]).into_iter()), Ok(()));
-            assert_eq!(keyspace.fill(0, new_keys(&keys[40_000..]).into_iter()), Ok(()));
+            assert_eq!(fill(&mut keyspace, &mut new_keys(&keys[..40_000])), Ok(()));
+            assert_eq!(fill(&mut keyspace, &mut new_keys(&keys[40_000..])), Ok(()));
             assert_eq!(keyspace.counts(0), (70_000, 0));
             assert!(keys.iter().all(|key| keyspace.db(0).contains(key)));
             let mut again = new_keys(&keys[..1]);
-            again.insert(0, NewKey { key: b"new", value: NewValue::Int(1), expire_at_ms: Some(5), access: 0 });
-            assert_eq!(keyspace.fill(0, again.into_iter()), Err(1));
+            again.insert(0, Some(NewKey { key: b"new", value: NewValue::Int(1), expire_at_ms: Some(5), access: 0 }));
+            assert_eq!(fill(&mut keyspace, &mut again), Err(1));
             assert_eq!(keyspace.counts(0), (70_001, 1));
         }
     }
@@ -137,7 +174,7 @@ mod tests {
         for text in [&b"12"[..], b"012", b"-9223372036854775808", b"", &long] {
             let mut keyspace = Keyspace::new(2);
             let new = NewKey { key: b"k", value: NewValue::Bytes(text), expire_at_ms: None, access: 0 };
-            keyspace.fill(0, [new].into_iter()).unwrap();
+            fill(&mut keyspace, &mut [Some(new)]).unwrap();
             keyspace.db(1).set_string(b"k", text, super::super::Expiry::Clear);
             let encodings = [0, 1].map(|db| keyspace.db(db).get(b"k").unwrap().encoding());
             assert_eq!(encodings[0], encodings[1]);

@@ -8,6 +8,18 @@ use std::cell::Cell;
 
 use crate::codec::siphash::SipKey;
 
+/// Hashes keys elsewhere than where the keyspace is, say in another thread.
+#[derive(Clone, Copy)]
+pub struct KeyHasher(SipKey);
+
+impl KeyHasher {
+    /// The hash by which a key has its place.
+    #[inline]
+    pub fn hash(self, key: &[u8]) -> u64 {
+        self.0.hash(key)
+    }
+}
+
 pub(super) struct Hashing {
     key: SipKey,
     known: Vec<Known>,
@@ -25,6 +37,10 @@ struct Known {
 impl Hashing {
     pub(super) fn new() -> Self {
         Self { key: SipKey::random(), known: Vec::new(), next: Cell::new(0) }
+    }
+
+    pub(super) fn hasher(&self) -> KeyHasher {
+        KeyHasher(self.key)
     }
 
     #[inline]

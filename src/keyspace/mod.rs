@@ -28,7 +28,8 @@ pub use access::AccessClock;
 pub use db::{Db, Expiry};
 pub use entry::View;
 pub use epochs::SnapshotTooOld;
-pub use fill::{NewKey, NewValue};
+pub use fill::{Ahead, NewKey, NewValue};
+pub use hashing::KeyHasher;
 pub use lazyfree::LazyFreeCounts;
 pub use snapshot::{Snapshot, SnapshotDb, SnapshotEntry};
 
@@ -80,6 +81,11 @@ impl Keyspace {
     /// The hash that decides a key's place.
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.hashing.hash(key)
+    }
+
+    /// What computes the same elsewhere.
+    pub fn hasher(&self) -> KeyHasher {
+        self.hashing.hasher()
     }
 
     /// Keys in a database, and how many of them have an expiry.

@@ -117,6 +117,16 @@ impl<R: Read> Input<'_, R> {
         Ok(())
     }
 
+    /// A string, appended to `out`; an integer is spelled out.
+    pub(super) fn append_text(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        match self.string_form()? {
+            StringForm::Int(value) => Element::Int(value).write_to(out),
+            StringForm::Plain(length) => self.take_into(out, length)?,
+            StringForm::Lzf { packed, length } => self.unpack(packed, length, out)?,
+        }
+        Ok(())
+    }
+
     /// A string, where it lies if it lies there plain and is short, in `scratch` otherwise.
     pub(super) fn element<'a>(&'a mut self, scratch: &'a mut Text) -> Result<Element<'a>, Error> {
         let form = self.string_form()?;

@@ -7,7 +7,6 @@ use super::event::{Checksum, Event, KeyHeader, KeyMetadata, Visitor};
 use super::input::Input;
 use super::kind::{Header, Kind, Lineage, Opcode, OpcodeRow};
 use super::object::{self, Gathered, Scratch};
-use super::primitive::Text;
 use super::template;
 use super::writer::CopyError;
 use crate::value::{Limits, Module, Object};
@@ -66,7 +65,6 @@ pub struct Reader<R> {
     key: Vec<u8>,
     /// Room for the next header's key; see [`Reader::reuse`].
     spare: Vec<u8>,
-    text: Text,
     scratch: Scratch,
     /// Behind which offset a remark says that Dragonfly wrote the file, some of whose types have Redis 8.10's numbers.
     dragonfly_from: Option<u64>,
@@ -109,7 +107,6 @@ impl<R: Read> Reader<R> {
             type_offset: 0,
             key: Vec::new(),
             spare: Vec::new(),
-            text: Text::default(),
             scratch: Scratch::default(),
             dragonfly_from: None,
         })
@@ -326,9 +323,8 @@ impl<R: Read> Reader<R> {
     fn read_key(&mut self, kind: Kind, attributes: Attributes, offset: u64) -> Result<Event, Error> {
         self.input.part = "a key";
         self.type_offset = offset;
-        self.input.text(&mut self.text)?;
         self.key.clear();
-        self.text.element().write_to(&mut self.key);
+        self.input.append_text(&mut self.key)?;
         self.state = State::Value(kind);
         let mut key = std::mem::take(&mut self.spare);
         key.clear();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::keyspace::{AccessClock, NewKey, NewValue};
+use crate::keyspace::{AccessClock, Ahead, KeyHasher, NewKey, NewValue};
 use crate::persist::PersistError;
 use crate::rdb::{self, Checksum, Event, Gathered, KeyHeader};
 use crate::value::{Compact, Limits, Module};
@@ -52,6 +52,7 @@ struct Batch {
 
 struct ReadKey {
     key: Range<usize>,
+    hash: u64,
     /// `None` for a collection without elements.
     value: Option<Gathered>,
     expire_at_ms: Option<i64>,
@@ -71,8 +72,9 @@ enum Notice {
 impl RdbLoader<'_> {
     /// Reads to the end marker.
     pub(super) fn load<R: Read + Send>(&mut self, source: R) -> Result<Ended<R>, PersistError> {
-        let (path, limits) = (self.path, self.engine.limits);
-        let reading = |outlet| Reading { path, limits, outlet, batch: Batch::default(), has_keys: false }.run(source);
+        let (path, limits, hasher) = (self.path, self.engine.limits, self.engine.keyspace.hasher());
+        let batch = Batch::default();
+        let reading = |outlet| Reading { path, limits, hasher, outlet, batch, has_keys: false }.run(source);
         let (read, taken) = pipeline::run(reading, |batch: &mut Batch| self.take(batch));
         taken.and(read)
     }
@@ -85,16 +87,17 @@ impl RdbLoader<'_> {
         };
         self.leave_out(&mut batch.keys);
         let access = self.engine.keyspace.access.clone();
-        let places: Vec<(u64, Range<usize>)> = batch.keys.iter().map(|read| (read.offset, read.key.clone())).collect();
-        let new_keys = batch.keys.drain(..).map(|read| read.into_new(&batch.bytes, &access));
-        if let Err(index) = self.engine.keyspace.fill(db, new_keys) {
-            let (offset, key) = places[index].clone();
+        let (keys, bytes) = (&mut batch.keys, &batch.bytes);
+        let filled = self.engine.keyspace.fill(db, keys, ReadKey::ahead, |read| read.take_new(bytes, &access));
+        if let Err(index) = filled {
+            let ReadKey { offset, key, .. } = &keys[index];
             return Err(self.refused(format!(
                 "offset {offset}: the key \"{}\" stands twice in database {db}; `rdbtool check` lists all such keys",
-                batch.bytes[key].escape_ascii()
+                bytes[key.clone()].escape_ascii()
             )));
         }
-        self.loaded.keys += places.len() as u64; // a batch is small
+        self.loaded.keys += keys.len() as u64; // a batch is small
+        keys.clear();
         batch.bytes.clear();
         batch.then.take().map_or(Ok(()), |notice| self.heed(batch.db, notice))
     }
@@ -149,16 +152,21 @@ impl RdbLoader<'_> {
 }
 
 impl ReadKey {
-    fn into_new<'a>(self, bytes: &'a [u8], access: &AccessClock) -> NewKey<'a> {
+    fn ahead(&self) -> Ahead {
+        Ahead { hash: self.hash, expires: self.expire_at_ms.is_some() }
+    }
+
+    /// The key, whose value is not here any more.
+    fn take_new<'a>(&mut self, bytes: &'a [u8], access: &AccessClock) -> NewKey<'a> {
         let access = access.restored(self.frequency, self.idle_seconds);
-        let value = match self.value {
+        let value = match self.value.take() {
             Some(Gathered::Int(value)) => NewValue::Int(value),
             Some(Gathered::Bytes(range)) => NewValue::Bytes(&bytes[range]),
             Some(Gathered::Compact(shape, range)) => NewValue::Compact(Compact { shape, bytes: &bytes[range] }),
             Some(Gathered::Object(object)) => NewValue::Object(object),
             None => unreachable!("collections without elements have been left out"),
         };
-        NewKey { key: &bytes[self.key], value, expire_at_ms: self.expire_at_ms, access }
+        NewKey { key: &bytes[self.key.clone()], value, expire_at_ms: self.expire_at_ms, access }
     }
 }
 
@@ -170,6 +178,7 @@ fn refused(path: &Path, reason: String) -> PersistError {
 struct Reading<'a> {
     path: &'a Path,
     limits: Limits,
+    hasher: KeyHasher,
     outlet: Outlet<Batch>,
     batch: Batch,
     has_keys: bool,
@@ -233,6 +242,7 @@ impl Reading<'_> {
         let value = reader.gather(&self.limits, &mut self.batch.bytes).map_err(|error| self.failed(error))?;
         self.batch.keys.push(ReadKey {
             key: start..key_end,
+            hash: self.hasher.hash(&header.key),
             value,
             expire_at_ms: header.expire_at_ms,
             idle_seconds: header.idle_seconds,
