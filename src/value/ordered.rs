@@ -165,7 +165,10 @@ impl Ordered {
 
     /// The last chunk that does not begin behind `entry`, or the first.
     fn chunk_for(&self, entry: Scored<'_>) -> Option<(Path, &Run)> {
-        let begins_before = |run: &Run| !run.is_empty() && compare(run.entry(0), entry) != Ordering::Greater;
+        // A lower score tells without a look at the member.
+        let begins_before = |run: &Run| {
+            !run.is_empty() && (run.score(0) < entry.0 || compare(run.entry(0), entry) != Ordering::Greater)
+        };
         let found = self.chunks.find(Place::Key(ascending_bits(entry.0)))?;
         if begins_before(found.1) {
             return Some(found);

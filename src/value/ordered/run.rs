@@ -150,7 +150,15 @@ impl Run {
     /// How many entries come before `entry`.
     pub(super) fn lower_bound(&self, entry: Scored<'_>) -> usize {
         let low = self.lower_scores(entry.0);
-        let ties = self.scores()[low..].partition_point(|other| f64::from_le_bytes(*other) <= entry.0);
+        let is_tie = |other: &[u8; SCORE]| f64::from_le_bytes(*other) <= entry.0;
+        // Seldom more than one.
+        let ties = match &self.scores()[low..] {
+            [first, rest @ ..] if is_tie(first) => match rest.first() {
+                Some(second) if is_tie(second) => 1 + rest.partition_point(is_tie),
+                _ => 1,
+            },
+            _ => return low,
+        };
         self.partition_between(low, low + ties, |(_, member)| member < entry.1)
     }
 
