@@ -8,7 +8,8 @@
 use std::ffi::OsString;
 use std::io::{self, SeekFrom};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::memory::MemoryFile;
 use super::{DirectoryLock, Disk, File, MemoryDisk, Metadata, Mode};
@@ -46,11 +47,28 @@ pub struct FaultyDisk {
     memory: MemoryDisk,
     calls: Arc<Mutex<Calls>>,
     lie: Option<Lie>,
+    /// Writes and syncs of files take as long as this says, and those under way when it changes as long as it then says.
+    pace: Arc<(Mutex<Pace>, Condvar)>,
+}
+
+/// How a disk keeps its callers waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pace {
+    #[default]
+    Quick,
+    Slow(Duration),
+    /// Until it is another.
+    Stuck,
 }
 
 impl FaultyDisk {
     pub fn new(memory: MemoryDisk, fault: Option<Fault>) -> Self {
-        Self { memory, calls: Arc::new(Mutex::new(Calls { fault, ..Calls::default() })), lie: None }
+        Self {
+            memory,
+            calls: Arc::new(Mutex::new(Calls { fault, ..Calls::default() })),
+            lie: None,
+            pace: Arc::default(),
+        }
     }
 
     /// One that never fails, and lies.
@@ -81,6 +99,20 @@ impl FaultyDisk {
     /// From here on nothing fails.
     pub fn cure(&self) {
         self.calls().fault = None;
+    }
+
+    pub fn set_pace(&self, pace: Pace) {
+        *self.pace.0.lock().unwrap_or_else(PoisonError::into_inner) = pace;
+        self.pace.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let pace = self.pace.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = self.pace.1.wait_while(pace, |pace| *pace == Pace::Stuck).unwrap_or_else(PoisonError::into_inner);
+        if let Pace::Slow(time) = *pace {
+            drop(pace);
+            std::thread::sleep(time);
+        }
     }
 
     /// Counts a call; the error that it is to give.
@@ -172,6 +204,7 @@ impl io::Seek for FaultyFile {
 
 impl io::Write for FaultyFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.disk.wait();
         match self.disk.count() {
             Some(Fault { is_short: true, first, .. }) if self.disk.made() == first + 1 && bytes.len() > 1 => {
                 self.file.write(&bytes[..bytes.len() / 2])
@@ -192,6 +225,7 @@ impl File for FaultyFile {
     }
 
     fn sync_all(&self) -> io::Result<()> {
+        self.disk.wait();
         if let Some(fault) = self.disk.count() {
             self.file.doubt();
             return Err(io::Error::from_raw_os_error(fault.errno));

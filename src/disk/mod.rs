@@ -24,7 +24,7 @@ pub mod real;
 pub mod sorter;
 
 #[cfg(test)]
-pub use faulty::{Fault, FaultyDisk, Lie};
+pub use faulty::{Fault, FaultyDisk, Lie, Pace};
 #[cfg(test)]
 pub use memory::{MemoryDisk, PowerCut};
 pub use publish::{Draft, Sealed, is_temporary, publish, publish_bytes};

@@ -30,6 +30,9 @@ use crate::engine::params::AppendFsync;
 
 use super::log_thread::{Bytes, Errand, LogThread, Report, Wake};
 
+/// How long a background sync may take before writes wait for it.
+const LATE: Duration = Duration::from_secs(1);
+
 /// The open end of the log.
 pub struct Append {
     target: Option<Target>,
@@ -78,6 +81,7 @@ struct Lent {
     len: usize,
     /// Position of its end.
     end: u64,
+    since: Instant,
 }
 
 /// How long the disk takes, in microseconds: slowness is believed at once, quickness slowly.
@@ -240,10 +244,10 @@ impl Append {
             if let Err(error) = self.write_queue() {
                 return Err(self.latch(Fault::Write(error.to_string())));
             }
-            if matches!(self.fault, Some(Fault::Write(_))) {
-                self.fault = None;
-            }
             self.written = journal.end();
+        }
+        if matches!(self.fault, Some(Fault::Write(_))) {
+            self.fault = None;
         }
         if policy == AppendFsync::Always && self.synced < self.written {
             journal.note_sync_point(self.written);
@@ -329,10 +333,27 @@ impl Append {
         self.last_sync
     }
 
+    /// How long the disk has kept writes waiting: what the log thread has under way, or a sync that is late.
+    pub fn stalled_for(&self, now: Instant) -> Duration {
+        let lent = self.lent.as_ref().map(|lent| lent.since);
+        let late = self.sync_in_flight.map(|_| self.last_sync + LATE);
+        lent.or(late).map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    /// Those who wait are told that they wait no longer. What is queued stays so; it's written when the disk answers.
+    pub fn give_up(&mut self, reason: String) {
+        self.latch(Fault::Write(reason));
+    }
+
+    /// Whether the disk has not come back since [`Append::give_up`].
+    pub fn is_stalled(&self) -> bool {
+        self.fault.is_some() && self.lent.is_some()
+    }
+
     /// Under `everysec`: the sync under way takes so long that writes must wait for it, or more than 2 s of them could
     /// be lost with the power.
     pub fn is_late(&self, now: Instant) -> bool {
-        self.sync_in_flight.is_some() && now.duration_since(self.last_sync).as_millis() >= 1000
+        self.sync_in_flight.is_some() && now.duration_since(self.last_sync) >= LATE
     }
 
     /// An fsync elsewhere has failed for this file.
@@ -442,7 +463,7 @@ impl Append {
             }
         };
         let bytes = std::mem::take(&mut self.bytes);
-        self.lent = Some(Lent { len: bytes.queue.len(), end });
+        self.lent = Some(Lent { len: bytes.queue.len(), end, since: Instant::now() });
         if let Err(errand) = thread.send(Errand { file, bytes, wants_sync }, target.len) {
             // It has died; nothing of the errand was begun.
             (self.bytes, self.lent, self.thread) = (errand.bytes, None, None);

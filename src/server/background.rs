@@ -101,6 +101,9 @@ fn hold_log(shared: &Shared) -> Option<Increment> {
     let mut engine = shared.engine.borrow_mut();
     let mut append = shared.append.borrow_mut();
     let policy = engine.config.appendfsync;
+    if append.is_stalled() {
+        return refuse_rewrite(&mut engine, "the disk does not answer");
+    }
     let mut is_flushed = append.flush(&mut engine.journal, policy).is_ok();
     if is_flushed && append.is_on() && !append.is_empty() {
         // The end of the file, which the rotation syncs.

@@ -1,6 +1,7 @@
 //! The end of a turn: one write of the log, then the replies.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::engine::params::AppendFsync;
 use crate::persist::append::Fault;
@@ -94,6 +95,32 @@ fn fail_waiting(shared: &Rc<Shared>, settled: u64, reason: &str) {
         connection.fail_unsettled(settled, reason);
         connection.send(shared, settled);
     }
+}
+
+/// Tells those who have waited for a disk for `write-wait-timeout` that they may have waited in vain. Until it answers, no
+/// further writes are executed.
+pub(super) fn give_up_waiting(shared: &Rc<Shared>) {
+    let (settled, reason) = {
+        let mut engine = shared.engine.borrow_mut();
+        let mut append = shared.append.borrow_mut();
+        let timeout = Duration::from_secs(engine.config.write_wait_timeout);
+        let stalled = append.stalled_for(engine.clock.monotonic());
+        if timeout.is_zero() || stalled < timeout {
+            return;
+        }
+        let settled = append.settled(engine.config.appendfsync);
+        match append.fault() {
+            Some(fault) => (settled, fault.reason().to_owned()),
+            None => {
+                let reason = format!("the disk has not answered for {} s", timeout.as_secs());
+                log::warning(format!("{reason}: waiting writes get an error, and further ones are refused"));
+                append.give_up(reason.clone());
+                engine.persistence.log_error = Some(reason.clone());
+                (settled, reason)
+            }
+        }
+    };
+    fail_waiting(shared, settled, &reason);
 }
 
 /// Under `everysec`: has a thread sync what has been written, if a second has passed.

@@ -57,6 +57,7 @@ fn tick(shared: &Rc<Shared>) {
         shared.want_flush();
     }
     flush::sync_if_due(shared);
+    flush::give_up_waiting(shared);
     if !shared.is_stopping.get() {
         // Both before either begins: they share a snapshot then.
         let (save, rewrite) = (is_save_due(shared), is_rewrite_due(shared));

@@ -132,6 +132,8 @@ settings! {
     aof_load_truncated: bool,
     /// Whether the seals of a log must fit for it to be loaded.
     aof_verify: bool,
+    /// Seconds that a write waits for a disk that does not answer; 0 is without end.
+    write_wait_timeout: u64,
     aof_use_rdb_preamble: bool,
     aof_timestamp_enabled: bool,
     aof_disable_auto_gc: bool,

@@ -350,6 +350,7 @@ static LOG: &[Row] = &[
     size("auto-aof-rewrite-min-size", "67108864").works(at!(auto_aof_rewrite_min_size)),
     yes("aof-load-truncated").works(at!(aof_load_truncated)),
     yes("aof-verify").works(at!(aof_verify)),
+    int("write-wait-timeout", "10", 0, INT).works(at!(write_wait_timeout)),
     size("aof-load-corrupt-tail-max-size", "0").hidden(),
     yes("aof-use-rdb-preamble").works(at!(aof_use_rdb_preamble)),
     no("aof-timestamp-enabled").works(at!(aof_timestamp_enabled)),

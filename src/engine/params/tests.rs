@@ -81,7 +81,7 @@ fn we_list_nothing_that_neither_server_has_but_our_own() {
         .map(|(name, _)| name)
         .filter(|name| !references.iter().any(|reference| reference.contains_key(name)))
         .collect();
-    assert_eq!(own, ["aof-verify", "rdb-version", "snapshot-max-rate"]);
+    assert_eq!(own, ["aof-verify", "rdb-version", "snapshot-max-rate", "write-wait-timeout"]);
 }
 
 #[test]

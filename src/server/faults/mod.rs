@@ -7,6 +7,7 @@
 
 mod errors;
 mod power;
+mod slow;
 mod traces;
 
 use std::io::Write as _;
