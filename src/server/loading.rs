@@ -103,7 +103,7 @@ fn take_over(shared: &Shared, start: Start, started: Instant) {
     persistence.log_size = all;
     persistence.changes_at_last_save = changes;
     persistence.is_loading = false;
-    *shared.append.borrow_mut() = append;
+    shared.set_append(append);
     *shared.log_dir.borrow_mut() = log_dir;
 }
 

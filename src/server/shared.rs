@@ -49,10 +49,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(engine: Engine, mut append: Append, log_dir: LogDir, disk: Arc<dyn Disk>) -> Rc<Self> {
+    pub(super) fn new(engine: Engine, append: Append, log_dir: LogDir, disk: Arc<dyn Disk>) -> Rc<Self> {
         let turn_wanted = Arc::new(Notify::new());
-        let wanted = Arc::clone(&turn_wanted);
-        append.allow_thread(Arc::new(move || wanted.notify_one()));
         let now_ms = Cell::new(engine.clock.now_ms());
         Rc::new(Self {
             engine: RefCell::new(engine),
@@ -72,6 +70,13 @@ impl Shared {
             exit: Cell::new(None),
             is_stopping: Cell::new(false),
         })
+    }
+
+    /// Goes on with a log that was opened, whose thread wakes the executor.
+    pub(super) fn set_append(&self, mut append: Append) {
+        let wanted = Arc::clone(&self.turn_wanted);
+        append.allow_thread(Arc::new(move || wanted.notify_one()));
+        *self.append.borrow_mut() = append;
     }
 
     /// Has the executor take a turn, which ends by writing the log and sending what may leave.
