@@ -176,3 +176,15 @@ fn turns_are_counted_with_their_time() {
     assert!(all > 0 && commands <= all, "{commands} of {all}");
     assert!(info(&server, "eventloop_duration_max") <= all);
 }
+
+/// In release builds every call was counted, and none shown: the rows of commands had two addresses.
+#[test]
+fn calls_are_counted_and_shown() {
+    let (server, _dir) = start(&[]);
+    let mut client = server.client();
+    client.line("SET a 1");
+    client.line("GET a");
+    client.line("GET b");
+    let text = client.line("INFO commandstats").text();
+    assert!(text.contains("cmdstat_set:calls=1,") && text.contains("cmdstat_get:calls=2,"), "{text}");
+}

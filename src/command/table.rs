@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use super::Command;
 
 /// The groups, in the order of the documentation.
-const GROUPS: &[&[Command]] = &[
+/// One place in memory: a constant may have several, and rows are known by their address.
+static GROUPS: &[&[Command]] = &[
     super::string::COMMANDS,
     super::stream::COMMANDS,
     super::list::COMMANDS,
