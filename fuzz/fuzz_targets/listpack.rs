@@ -12,7 +12,7 @@ fn texts(list: &Listpack) -> Vec<Vec<u8>> {
 
 fuzz_target!(|bytes: &[u8]| {
     let [place, length, rest @ ..] = bytes else { return };
-    let Ok(mut list) = Listpack::from_bytes(rest.to_vec()) else { return };
+    let Ok(mut list) = Listpack::from_bytes(rest) else { return };
     let mut model = texts(&list);
     assert_eq!(model.len(), list.len());
     let backward: Vec<_> = (0..model.len()).map(|index| list.nth(index).map(|e| e.with(|t| t.to_vec()))).collect();
@@ -34,6 +34,6 @@ fuzz_target!(|bytes: &[u8]| {
     list.remove(at);
     model.remove(index);
     assert_eq!(texts(&list), model);
-    let again = Listpack::from_bytes(list.into_bytes()).expect("what was edited is whole");
+    let again = Listpack::from_bytes(&list.into_bytes()).expect("what was edited is whole");
     assert_eq!(texts(&again), model);
 });
