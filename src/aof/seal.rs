@@ -34,7 +34,7 @@
 //! ```
 //! use ironkeep::aof::seal::{Mark, checksum};
 //! let record = b"*1\r\n$4\r\nPING\r\n";
-//! let line = b"#SEAL len=14 at=514 synced=500 ms=1700000000000 crc=c87a7c4b2d7cb9a2 sum=ca13d2eb\n";
+//! let line = b"#SEAL len=14 at=514 synced=500 ms=1700000000000 crc=d3286e735ea92bcd sum=80d426d8\n";
 //! let Some(Ok(Mark::Seal(seal))) = Mark::parse(line) else { panic!("not a seal") };
 //! assert_eq!((seal.len, seal.at, seal.synced), (14, 514, 500));
 //! assert_eq!(seal.crc, checksum(record));
