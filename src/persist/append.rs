@@ -347,7 +347,7 @@ impl Append {
 
     /// Whether the disk has not come back since [`Append::give_up`].
     pub fn is_stalled(&self) -> bool {
-        self.fault.is_some() && self.lent.is_some()
+        self.fault.is_some() && (self.lent.is_some() || self.sync_in_flight.is_some())
     }
 
     /// Under `everysec`: the sync under way takes so long that writes must wait for it, or more than 2 s of them could
@@ -379,7 +379,10 @@ impl Append {
     pub fn switch_to(&mut self, path: PathBuf, file: Box<dyn File>, head_len: u64) {
         assert!(self.queued() == 0, "what belongs to the old file is in it");
         self.target = Some(Target { path, file, len: head_len, head_len, second: None });
-        self.synced = self.written;
+        // A sync elsewhere may have failed for the old file meanwhile, and then this one's success means nothing.
+        if !self.needs_new_base() {
+            self.synced = self.written;
+        }
         self.held = false;
     }
 

@@ -93,7 +93,8 @@ pub fn load_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<(LogDir, Lo
     let mut log_dir = LogDir::new(Arc::clone(disk), &dir, &append_dir, &append_file, manifest);
     let mut loaded = Loaded::default();
     let Some(log) = log else {
-        loaded.warnings.extend(settle_lone_base(&log_dir, engine.clock.now_ms())?);
+        let has_rdb = disk.exists(&dir.join(&engine.config.dbfilename));
+        loaded.warnings.extend(settle_lone_base(&log_dir, has_rdb, engine.clock.now_ms())?);
         refuse_strays(&log_dir, &format!("no manifest named {} is there", log_dir.manifest_name().display()))?;
         return Ok((log_dir, loaded));
     };
@@ -149,6 +150,7 @@ fn load_files(
                 engine.clear_data();
                 log.files[cut.index].len = cut.offset;
                 (loaded.records, loaded.unsealed_bytes, loaded.log_end, is_cut) = (0, 0, None, true);
+                (loaded.expired, loaded.empty) = (0, 0);
             }
             Err(error) => break Err(error),
         }
@@ -157,15 +159,18 @@ fn load_files(
     outcome
 }
 
-/// Removes what a crash left of a log's beginning, whose data is still where it came from; what it says. One that holds
-/// anything is kept beside, under a name that is none of a log's, in case someone else has put it there.
-fn settle_lone_base(log_dir: &LogDir, now_ms: i64) -> Result<Option<String>, PersistError> {
+/// Removes what a crash left of a log's beginning, whose data is still where it came from, the RDB; what it says. One that
+/// holds anything is kept beside, under a name that is none of a log's, in case someone else has put it there; where there
+/// is no RDB it is the only data, and stays for [`refuse_strays`].
+fn settle_lone_base(log_dir: &LogDir, has_rdb: bool, now_ms: i64) -> Result<Option<String>, PersistError> {
     let Some(path) = log_dir.lone_base() else { return Ok(None) };
     let failed = || PersistError::io(&path);
     let disk = log_dir.disk();
     let said = if is_empty_rdb(disk.open(&path, Mode::Read).map_err(failed())?) {
         disk.remove(&path).map_err(failed())?;
         format!("Removed {}, an empty base that a crash left before its log began", path.display())
+    } else if !has_rdb {
+        return Ok(None);
     } else {
         let kept = path.with_extension(format!("rdb.unused-{now_ms}"));
         disk.rename(&path, &kept).map_err(failed())?;

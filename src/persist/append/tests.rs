@@ -205,3 +205,21 @@ fn a_flush_waits_for_what_the_thread_has_under_way() {
     assert_eq!((bench.append.queued(), bench.append.settled(AppendFsync::Always)), (0, bench.journal.end()));
     assert_eq!(bench.content(), bench.expected);
 }
+
+#[test]
+fn a_sync_that_fails_while_files_change_leaves_the_old_file_in_doubt() {
+    let mut bench = Bench::new();
+    bench.execute(1);
+    bench.append.flush(&mut bench.journal, AppendFsync::Everysec).unwrap();
+    let written = bench.journal.end();
+    drop(bench.append.begin_background_sync(&mut bench.journal, Instant::now()).unwrap());
+    drop(bench.append.hold().unwrap());
+    bench.append.end_background_sync(Err(io::Error::other("the medium")));
+    let path = bench.path.with_extension("next");
+    let file = RealDisk.open(&path, Mode::Append).unwrap();
+    bench.append.switch_to(path, file, 0);
+    assert!(bench.append.settled(AppendFsync::Always) < written, "no later success makes up for it");
+    assert!(bench.append.needs_new_base());
+    bench.append.give_up("in vain".to_owned());
+    assert!(!bench.append.is_stalled(), "nothing is under way");
+}

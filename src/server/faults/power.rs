@@ -144,3 +144,33 @@ fn syncs_that_are_left_out_are_found_out() {
         assert!(wrong.contains("step"), "{wrong}");
     }
 }
+
+/// What a crash leaves of a log's beginning is passed over where its data came from a dump, and stops the start where it
+/// is the only data.
+#[test]
+fn a_base_without_a_log_is_never_left_for_an_empty_start() {
+    let mut run = Run::new(config(false, AppendFsync::Always));
+    run.serve(async |client, history, _| {
+        history.write(client, 6, || 0).await;
+        assert!(!is_failure(&client.ask("SAVE").await.unwrap()));
+    });
+    run.config.appendonly = true;
+    run.serve(async |_, _, _| {});
+    let folder = Path::new(DIR).join("appendonlydir");
+    for name in run.disk.list(&folder).unwrap() {
+        if name != "appendonly.aof.1.base.rdb" {
+            run.disk.remove(&folder.join(name)).unwrap();
+        }
+    }
+    let copy = || run.disk.after(run.disk.steps(), PowerCut::Kept, &mut fastrand::Rng::with_seed(0));
+    let disk = copy();
+    assert_eq!(load(&run.config, &disk).unwrap(), run.history.list);
+    let names = disk.list(&folder).unwrap();
+    assert!(names.iter().any(|name| name.to_string_lossy().contains(".rdb.unused-")), "{names:?}");
+    let disk = copy();
+    disk.remove(&Path::new(DIR).join("dump.rdb")).unwrap();
+    let before = disk.steps();
+    let refused = load(&run.config, &disk).unwrap_err();
+    assert!(refused.contains("no manifest named"), "{refused}");
+    assert_eq!(disk.steps(), before, "nothing was changed");
+}
