@@ -27,6 +27,10 @@ mod configuration;
 
 /// What survives a death.
 mod durability {
+    /// An accident, and the way back.
+    mod flush_guard;
+    /// What rewrites have replaced.
+    mod history;
     mod kill;
     mod load;
     mod loading;

@@ -154,6 +154,16 @@ impl Log {
         Ok(Self { folder, manifest: Some((path.to_owned(), manifest)), files })
     }
 
+    /// The log as it would be without the rewrites whose files are still in history: see [`Manifest::with_history`].
+    /// `None` where history holds no such log, or not all of its files are there any more.
+    pub fn with_history(&self, disk: &dyn Disk) -> Result<Option<Self>, LogError> {
+        let Some((path, manifest)) = &self.manifest else { return Ok(None) };
+        match manifest.with_history().map(|whole| Self::of_manifest(disk, path, whole)).transpose() {
+            Err(LogError::Missing { .. }) => Ok(None),
+            log => log,
+        }
+    }
+
     /// The path by which a person would name the log: the manifest or the file.
     pub fn path(&self) -> &Path {
         match &self.manifest {

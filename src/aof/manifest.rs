@@ -6,7 +6,19 @@
 //! entry    = key SP value *( SP key SP value ) LF at least three pairs; words may be quoted as in redis.conf
 //! keys     = "file" name / "seq" int / "type" ("b" base, "i" increment, "h" history)
 //!            "startoffset" int / "endoffset" int  replication offsets, Redis >= 8
+//!            "was" ("b" / "i") "replacedat" int ["flushedat" int] ["ends" "yes"]   ours, for history: below
 //!            any other key                        skipped; keys in any case, in any order
+//! ```
+//!
+//! **History.** A rewrite turns the base and the increments before it into files of type `h`. Real servers load none of
+//! them, and delete them at their start; Ironkeep may keep them for a while ([`Past`]), and what stands there is still a
+//! log, since the increments that follow go on behind: [`Manifest::with_history`]. Newest first, as Redis lists them:
+//!
+//! ```text
+//! file a.2.base.rdb seq 2 type b
+//! file a.1.incr.aof seq 1 type h was i replacedat 1763700000000 flushedat 1763699990000
+//! file a.1.base.rdb seq 1 type h was b replacedat 1763700000000 flushedat 1763699990000
+//! file a.2.incr.aof seq 2 type i
 //! ```
 //!
 //! A line has at most 1024 bytes with its LF, which the last one needs too. The error texts are those of Redis.
@@ -46,6 +58,15 @@ impl FileType {
             Self::History => b'h',
         }
     }
+
+    fn of_letter(word: &[u8]) -> Option<Self> {
+        match word.first() {
+            Some(b'b') => Some(Self::Base),
+            Some(b'i') => Some(Self::Increment),
+            Some(b'h') => Some(Self::History),
+            _ => None,
+        }
+    }
 }
 
 /// A file that the manifest names.
@@ -57,12 +78,33 @@ pub struct Entry {
     /// The replication offset at its first byte and behind its last one (Redis >= 8).
     pub start_offset: Option<i64>,
     pub end_offset: Option<i64>,
+    /// Of a file in history that Ironkeep has put there.
+    pub past: Option<Past>,
 }
 
 impl Entry {
     pub fn new(name: OsString, seq: i64, file_type: FileType) -> Self {
-        Self { name, seq, file_type, start_offset: None, end_offset: None }
+        Self { name, seq, file_type, start_offset: None, end_offset: None, past: None }
     }
+}
+
+/// What a file in history was, and how it came there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Past {
+    /// A base or an increment.
+    pub was: FileType,
+    pub replaced: Replaced,
+}
+
+/// How files become history: what was written to them until a new base took their place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// Unix ms.
+    pub at_ms: i64,
+    /// Unix ms of the last FLUSHALL or FLUSHDB among what was written, if there was one.
+    pub flushed_ms: Option<i64>,
+    /// Nothing goes on behind these files: the log was off for a while, or an increment may have a hole.
+    pub is_end: bool,
 }
 
 /// The files of a log. Loaded are the base and then the increments, in this order.
@@ -150,6 +192,9 @@ impl Manifest {
                     number::write_i64(&mut content, offset);
                 }
             }
+            if let Some(past) = entry.past {
+                past.render(&mut content);
+            }
             content.push(b'\n');
         }
         content
@@ -187,7 +232,11 @@ impl Manifest {
 
     /// The entry that a new base gets; not added.
     pub fn next_base(&self, append_file_name: &OsStr, format: BaseFormat) -> Entry {
-        let seq = self.base.as_ref().map_or(0, |base| base.seq).saturating_add(1);
+        let mut seq = self.base.as_ref().map_or(0, |base| base.seq).saturating_add(1);
+        // A base of that name may stand in history, where an older one has been taken back into service.
+        while self.history.iter().any(|entry| entry.name == naming::base(append_file_name, seq, format)) {
+            seq += 1;
+        }
         Entry::new(naming::base(append_file_name, seq, format), seq, FileType::Base)
     }
 
@@ -201,12 +250,51 @@ impl Manifest {
 
     /// Makes `base` the base and everything that it replaces history, newest first; the last `keep_increments`
     /// increments, which began after the base, stay.
-    pub fn replace_base(&mut self, base: Entry, keep_increments: usize) {
-        let replaced = self.increments.len().saturating_sub(keep_increments);
-        let replaced = self.base.replace(base).into_iter().chain(self.increments.drain(..replaced));
-        for mut entry in replaced {
+    pub fn replace_base(&mut self, base: Entry, keep_increments: usize, replaced: Replaced) {
+        let drained = self.increments.len().saturating_sub(keep_increments);
+        let before = self.base.replace(base).into_iter().chain(self.increments.drain(..drained));
+        for mut entry in before {
+            entry.past = Some(Past { was: entry.file_type, replaced });
             entry.file_type = FileType::History;
             self.history.insert(0, entry);
+        }
+    }
+
+    /// The log as it would be if the rewrites had not taken place whose files are still in history: the oldest base
+    /// behind which every increment is there, and those. What it does not need is history that nobody wants. `None`
+    /// where history has no such base.
+    pub fn with_history(&self) -> Option<Self> {
+        let goes_on = |entry: &&Entry| entry.past.is_some_and(|past| !past.replaced.is_end);
+        let joined: Vec<&Entry> = self.history.iter().take_while(goes_on).collect();
+        let was = |entry: &Entry, part| entry.past.is_some_and(|past| past.was == part);
+        let first = joined.iter().rposition(|entry| was(entry, FileType::Base))?;
+        let mut whole = Self { increments: self.increments.clone(), ..Self::default() };
+        let restored = |entry: &Entry, file_type| Entry { file_type, past: None, ..entry.clone() };
+        whole.base = Some(restored(joined[first], FileType::Base));
+        for (index, entry) in self.history.iter().enumerate() {
+            if index < first && was(entry, FileType::Increment) {
+                whole.increments.insert(0, restored(entry, FileType::Increment));
+            } else if index != first {
+                whole.history.push(restored(entry, FileType::History));
+            }
+        }
+        whole.history.splice(..0, self.base.as_ref().map(|base| restored(base, FileType::History)));
+        whole.increments.is_sorted_by(|before, after| before.seq < after.seq).then_some(whole)
+    }
+}
+
+impl Past {
+    fn render(&self, content: &mut Vec<u8>) {
+        content.extend_from_slice(b" was ");
+        content.push(self.was.letter());
+        content.extend_from_slice(b" replacedat ");
+        number::write_i64(content, self.replaced.at_ms);
+        if let Some(flushed_ms) = self.replaced.flushed_ms {
+            content.extend_from_slice(b" flushedat ");
+            number::write_i64(content, flushed_ms);
+        }
+        if self.replaced.is_end {
+            content.extend_from_slice(b" ends yes");
         }
     }
 }
@@ -222,20 +310,18 @@ fn entry(text: &[u8]) -> Result<Entry, ManifestFault> {
     }
     let (mut name, mut seq, mut file_type) = (None, None, None);
     let (mut start_offset, mut end_offset) = (None, None);
+    let (mut was, mut replaced_ms, mut flushed_ms, mut is_end) = (None, None, None, false);
     for pair in words.chunks_exact(2) {
         let (key, value) = (pair[0].to_ascii_lowercase(), &pair[1]);
         match &key[..] {
             b"file" if value.contains(&b'/') => return Err(ManifestFault::Path),
             b"file" => name = Some(OsString::from_vec(value.clone())),
             b"seq" => seq = number::parse_i64(value).filter(|seq| *seq > 0),
-            b"type" => {
-                file_type = Some(match value.first() {
-                    Some(b'b') => FileType::Base,
-                    Some(b'i') => FileType::Increment,
-                    Some(b'h') => FileType::History,
-                    _ => return Err(ManifestFault::UnknownType),
-                });
-            }
+            b"type" => file_type = Some(FileType::of_letter(value).ok_or(ManifestFault::UnknownType)?),
+            b"was" => was = FileType::of_letter(value).filter(|was| *was != FileType::History),
+            b"replacedat" => replaced_ms = number::parse_i64(value),
+            b"flushedat" => flushed_ms = number::parse_i64(value),
+            b"ends" => is_end = value == b"yes",
             b"startoffset" => start_offset = number::parse_i64(value),
             b"endoffset" => end_offset = number::parse_i64(value),
             _ => {}
@@ -244,7 +330,9 @@ fn entry(text: &[u8]) -> Result<Entry, ManifestFault> {
     let name = name.filter(|name| !name.is_empty() && name != "." && name != "..").ok_or(ManifestFault::Format)?;
     let seq = seq.ok_or(ManifestFault::Format)?;
     let file_type = file_type.ok_or(ManifestFault::Format)?;
-    Ok(Entry { name, seq, file_type, start_offset, end_offset })
+    let past = (was.zip(replaced_ms).filter(|_| file_type == FileType::History))
+        .map(|(was, at_ms)| Past { was, replaced: Replaced { at_ms, flushed_ms, is_end } });
+    Ok(Entry { name, seq, file_type, start_offset, end_offset, past })
 }
 
 /// Appends a word so that it is read back as one: quoted and escaped where it has spaces, quotes or unprintable bytes.
@@ -330,10 +418,50 @@ mod tests {
         let mut manifest =
             Manifest::parse(b"file b1 seq 1 type b\nfile i1 seq 1 type i\nfile i2 seq 2 type i\n").unwrap();
         let base = manifest.next_base(OsStr::new("a"), BaseFormat::Rdb);
-        manifest.replace_base(base, 1);
-        let rendered =
-            "file a.2.base.rdb seq 2 type b\nfile i1 seq 1 type h\nfile b1 seq 1 type h\nfile i2 seq 2 type i\n";
+        manifest.replace_base(base, 1, Replaced { at_ms: 70, flushed_ms: Some(60), is_end: false });
+        let rendered = "file a.2.base.rdb seq 2 type b\n\
+            file i1 seq 1 type h was i replacedat 70 flushedat 60\n\
+            file b1 seq 1 type h was b replacedat 70 flushedat 60\nfile i2 seq 2 type i\n";
         assert_eq!(String::from_utf8(manifest.render()).unwrap(), rendered);
+        assert_eq!(Manifest::parse(rendered.as_bytes()).unwrap(), manifest);
+    }
+
+    /// Rewrites of a log of one base and one increment, each of which begins the next increment.
+    fn rewritten(replaced: &[Replaced]) -> Manifest {
+        let mut manifest = Manifest::default();
+        manifest.base = Some(manifest.next_base(OsStr::new("a"), BaseFormat::Rdb));
+        manifest.increments.push(manifest.next_increment(OsStr::new("a")));
+        for replaced in replaced {
+            manifest.increments.push(manifest.next_increment(OsStr::new("a")));
+            let base = manifest.next_base(OsStr::new("a"), BaseFormat::Rdb);
+            manifest.replace_base(base, 1, *replaced);
+        }
+        manifest
+    }
+
+    fn names<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Vec<&'a str> {
+        entries.into_iter().map(|entry| entry.name.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn history_is_a_log_that_goes_on_in_the_present_increments() {
+        let goes_on = Replaced::default();
+        let mut manifest = rewritten(&[goes_on, goes_on]);
+        let whole = manifest.with_history().unwrap();
+        assert_eq!(names(whole.loaded()), ["a.1.base.rdb", "a.1.incr.aof", "a.2.incr.aof", "a.3.incr.aof"]);
+        assert_eq!(names(&whole.history), ["a.3.base.rdb", "a.2.base.rdb"]);
+        assert_eq!(whole.next_base(OsStr::new("a"), BaseFormat::Rdb).name, "a.4.base.rdb");
+        manifest.history.retain(|entry| entry.name != "a.1.base.rdb");
+        assert_eq!(names(manifest.with_history().unwrap().loaded()), ["a.2.base.rdb", "a.2.incr.aof", "a.3.incr.aof"]);
+        assert!(rewritten(&[]).with_history().is_none());
+    }
+
+    #[test]
+    fn history_behind_which_the_log_was_off_is_no_part_of_it() {
+        let (goes_on, ends) = (Replaced::default(), Replaced { is_end: true, ..Replaced::default() });
+        assert!(rewritten(&[goes_on, ends]).with_history().is_none());
+        let whole = rewritten(&[ends, goes_on]).with_history().unwrap();
+        assert_eq!(names(whole.loaded()), ["a.2.base.rdb", "a.2.incr.aof", "a.3.incr.aof"]);
     }
 
     #[test]

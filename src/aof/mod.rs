@@ -52,7 +52,7 @@ pub mod writer;
 pub use check::{FileReport, Observer, RdbDepth, RdbPart, Report, check};
 pub use fault::Fault;
 pub use log::{Log, LogError, LogFile, Role};
-pub use manifest::{Entry, FileType, Manifest, ManifestError};
+pub use manifest::{Entry, FileType, Manifest, ManifestError, Past, Replaced};
 pub use reader::{Reached, Reader, Sealing};
 pub use record::{Annotation, Item, Record, Scanner};
 pub use sealer::{OpenSpan, Sealer};

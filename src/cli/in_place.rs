@@ -18,6 +18,7 @@ use anyhow::Context;
 use super::locate::show;
 use super::utc::Utc;
 use crate::aof::{Log, LogFile, Role};
+use crate::codec::shell;
 use crate::disk::{Disk, Draft, Mode, publish};
 
 /// The original, put aside.
@@ -149,12 +150,7 @@ fn copy_file(disk: &Arc<dyn Disk>, from: &Path, to: &Path) -> io::Result<()> {
 
 /// A path as one word of a shell line.
 pub fn quote(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        return text.into_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
+    shell::quote(&path.to_string_lossy())
 }
 
 #[cfg(test)]

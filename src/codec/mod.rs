@@ -7,4 +7,5 @@ pub mod glob;
 pub mod lzf;
 pub mod number;
 pub mod prefetch;
+pub mod shell;
 pub mod siphash;

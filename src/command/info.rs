@@ -256,6 +256,8 @@ fn persistence(engine: &Engine, page: &mut Page) {
     page.line("rdb_last_cow_size", state.last_save_deferred);
     page.line("rdb_last_load_keys_expired", state.loaded_expired);
     page.line("rdb_last_load_keys_loaded", state.loaded_keys);
+    page.line("rdb_kept_dumps", state.kept_dumps.files);
+    page.line("rdb_kept_dumps_size", state.kept_dumps.bytes);
     log_fields(engine, page);
     page.zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
     if engine.config.appendonly {
@@ -285,6 +287,8 @@ fn log_fields(engine: &Engine, page: &mut Page) {
     page.line("aof_rewrites_consecutive_failures", state.rewrite_failures);
     page.line("aof_last_write_status", status(state.log_error.is_none()));
     page.line("aof_last_cow_size", state.last_rewrite_deferred);
+    page.line("aof_history_files", state.history.files);
+    page.line("aof_history_size", state.history.bytes);
 }
 
 fn loading_fields(engine: &Engine, page: &mut Page) {

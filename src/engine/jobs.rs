@@ -14,6 +14,20 @@ pub enum Job {
     /// Close the connection of a client.
     KillClient(u64),
     Shutdown(Shutdown),
+    /// Data was flushed: say so, and how it can be brought back.
+    TellOfFlush(Flush),
+}
+
+/// A FLUSHALL or FLUSHDB that has removed something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flush {
+    pub command: &'static str,
+    /// Of the client, and the name that it has given itself.
+    pub address: String,
+    pub name: Vec<u8>,
+    pub keys: usize,
+    /// Unix ms of the first flush since the last good save: this one, or one before it.
+    pub unsaved_ms: i64,
 }
 
 /// Work that a command's own reply waits for: it is done at once, while the command runs.

@@ -40,6 +40,20 @@ pub struct Persistence {
     /// Bytes of the log's files in front of the increment that is written to.
     pub log_files_before: u64,
     pub last_rewrite_ended_ms: i64,
+    /// Unix ms of the last flush of data that the log in force holds; for a log that was loaded, of the load.
+    pub flushed_ms: Option<i64>,
+    /// The same of the log in force when the rewrite under way took its snapshot.
+    pub flushed_before_rewrite_ms: Option<i64>,
+    /// Unix ms of the first flush of data that the last good save may still hold.
+    pub unsaved_flush_ms: Option<i64>,
+    /// Files of the log in history.
+    pub history: Kept,
+    /// Dumps from before a flush.
+    pub kept_dumps: Kept,
+    /// A thread is looking at what is kept, and may be changing the manifest.
+    pub is_sweeping: bool,
+    /// Whether something may be kept that nobody has looked at.
+    pub is_sweep_wanted: bool,
     /// Keys that the last load brought, and those that it dropped as expired.
     pub loaded_keys: u64,
     pub loaded_expired: u64,
@@ -50,6 +64,13 @@ pub struct Persistence {
     pub max_rate: Arc<AtomicU64>,
     /// Of the load under way, or of the last one.
     pub load: Arc<LoadProgress>,
+}
+
+/// Files that are kept though nothing loads them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kept {
+    pub files: usize,
+    pub bytes: u64,
 }
 
 /// How far a load is. The thread that loads counts, and asks whether to go on; others look.
@@ -182,6 +203,13 @@ impl Persistence {
             log_base_size: 0,
             log_files_before: 0,
             last_rewrite_ended_ms: 0,
+            flushed_ms: None,
+            flushed_before_rewrite_ms: None,
+            unsaved_flush_ms: None,
+            history: Kept::default(),
+            kept_dumps: Kept::default(),
+            is_sweeping: false,
+            is_sweep_wanted: true,
             loaded_keys: 0,
             loaded_expired: 0,
             last_snapshot_us: 0,
@@ -193,6 +221,12 @@ impl Persistence {
     /// Notes what snapshots hold back now, in bytes, for the jobs under way.
     pub fn note_deferred(&mut self, bytes: u64) {
         [&mut self.save, &mut self.rewrite].into_iter().flatten().for_each(|job| job.note_deferred(bytes));
+    }
+
+    /// Data has been flushed.
+    pub fn flushed(&mut self, now_ms: i64) {
+        self.flushed_ms = Some(now_ms);
+        self.unsaved_flush_ms.get_or_insert(now_ms);
     }
 
     /// A save of the data as of `changes` is durable.

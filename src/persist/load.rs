@@ -43,6 +43,8 @@ pub struct Loaded {
     pub empty: u64,
     /// Records replayed.
     pub records: u64,
+    /// Unix ms of the load, if a flush among the records has removed anything.
+    pub flushed_ms: Option<i64>,
     /// Bytes of the increments behind their last seals.
     pub unsealed_bytes: u64,
     /// The end of the last increment.
@@ -156,6 +158,7 @@ fn load_files(
         }
     };
     engine.persistence.is_loading = false;
+    loaded.flushed_ms = engine.persistence.flushed_ms;
     outcome
 }
 

@@ -7,13 +7,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::aof::manifest::{Entry, FileType, Manifest};
+use crate::aof::manifest::{Entry, FileType, Manifest, Replaced};
 use crate::aof::naming::{self, BaseFormat};
 use crate::aof::record::MAX_ANNOTATION;
 use crate::aof::seal::Mark;
 use crate::disk::{Disk, File, Mode, Sealed, publish_bytes};
+use crate::engine::persistence::Kept;
 
 use super::PersistError;
+use super::history::{self, Rules};
 
 /// An increment: its path, and its file, open for appending.
 pub type Increment = (PathBuf, Box<dyn File>);
@@ -113,28 +115,45 @@ impl LogDir {
     }
 
     /// Puts a base in force that holds everything before the last `keep_increments` increments: names its file and
-    /// publishes the manifest, in which what it replaces is history; [`LogDir::remove_history`] removes that.
-    pub fn replace_base(&mut self, entry: Entry, sealed: Sealed, keep_increments: usize) -> Result<(), PersistError> {
+    /// publishes the manifest, in which what it replaces is history; [`LogDir::remove_history`] removes that in time.
+    pub fn replace_base(
+        &mut self,
+        entry: Entry,
+        sealed: Sealed,
+        keep_increments: usize,
+        replaced: Replaced,
+    ) -> Result<(), PersistError> {
         sealed.commit().map_err(PersistError::io(&self.folder.join(&entry.name)))?;
         let mut next = self.manifest.clone();
-        next.replace_base(entry, keep_increments);
+        next.replace_base(entry, keep_increments, replaced);
         self.publish(next)
     }
 
-    /// Removes the files that the manifest calls history, then their names.
-    pub fn remove_history(&mut self) -> Result<(), PersistError> {
+    /// Removes the files in history that nobody wants any more, then their names.
+    pub fn remove_history(&mut self, rules: &Rules) -> Result<(), PersistError> {
         if self.manifest.history.is_empty() {
             return Ok(());
         }
-        for entry in &self.manifest.history {
-            let path = self.folder.join(&entry.name);
+        let free = self.disk.free_space(&self.folder).unwrap_or(u64::MAX);
+        let unwanted = history::unwanted(&self.manifest.history, |entry| self.len(entry), free, rules);
+        if unwanted.is_empty() {
+            return Ok(());
+        }
+        for name in &unwanted {
+            let path = self.folder.join(name);
             if self.disk.exists(&path) {
                 self.disk.remove(&path).map_err(PersistError::io(&path))?;
             }
         }
         let mut next = self.manifest.clone();
-        next.history.clear();
+        next.history.retain(|entry| !unwanted.contains(&entry.name));
         self.publish(next)
+    }
+
+    /// What is kept in history.
+    pub fn history(&self) -> Kept {
+        let history = &self.manifest.history;
+        Kept { files: history.len(), bytes: history.iter().map(|entry| self.len(entry)).sum() }
     }
 
     /// Takes an old single file into the folder as its base: the manifest first, then the rename, which a start can
@@ -207,9 +226,13 @@ impl LogDir {
 
     /// Bytes of the base and of all files that a load reads.
     pub fn sizes(&self) -> (u64, u64) {
-        let len = |entry: &Entry| self.disk.metadata(&self.folder.join(&entry.name)).map_or(0, |metadata| metadata.len);
-        let base = self.manifest.base.as_ref().map_or(0, len);
-        (base, self.manifest.loaded().map(len).sum())
+        let base = self.manifest.base.as_ref().map_or(0, |base| self.len(base));
+        (base, self.manifest.loaded().map(|entry| self.len(entry)).sum())
+    }
+
+    /// Bytes of a file; 0 where it is not there.
+    fn len(&self, entry: &Entry) -> u64 {
+        self.disk.metadata(&self.folder.join(&entry.name)).map_or(0, |metadata| metadata.len)
     }
 
     fn publish(&mut self, next: Manifest) -> Result<(), PersistError> {

@@ -2,6 +2,7 @@
 //!
 //! - [`load`]: a start. Decides between log and RDB, replays, and deals with a broken end.
 //! - [`log_dir`]: the folder of the multi-part log, and its manifest.
+//! - [`history`]: what is kept of the past, and for how long.
 //! - [`append`]: the increment that is written to. Bytes of the journal go out with write(2), are synced by policy; the
 //!   positions that it reports decide when replies may leave.
 //! - [`log_thread`]: where the disk is slow, what writes and syncs the increment.
@@ -12,6 +13,7 @@
 //! The order that all of it keeps: what a manifest names is durable before the manifest is published.
 
 pub mod append;
+pub mod history;
 pub mod load;
 pub mod log_dir;
 pub mod log_thread;

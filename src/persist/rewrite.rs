@@ -6,8 +6,8 @@
 //! 3. *Rotate*, on a thread: the current increment is synced, the new one is made, a manifest that names it published.
 //!    Then the log goes on in the new increment, and the replies leave.
 //! 4. *Write*, on a thread: the snapshot becomes a file under a temporary name, durable.
-//! 5. *Replace*, on a thread: it gets its name, a manifest that names it and only the new increment is published, what
-//!    it replaces is removed.
+//! 5. *Replace*, on a thread: it gets its name, a manifest that names it and only the new increment is published. What
+//!    it replaces is [history](super::history) from then on, and is removed where nobody wants it.
 //!
 //! Where a failed fsync has left the increment in doubt nothing is rotated: the log stays held until the base is there, and
 //! goes on in a new increment behind it.
@@ -15,14 +15,15 @@
 //! A crash or failure after any step leaves a folder that loads and has all that was acknowledged: before step 5's
 //! manifest, the old base with all increments.
 
-use crate::aof::OpenSpan;
 use crate::aof::seal::HistoryId;
+use crate::aof::{OpenSpan, Replaced};
 use crate::disk::{File, Sealed};
 use crate::engine::Engine;
 use crate::engine::persistence::Progress;
 
 use super::PersistError;
 use super::append::{Append, Extent};
+use super::history::Rules;
 use super::log_dir::LogDir;
 use super::outlets::Outlet;
 use super::save::Image;
@@ -46,10 +47,32 @@ pub fn base_outlet(log_dir: &LogDir, progress: Progress) -> Outlet {
 
 /// Step 5, on a thread. `keep_increments`: those that began with or after the snapshot. Also where it fails half-way
 /// the folder that comes back knows the manifest that is in force, and must take the old one's place.
-pub fn replace_base(mut log_dir: LogDir, sealed: Sealed, keep_increments: usize) -> (LogDir, Result<(), PersistError>) {
+pub fn replace_base(
+    mut log_dir: LogDir,
+    sealed: Sealed,
+    keep_increments: usize,
+    past: Past,
+) -> (LogDir, Result<(), PersistError>) {
     let entry = log_dir.next_base();
-    let outcome = log_dir.replace_base(entry, sealed, keep_increments).and_then(|()| log_dir.remove_history());
+    let outcome = log_dir
+        .replace_base(entry, sealed, keep_increments, past.replaced)
+        .and_then(|()| log_dir.remove_history(&past.rules));
     (log_dir, outcome)
+}
+
+/// What becomes of the files that a base replaces.
+#[derive(Clone, Copy)]
+pub struct Past {
+    pub replaced: Replaced,
+    pub rules: Rules,
+}
+
+impl Past {
+    /// `flushed_ms`: the last flush among what they hold. `is_end`: nothing goes on behind them.
+    pub fn new(engine: &Engine, flushed_ms: Option<i64>, is_end: bool) -> Self {
+        let at_ms = engine.clock.now_ms();
+        Self { replaced: Replaced { at_ms, flushed_ms, is_end }, rules: Rules::new(&engine.config, at_ms) }
+    }
 }
 
 /// Step 5 where the log was held since the snapshot: the base holds all that was before, and a new increment with this head
@@ -58,8 +81,9 @@ pub fn replace_all(
     log_dir: LogDir,
     sealed: Sealed,
     head: &[u8],
+    past: Past,
 ) -> (LogDir, Result<super::log_dir::Increment, PersistError>) {
-    let (mut log_dir, outcome) = replace_base(log_dir, sealed, 0);
+    let (mut log_dir, outcome) = replace_base(log_dir, sealed, 0, past);
     let begun = outcome.and_then(|()| log_dir.begin_increment(head));
     (log_dir, begun)
 }
@@ -74,8 +98,9 @@ pub fn begin_log(engine: &mut Engine, append: &mut Append, log_dir: &mut LogDir)
     let sealed = image.write_at_once(log_dir.disk(), base_outlet(log_dir, progress))?;
     // The base first: the manifest before has no increment that would be loaded in front of it.
     let entry = log_dir.next_base();
-    log_dir.replace_base(entry, sealed, 0)?;
-    log_dir.remove_history()?;
+    let past = Past::new(engine, engine.persistence.flushed_ms, true);
+    log_dir.replace_base(entry, sealed, 0, past.replaced)?;
+    log_dir.remove_history(&past.rules)?;
     begin_increment(engine, append, log_dir)
 }
 

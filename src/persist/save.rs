@@ -1,7 +1,7 @@
 //! An RDB from a snapshot.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, Sealed};
@@ -14,6 +14,7 @@ use crate::rdb::{self, KeyMeta, ObjectRef, WriteOptions, Writer};
 use crate::value::{List, Object};
 
 use super::PersistError;
+use super::history::keep_dump;
 use super::outlets::{Manner, Outlet, Outlets, first_path};
 
 /// All that an RDB of one moment is made from. It's taken on the executor and written anywhere.
@@ -173,18 +174,44 @@ fn write_key<W: Write>(
     }
 }
 
-/// Saves at once, on this thread: SAVE, SHUTDOWN, DEBUG RELOAD.
-pub fn save_now(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<(), PersistError> {
-    let folder = std::path::PathBuf::from(&engine.config.dir);
+/// Saves at once, on this thread: SAVE, SHUTDOWN, DEBUG RELOAD. The path under which the dump before it was kept, if it
+/// was: see [`commit_dump`].
+pub fn save_now(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<Option<PathBuf>, PersistError> {
+    let folder = PathBuf::from(&engine.config.dir);
     let name = engine.config.dbfilename.clone();
     let image = Image::take(engine, false);
     let progress = Progress::new(engine.clock.now_ms(), image.keys());
     let changes = engine.journal.changes();
     let outlet = Outlet { folder: folder.clone(), name: name.clone().into(), progress };
     let sealed = image.write_at_once(disk, outlet)?;
-    sealed.commit().map_err(PersistError::io(&folder.join(&name)))?;
+    let flushed_ms = guarded_flush(engine);
+    let committed = commit_dump(disk, (&folder, &name), sealed, flushed_ms);
+    if committed.is_err() {
+        engine.persistence.unsaved_flush_ms = flushed_ms;
+    }
+    let kept = committed?;
     engine.persistence.saved(engine.clock.now_ms() / 1000, changes);
-    Ok(())
+    Ok(kept)
+}
+
+/// For a save whose snapshot was just taken: the first flush since the save before, where its data is to be kept. It
+/// counts as saved from here on.
+pub fn guarded_flush(engine: &mut Engine) -> Option<i64> {
+    engine.persistence.unsaved_flush_ms.take().filter(|_| engine.config.flush_guard > 0)
+}
+
+/// Gives the dump `folder/name` its name. The one that has it now is kept beside if a flush at `flushed_ms` came behind
+/// it, whose data it may be the last to hold; where it can't be kept it isn't replaced. The path under which it was kept.
+pub fn commit_dump(
+    disk: &Arc<dyn Disk>,
+    (folder, name): (&Path, &str),
+    sealed: Sealed,
+    flushed_ms: Option<i64>,
+) -> Result<Option<PathBuf>, PersistError> {
+    let failed = || PersistError::io(&folder.join(name));
+    let kept = flushed_ms.map(|at_ms| keep_dump(disk, folder, name, at_ms)).transpose().map_err(failed())?;
+    sealed.commit().map_err(failed())?;
+    Ok(kept.flatten())
 }
 
 /// A little less than the executor: at 10 a save on busy cores took six times as long, and clients felt no less of it.

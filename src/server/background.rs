@@ -14,13 +14,14 @@ use tokio::sync::oneshot;
 use crate::disk::{File, Sealed};
 use crate::engine::Engine;
 use crate::engine::persistence::Progress;
+use crate::persist::PersistError;
 use crate::persist::log_dir::LogDir;
 use crate::persist::outlets::Outlet;
+use crate::persist::rewrite::{self, Past};
 use crate::persist::save::{self, Image};
-use crate::persist::{PersistError, rewrite};
 
-use super::log;
 use super::shared::Shared;
+use super::{history, log};
 
 /// What is to be begun from one snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,6 +35,8 @@ struct Save {
     outlet: Outlet,
     /// Changes of the data that it holds.
     changes: u64,
+    /// What the dump before it holds and this one does not: see [`save::commit_dump`].
+    flushed_ms: Option<i64>,
 }
 
 /// A rewrite that has begun.
@@ -73,6 +76,7 @@ pub(super) fn start(shared: &Rc<Shared>, wanted: Wanted) {
         let progress = Progress::new(engine.clock.now_ms(), image.keys());
         engine.persistence.rewrite = Some(progress.clone());
         engine.persistence.rewrite_scheduled = false;
+        engine.persistence.flushed_before_rewrite_ms = engine.persistence.flushed_ms.take();
         log::notice("Background append only file rewriting started");
         Rewrite { progress, increment }
     });
@@ -88,11 +92,15 @@ fn begin_save(engine: &mut Engine, image: &Image) -> Save {
     persistence.last_save_attempt_ms = engine.clock.now_ms();
     log::notice("Background saving started");
     let (folder, name) = (PathBuf::from(&engine.config.dir), engine.config.dbfilename.clone().into());
-    Save { outlet: Outlet { folder, name, progress }, changes: engine.journal.changes() }
+    let flushed_ms = save::guarded_flush(engine);
+    Save { outlet: Outlet { folder, name, progress }, changes: engine.journal.changes(), flushed_ms }
 }
 
+/// Whether nobody else is changing the log's files. A rewrite that has to wait for a look at what is kept comes next.
 fn may_rewrite(shared: &Shared) -> bool {
-    shared.engine.borrow().persistence.rewrite.is_none() && !shared.append.borrow().is_held()
+    let persistence = &mut shared.engine.borrow_mut().persistence;
+    persistence.rewrite_scheduled |= persistence.is_sweeping;
+    persistence.rewrite.is_none() && !persistence.is_sweeping && !shared.append.borrow().is_held()
 }
 
 /// Step 1 of a rewrite: the log is held in the same moment as the snapshot is taken, or what is executed before the files
@@ -155,10 +163,10 @@ async fn run(shared: Rc<Shared>, image: Image, save: Option<Save>, mut rewrite: 
 }
 
 async fn write_and_end(shared: &Rc<Shared>, image: Image, save: Option<Save>, rewrite: Option<Rewrite>) {
-    let changes = save.as_ref().map(|save| save.changes);
+    let saving = save.as_ref().map(|save| (save.changes, save.flushed_ms));
     let rewritten = rewrite.as_ref().map(|rewrite| rewrite.progress.clone());
     let log_dir = shared.log_dir.borrow().clone();
-    let outlets = (save.map(|save| save.outlet), rewritten.clone());
+    let outlets = (save, rewritten.clone());
     let written = on_thread("snapshot", {
         let log_dir = log_dir.clone();
         move || Ok(write_files(image, &log_dir, outlets))
@@ -168,11 +176,11 @@ async fn write_and_end(shared: &Rc<Shared>, image: Image, save: Option<Save>, re
         Err(error) => {
             let reason = error.to_string();
             let failed = || PersistError::Refused { path: PathBuf::from("snapshot"), reason: reason.clone() };
-            (changes.map(|_| Err(failed())), rewritten.as_ref().map(|_| Err(failed())))
+            (saving.map(|_| Err(failed())), rewritten.as_ref().map(|_| Err(failed())))
         }
     };
-    if let (Some(outcome), Some(changes)) = (saved, changes) {
-        end_save(shared, outcome, changes);
+    if let (Some(outcome), Some((changes, flushed_ms))) = (saved, saving) {
+        end_save(shared, outcome, changes, flushed_ms);
     }
     if let (Some(base), Some(rewrite)) = (base, rewrite) {
         let outcome = match base {
@@ -183,15 +191,18 @@ async fn write_and_end(shared: &Rc<Shared>, image: Image, save: Option<Save>, re
     }
 }
 
-/// What became of a save, and the file of a rewrite's base.
-type Written = (Option<Result<(), PersistError>>, Option<Result<Sealed, PersistError>>);
+/// What became of a save, with where it has kept the dump before it, and the file of a rewrite's base.
+type Written = (Option<Result<Option<PathBuf>, PersistError>>, Option<Result<Sealed, PersistError>>);
 
 /// Writes the image to the save's outlet, and to the base of a rewrite with this progress; gives the save its name. On the
 /// snapshot's thread.
-fn write_files(image: Image, log_dir: &LogDir, (save, rewrite): (Option<Outlet>, Option<Progress>)) -> Written {
+fn write_files(image: Image, log_dir: &LogDir, (save, rewrite): (Option<Save>, Option<Progress>)) -> Written {
     let mut outlets = Vec::new();
-    let target = save.as_ref().map(|outlet| (outlet.progress.clone(), outlet.folder.join(&outlet.name)));
-    outlets.extend(save);
+    let target = save.as_ref().map(|save| {
+        let Outlet { folder, name, progress } = &save.outlet;
+        (progress.clone(), folder.clone(), name.to_string_lossy().into_owned(), save.flushed_ms)
+    });
+    outlets.extend(save.map(|save| save.outlet));
     let has_base = rewrite.is_some();
     let mut base_folder = Ok(());
     if let Some(progress) = rewrite {
@@ -199,19 +210,19 @@ fn write_files(image: Image, log_dir: &LogDir, (save, rewrite): (Option<Outlet>,
         outlets.extend(base_folder.is_ok().then(|| rewrite::base_outlet(log_dir, progress)));
     }
     let mut sealed = image.write_to(log_dir.disk(), outlets).into_iter();
-    let saved = target.map(|(progress, path)| {
+    let saved = target.map(|(progress, folder, name, flushed_ms)| {
         let sealed = sealed.next().unwrap_or(Err(PersistError::Cancelled))?;
         if !progress.begin_commit() {
             return Err(PersistError::Cancelled);
         }
-        sealed.commit().map_err(|source| PersistError::Io { path, source })
+        save::commit_dump(log_dir.disk(), (&folder, &name), sealed, flushed_ms)
     });
     let base = has_base.then(|| base_folder.and_then(|()| sealed.next().unwrap_or(Err(PersistError::Cancelled))));
     (saved, base)
 }
 
 /// Runs work on a thread of its own, at a low priority.
-async fn on_thread<T: Send + 'static>(
+pub(super) async fn on_thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> Result<T, PersistError> + Send + 'static,
 ) -> Result<T, PersistError> {
@@ -226,7 +237,12 @@ async fn on_thread<T: Send + 'static>(
     receiver.await.unwrap_or_else(|_| Err(failed(io::Error::other("the thread ended without an answer"))))
 }
 
-fn end_save(shared: &Rc<Shared>, outcome: Result<(), PersistError>, changes: u64) {
+fn end_save(
+    shared: &Rc<Shared>,
+    outcome: Result<Option<PathBuf>, PersistError>,
+    changes: u64,
+    flushed_ms: Option<i64>,
+) {
     let mut engine = shared.engine.borrow_mut();
     engine.clock.tick();
     let now = engine.clock.now_ms();
@@ -236,10 +252,14 @@ fn end_save(shared: &Rc<Shared>, outcome: Result<(), PersistError>, changes: u64
         persistence.last_save_seconds = Some((now - progress.started_ms) / 1000);
         persistence.last_save_deferred = progress.deferred_peak;
     }
+    if outcome.is_err() {
+        persistence.unsaved_flush_ms = flushed_ms.or(persistence.unsaved_flush_ms);
+    }
     match outcome {
-        Ok(()) => {
+        Ok(kept) => {
             persistence.saved(now / 1000, changes);
             log::notice("Background saving terminated with success");
+            history::tell_of_kept_dump(&mut engine, kept);
         }
         Err(PersistError::Cancelled) => log::notice("Background saving cancelled"),
         Err(error) => {
@@ -278,10 +298,15 @@ async fn replace_base(
     if !rewrite.progress.begin_commit() {
         return Err(PersistError::Cancelled);
     }
+    let past = {
+        let engine = shared.engine.borrow();
+        let is_end = matches!(rewrite.increment, Increment::Off | Increment::Anew { .. });
+        Past::new(&engine, engine.persistence.flushed_before_rewrite_ms, is_end)
+    };
     let (log_dir, outcome) = match rewrite.increment {
         Increment::Anew { head, position } => {
             let head_len = head.len() as u64; // usize has at most 64 bits
-            let work = move || Ok(rewrite::replace_all(log_dir, sealed, &head));
+            let work = move || Ok(rewrite::replace_all(log_dir, sealed, &head, past));
             let (log_dir, outcome) = on_thread("rewrite", work).await?;
             let begun = outcome.map(|(path, file)| {
                 shared.append.borrow_mut().begin_anew(path, file, head_len, position);
@@ -290,7 +315,7 @@ async fn replace_base(
         }
         increment => {
             let keep_increments = usize::from(!matches!(increment, Increment::Off));
-            on_thread("rewrite", move || Ok(rewrite::replace_base(log_dir, sealed, keep_increments))).await?
+            on_thread("rewrite", move || Ok(rewrite::replace_base(log_dir, sealed, keep_increments, past))).await?
         }
     };
     let (base, _) = log_dir.sizes();
@@ -299,6 +324,7 @@ async fn replace_base(
     let mut engine = shared.engine.borrow_mut();
     engine.persistence.log_base_size = base;
     engine.persistence.log_files_before = base;
+    engine.persistence.is_sweep_wanted = true;
     Ok(())
 }
 
@@ -338,6 +364,10 @@ fn end_rewrite(shared: &Rc<Shared>, outcome: Result<(), PersistError>) {
     if let Some(progress) = engine.persistence.rewrite.take() {
         engine.persistence.last_rewrite_seconds = Some((now - progress.started_ms) / 1000);
         engine.persistence.last_rewrite_deferred = progress.deferred_peak;
+    }
+    let flushed_ms = engine.persistence.flushed_before_rewrite_ms.take();
+    if outcome.is_err() {
+        engine.persistence.flushed_ms = engine.persistence.flushed_ms.max(flushed_ms);
     }
     engine.persistence.last_rewrite_ok = outcome.is_ok();
     engine.persistence.last_rewrite_ended_ms = now;

@@ -98,6 +98,7 @@ fn take_over(shared: &Shared, start: Start, started: Instant) {
     let persistence = &mut engine.persistence;
     persistence.loaded_keys = loaded.keys;
     persistence.loaded_expired = loaded.expired;
+    (persistence.flushed_ms, persistence.unsaved_flush_ms) = (loaded.flushed_ms, loaded.flushed_ms);
     persistence.log_base_size = base;
     persistence.log_files_before = all.saturating_sub(append.len());
     persistence.log_size = all;
@@ -130,9 +131,6 @@ fn load_without_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> anyhow::Result
 fn load_with_log(engine: &mut Engine, disk: &Arc<dyn Disk>, append: &mut Append) -> anyhow::Result<(LogDir, Loaded)> {
     let (mut log_dir, mut loaded) = load::load_log(engine, disk)?;
     if loaded.source.is_some() {
-        if let Err(error) = log_dir.remove_history() {
-            log::warning(format!("Files that a rewrite has replaced could not be removed: {error}"));
-        }
         match (log_dir.open_increment()?, loaded.log_end.take()) {
             (Some((path, file)), Some(end)) => continue_log(engine, append, end, (path, file))?,
             _ => rewrite::begin_increment(engine, append, &mut log_dir)?,

@@ -21,6 +21,7 @@ mod connection;
 #[cfg(test)]
 mod faults;
 mod flush;
+mod history;
 mod housekeep;
 mod input;
 mod limits;

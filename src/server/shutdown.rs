@@ -8,7 +8,7 @@ use crate::engine::params::ShutdownFlags;
 use crate::persist::save;
 
 use super::shared::Shared;
-use super::{flush, log};
+use super::{flush, history, log};
 
 /// What a signal asks for.
 pub(super) fn of_signal(flags: ShutdownFlags) -> Shutdown {
@@ -91,7 +91,10 @@ fn settle(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
     if wanted.save.unwrap_or(has_points) {
         log::notice("Saving the final RDB snapshot before exiting.");
         match save::save_now(&mut engine, &shared.disk) {
-            Ok(()) => log::notice("DB saved on disk"),
+            Ok(kept) => {
+                log::notice("DB saved on disk");
+                history::tell_of_kept_dump(&mut engine, kept);
+            }
             Err(error) if wanted.force => log::warning(format!("Error trying to save the DB: {error}")),
             Err(error) => return Err(format!("Error trying to save the DB, can't exit: {error}")),
         }

@@ -25,7 +25,7 @@ use crate::persist::{rewrite, save};
 
 use super::listen::{self, accept_forever};
 use super::shared::Shared;
-use super::{housekeep, loading, log, shutdown, tick, turn};
+use super::{history, housekeep, loading, log, shutdown, tick, turn};
 
 /// Tells the process that a daemon's parent has started.
 const DAEMON_MARK: &str = "IRONKEEP_DAEMON";
@@ -288,12 +288,14 @@ fn do_blocking(shared: &Rc<Shared>, engine: &mut Engine, work: &Blocking) -> any
     match work {
         Blocking::RewriteConfig => rewrite_config(&engine.config, &shared.disk)?,
         Blocking::Save => {
-            save::save_now(engine, &shared.disk)?;
+            let kept = save::save_now(engine, &shared.disk)?;
             log::notice("DB saved on disk");
+            history::tell_of_kept_dump(engine, kept);
         }
         Blocking::ReloadFromRdb { save_first } => {
             if *save_first {
-                save::save_now(engine, &shared.disk)?;
+                let kept = save::save_now(engine, &shared.disk)?;
+                history::tell_of_kept_dump(engine, kept);
             }
             engine.clear_data();
             load::load_rdb(engine, &shared.disk)?;

@@ -36,7 +36,7 @@ fn saved_again(file: &[u8], change: impl FnOnce(&mut Engine)) -> Result<Vec<u8>,
     let saved = save_now(&mut engine, &disk);
     let after = std::fs::read(path).unwrap();
     assert!(saved.is_ok() || after == file, "a save that fails leaves the file alone");
-    saved.map(|()| after)
+    saved.map(|_| after)
 }
 
 /// Decoded values by database and key.

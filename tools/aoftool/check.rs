@@ -16,6 +16,7 @@ use ironkeep::cli::progress::Progress;
 use ironkeep::cli::{in_place, lock};
 use ironkeep::disk::{self, Disk};
 
+use crate::selection::Choice;
 use crate::{report, selection};
 
 /// Read every file of a log as a start would; --fix cuts a torn tail and keeps the original
@@ -236,7 +237,7 @@ fn fix(disk: &Arc<dyn Disk>, arguments: &Arguments, outcome: &Outcome<'_>) -> an
     let whole = LogFile { len: last_good_offset, ..file.clone() };
     let start = outcome.found.files[index].rdb.as_ref().map_or(0, |rdb| rdb.len);
     in_place::replace(disk, &file.path, |out| {
-        let copied = selection::copy(&**disk, &whole, start, &[], out)?;
+        let copied = selection::copy(&**disk, &whole, start, Choice { names: &[], spared: 0 }, out)?;
         anyhow::ensure!(copied.read_until == last_good_offset, "the file changed meanwhile: stop who writes to it");
         Ok(())
     })

@@ -19,6 +19,21 @@ use ironkeep::rdb::envelope;
 
 use crate::report;
 
+/// Which records are to be left out.
+#[derive(Clone, Copy)]
+pub struct Choice<'a> {
+    /// Names of commands in capitals.
+    pub names: &'a [Vec<u8>],
+    /// So many of them stay, from the first on.
+    pub spared: u64,
+}
+
+impl Choice<'_> {
+    fn has(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|wanted| wanted == name)
+    }
+}
+
 /// A record that is left out.
 pub struct Removed<'a, 'b> {
     pub record: &'a Record<'b>,
@@ -36,7 +51,8 @@ pub struct Removed<'a, 'b> {
 pub trait Sink {
     /// Records or annotations.
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()>;
-    fn mark(&mut self, mark: &Mark<'_>) -> io::Result<()>;
+    /// A seal or an identity; `is_spared`: a record of the chosen names would stay if it came next.
+    fn mark(&mut self, mark: &Mark<'_>, is_spared: bool) -> io::Result<()>;
     fn removed(&mut self, removed: &Removed<'_, '_>) -> io::Result<()>;
 }
 
@@ -76,7 +92,7 @@ pub fn rdb_part(disk: &dyn Disk, file: &LogFile) -> Result<Option<RdbPart>, rdb:
 }
 
 /// Passes over the records of a file, which begin at the offset `start`. Behind an envelope there are none.
-pub fn pass(disk: &dyn Disk, file: &LogFile, start: u64, names: &[Vec<u8>], sink: &mut dyn Sink) -> io::Result<Pass> {
+pub fn pass(disk: &dyn Disk, file: &LogFile, start: u64, choice: Choice<'_>, sink: &mut dyn Sink) -> io::Result<Pass> {
     if file.is_wrapped {
         return Ok(Pass::none(file));
     }
@@ -85,7 +101,7 @@ pub fn pass(disk: &dyn Disk, file: &LogFile, start: u64, names: &[Vec<u8>], sink
     let len = file.len - start.min(file.len);
     let source = Progress::new(open.take(len), Some(len), &report::name(file));
     let mut reader = Reader::resume(source, Vec::new(), start, Some(file.len));
-    let mut filter = Filter::new(names, sink);
+    let mut filter = Filter::new(choice, sink);
     let mut read_until = start;
     let fault = loop {
         match reader.next_placed() {
@@ -106,9 +122,9 @@ pub fn pass(disk: &dyn Disk, file: &LogFile, start: u64, names: &[Vec<u8>], sink
 
 /// Writes a file without the named records: the RDB in front (up to `start`), the records that stay, and a torn tail,
 /// all as they are.
-pub fn copy(disk: &dyn Disk, file: &LogFile, start: u64, names: &[Vec<u8>], out: &mut dyn Write) -> io::Result<Pass> {
+pub fn copy(disk: &dyn Disk, file: &LogFile, start: u64, choice: Choice<'_>, out: &mut dyn Write) -> io::Result<Pass> {
     copy_range(disk, file, 0, start, out)?;
-    let pass = pass(disk, file, start, names, &mut Copy { names, out, sealer: None, at: 0, line: Vec::new() })?;
+    let pass = pass(disk, file, start, choice, &mut Copy { choice, out, sealer: None, at: 0, line: Vec::new() })?;
     copy_range(disk, file, pass.read_until, file.len, out)?;
     Ok(pass)
 }
@@ -123,7 +139,7 @@ pub fn copy_range(disk: &dyn Disk, file: &LogFile, from: u64, to: u64, out: &mut
 }
 
 struct Copy<'a> {
-    names: &'a [Vec<u8>],
+    choice: Choice<'a>,
     out: &'a mut dyn Write,
     sealer: Option<Sealer>,
     /// Position in the history that is written.
@@ -148,11 +164,11 @@ impl Sink for Copy<'_> {
         self.out.write_all(bytes)
     }
 
-    fn mark(&mut self, mark: &Mark<'_>) -> io::Result<()> {
+    fn mark(&mut self, mark: &Mark<'_>, is_spared: bool) -> io::Result<()> {
         if self.sealer.is_none() && matches!(mark, Mark::Identity(_)) {
             self.at = mark.at();
         }
-        let (at, names) = (self.at, self.names);
+        let (at, choice) = (self.at, self.choice);
         let mut line = std::mem::take(&mut self.line);
         line.clear();
         let sealer = self.sealer(at);
@@ -164,7 +180,7 @@ impl Sink for Copy<'_> {
                 sealer.identify(at, identity.time_ms, &mut line);
             }
             Mark::Seal(seal) => {
-                let sender = seal.sender.filter(|sender| !names.iter().any(|name| *name == sender.command));
+                let sender = seal.sender.filter(|sender| is_spared || !choice.has(sender.command));
                 let plain = sender.map(|sender| [sender.command, sender.address, sender.user].map(seal::unescape));
                 let sender = plain.as_ref().map(|[command, address, user]| seal::Sender { command, address, user });
                 sealer.seal(at, seal.time_ms, sender, &mut line);
@@ -180,7 +196,9 @@ impl Sink for Copy<'_> {
 }
 
 struct Filter<'a> {
-    names: &'a [Vec<u8>],
+    choice: Choice<'a>,
+    /// Records that stay though their names are chosen.
+    spared: u64,
     sink: &'a mut dyn Sink,
     transaction: Option<Transaction>,
     db: u64,
@@ -208,9 +226,9 @@ struct Transaction {
 }
 
 impl<'a> Filter<'a> {
-    fn new(names: &'a [Vec<u8>], sink: &'a mut dyn Sink) -> Self {
+    fn new(choice: Choice<'a>, sink: &'a mut dyn Sink) -> Self {
         let (transaction, after_ms, sender) = (None, None, None);
-        Self { names, sink, transaction, db: 0, after_ms, sender, records: 0, removed: 0, emptied: 0 }
+        Self { choice, spared: 0, sink, transaction, db: 0, after_ms, sender, records: 0, removed: 0, emptied: 0 }
     }
 
     fn take(&mut self, item: &Item<'_>, place: Place) -> io::Result<()> {
@@ -258,7 +276,7 @@ impl<'a> Filter<'a> {
             let [address, user] = [sender.address, sender.user].map(seal::unescape);
             self.sender = Some(Sender { address, user });
         }
-        self.sink.mark(mark)
+        self.sink.mark(mark, self.spared < self.choice.spared)
     }
 
     fn take_command(&mut self, record: &Record<'_>) -> io::Result<()> {
@@ -267,7 +285,10 @@ impl<'a> Filter<'a> {
         {
             self.db = db;
         }
-        if self.names.iter().any(|name| record.is(name)) {
+        let is_chosen = self.choice.names.iter().any(|name| record.is(name));
+        if is_chosen && self.spared < self.choice.spared {
+            self.spared += 1;
+        } else if is_chosen {
             self.removed += 1;
             let multi = self.transaction.as_mut().map(|transaction| {
                 transaction.has_removed = true;
@@ -327,13 +348,18 @@ mod tests {
     }
 
     fn strip(content: &[u8], names: &[&str]) -> (Vec<u8>, u64) {
+        strip_behind(0, content, names)
+    }
+
+    fn strip_behind(spared: u64, content: &[u8], names: &[&str]) -> (Vec<u8>, u64) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.aof");
         RealDisk.open(&path, Mode::CreateNew).unwrap().write_all(content).unwrap();
         let log = Log::open(&RealDisk, &path).unwrap();
         let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let choice = Choice { names: &names, spared };
         let mut out = Vec::new();
-        let pass = copy(&RealDisk, &log.files[0], 0, &names, &mut out).unwrap();
+        let pass = copy(&RealDisk, &log.files[0], 0, choice, &mut out).unwrap();
         (out, pass.removed)
     }
 
@@ -343,6 +369,14 @@ mod tests {
         let expected = bytes(&["SELECT 0", "SET a 1", "#TS:5", "SET b 2", "#note"]);
         assert_eq!(strip(&log, &["FLUSHALL", "flushdb"]), (expected, 2));
         assert_eq!(strip(&log, &["GET"]), (log, 0));
+    }
+
+    #[test]
+    fn the_first_may_be_spared() {
+        let log = bytes(&["SET a 1", "FLUSHALL", "MULTI", "FLUSHALL", "EXEC", "SET b 2", "FLUSHALL"]);
+        let expected = bytes(&["SET a 1", "FLUSHALL", "MULTI", "FLUSHALL", "EXEC", "SET b 2"]);
+        assert_eq!(strip_behind(2, &log, &["FLUSHALL"]), (expected, 1));
+        assert_eq!(strip_behind(3, &log, &["FLUSHALL"]), (log, 0));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! `aoftool strip-command`: the same log without every record of a command, a FLUSHALL that nobody meant above all.
 //!
 //! A first pass over all files finds the records, says where they are, and makes sure that the log can be read to its
-//! end. Only then anything is written: in place, with the original put aside, or to another folder. The manifest stays
-//! as it is, since no file changes its name or its part.
+//! end. Only then anything is written: in place, with the original put aside, or to another folder.
+//!
+//! Where a rewrite has swallowed the command, the files that it has replaced are looked at, as far as the manifest still
+//! has them in history: the result is then the log as it would be had the rewrite not taken place, without the command.
+//! Otherwise the manifest stays as it is, since no file changes its name or its part.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -14,13 +17,13 @@ use ironkeep::aof::seal::Mark;
 use ironkeep::aof::{self, Log, LogFile, RdbPart, Role, Verdict};
 use ironkeep::cli::escape::{Escaped, Preview};
 use ironkeep::cli::exit::{Exit, Failure};
-use ironkeep::cli::locate::{self, Located, Request, show};
+use ironkeep::cli::locate::{self, Request, show};
 use ironkeep::cli::utc::Utc;
 use ironkeep::cli::{in_place, lock};
 use ironkeep::disk::{Disk, publish};
 
 use crate::report;
-use crate::selection::{self, Pass, Removed, Sink};
+use crate::selection::{self, Choice, Pass, Removed, Sink};
 
 /// Remove every record of a command, FLUSHALL for one, and keep all other bytes
 #[derive(clap::Args)]
@@ -35,6 +38,13 @@ pub struct Arguments {
     /// Write the result into this folder and leave the log alone
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Remove only the last record of those names
+    #[arg(long)]
+    last: bool,
+    /// Also look in the files that rewrites have replaced and the server has kept, though the log has such records. Where
+    /// it has none this is done in any case.
+    #[arg(long)]
+    history: bool,
     /// Show what would happen, write nothing
     #[arg(long)]
     dry_run: bool,
@@ -49,8 +59,9 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
     // What is looked at must be what is changed.
     let in_place = arguments.output.is_none();
     let _hold = if in_place { Some(lock::hold(&**disk, &located.log)?) } else { None };
-    let job = Job { disk, located: &located, names: &names };
-    let survey = job.survey()?;
+    let whole = located.log.with_history(&**disk)?;
+    let present = Job { disk, name: &located.name, log: &located.log, is_whole: false, names: &names };
+    let (job, survey) = present.or_with_history(whole.as_ref(), arguments)?;
     if survey.removed() == 0 {
         return job.nothing_found(&survey);
     }
@@ -100,6 +111,8 @@ fn names_and_path(disk: &dyn Disk, arguments: &Arguments) -> anyhow::Result<(Vec
 struct Surveyed {
     rdb: Option<RdbPart>,
     pass: Pass,
+    /// Records of the names that stay.
+    spared: u64,
 }
 
 /// What the first pass found.
@@ -123,37 +136,67 @@ impl Survey {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Job<'a> {
     disk: &'a Arc<dyn Disk>,
-    located: &'a Located,
+    /// What to call the log.
+    name: &'a str,
+    log: &'a Log,
+    /// The log is made of files in history too; the manifest says so in the end.
+    is_whole: bool,
     names: &'a [Vec<u8>],
 }
 
 impl Job<'_> {
-    fn log(&self) -> &Log {
-        &self.located.log
-    }
-
-    /// Lists what is to go, and makes sure that nothing in the middle is broken.
-    fn survey(&self) -> anyhow::Result<Survey> {
-        let mut files = Vec::new();
-        for (index, file) in self.log().files.iter().enumerate() {
-            let surveyed = self.survey_file(file).with_context(|| show(&file.path))?;
+    /// Finds what is to go, lists it if that is wanted, and makes sure that nothing in the middle is broken.
+    fn survey(&self, only_last: bool, lists: bool) -> anyhow::Result<Survey> {
+        let files = &self.log.files;
+        let mut spared = vec![0; files.len()];
+        if only_last {
+            let counts: Vec<u64> = self.survey(false, false)?.files.iter().map(|file| file.pass.removed).collect();
+            let last = counts.iter().rposition(|count| *count > 0);
+            spared = counts.iter().enumerate().map(|(at, count)| count - u64::from(last == Some(at))).collect();
+        }
+        let mut found = Vec::new();
+        for (index, (file, spared)) in files.iter().zip(spared).enumerate() {
+            let surveyed = self.survey_file(file, spared, lists).with_context(|| show(&file.path))?;
             if let Some(fault) = &surveyed.pass.fault {
                 self.judge(index, fault, &surveyed.pass)?;
             }
-            files.push(surveyed);
+            found.push(surveyed);
         }
-        Ok(Survey { files })
+        Ok(Survey { files: found })
     }
 
-    fn survey_file(&self, file: &LogFile) -> anyhow::Result<Surveyed> {
+    /// The survey of the log, or of the `whole` one that history holds where that is asked for or the log has no such
+    /// record.
+    fn or_with_history<'b>(self, whole: Option<&'b Log>, arguments: &Arguments) -> anyhow::Result<(Job<'b>, Survey)>
+    where
+        Self: 'b,
+    {
+        if let Some(whole) = whole
+            && (arguments.history || self.survey(false, false)?.removed() == 0)
+        {
+            let is_new = |file: &&LogFile| !self.log.files.iter().any(|known| known.path == file.path);
+            let names: Vec<String> = whole.files.iter().filter(is_new).map(report::name).collect();
+            writeln!(io::stderr(), "{}: looking at what a rewrite has replaced too: {}", self.name, names.join(", "))?;
+            let job = Job { log: whole, is_whole: true, ..self };
+            let survey = job.survey(arguments.last, true)?;
+            if survey.removed() > 0 {
+                return Ok((job, survey));
+            }
+        }
+        let survey = self.survey(arguments.last, true)?;
+        Ok((self, survey))
+    }
+
+    fn survey_file(&self, file: &LogFile, spared: u64, lists: bool) -> anyhow::Result<Surveyed> {
         let rdb = match selection::rdb_part(&**self.disk, file) {
             Ok(rdb) => rdb,
             // A base is copied and not changed, so it need not be understood.
             Err(error) if file.role == Role::Base => {
                 writeln!(io::stderr(), "{}: left as it is: {error}", report::name(file))?;
-                return Ok(Surveyed { rdb: None, pass: Pass::none(file) });
+                return Ok(Surveyed { rdb: None, pass: Pass::none(file), spared: 0 });
             }
             Err(error) => {
                 let exit = if error.is_unsupported() { Exit::Unsupported } else { Exit::Findings };
@@ -161,15 +204,16 @@ impl Job<'_> {
             }
         };
         let start = rdb.as_ref().map_or(0, |rdb| rdb.len);
-        let mut list = List { name: report::name(file), out: io::BufWriter::new(io::stdout()) };
-        let pass = selection::pass(&**self.disk, file, start, self.names, &mut list)?;
+        let mut list = List { name: report::name(file), lists, out: io::BufWriter::new(io::stdout()) };
+        let choice = Choice { names: self.names, spared };
+        let pass = selection::pass(&**self.disk, file, start, choice, &mut list)?;
         list.out.flush()?;
-        Ok(Surveyed { rdb, pass })
+        Ok(Surveyed { rdb, pass, spared })
     }
 
     fn judge(&self, index: usize, fault: &aof::Fault, pass: &Pass) -> anyhow::Result<()> {
-        let file = &self.log().files[index];
-        match aof::judge(&**self.disk, self.log(), index, fault, &pass.reached)? {
+        let file = &self.log.files[index];
+        match aof::judge(&**self.disk, self.log, index, fault, &pass.reached)? {
             Verdict::Damaged { reason, .. } | Verdict::Unsupported { reason, .. } => {
                 let message = format!("{reason}; nothing was changed, see `aoftool check`");
                 Err(Failure::error(Exit::Findings, message).context(show(&file.path)))
@@ -187,8 +231,8 @@ impl Job<'_> {
     fn nothing_found(&self, survey: &Survey) -> anyhow::Result<Exit> {
         let names: Vec<String> = self.names.iter().map(|name| Escaped(name).to_string()).collect();
         let mut words = io::stderr().lock();
-        write!(words, "{}: no {} in this log. ", self.located.name, names.join(" and no "))?;
-        match base(self.log(), survey) {
+        write!(words, "{}: no {} in this log. ", self.name, names.join(" and no "))?;
+        match base(self.log, survey) {
             Some((file, Some(0))) => {
                 writeln!(
                     words,
@@ -212,19 +256,31 @@ impl Job<'_> {
         for name in self.older_files() {
             writeln!(words, "An older file is still there: {name}")?;
         }
+        for path in self.kept_dumps() {
+            writeln!(words, "A dump from before a flush is kept: {path}")?;
+        }
         Ok(Exit::Findings)
+    }
+
+    /// Dumps that the server has kept beside the log's folder: `dump.rdb.flushed-<Unix ms>`.
+    fn kept_dumps(&self) -> Vec<String> {
+        let Ok(folder) = std::path::absolute(&self.log.folder) else { return Vec::new() };
+        let folder = if self.log.manifest.is_some() { folder.parent().unwrap_or(&folder) } else { &folder };
+        let names = self.disk.list(folder).unwrap_or_default();
+        let is_kept = |name: &&std::ffi::OsString| name.to_string_lossy().contains(".flushed-");
+        names.iter().filter(is_kept).map(|name| show(&folder.join(name))).collect()
     }
 
     /// Files that the manifest calls history, as far as they are there.
     fn older_files(&self) -> Vec<String> {
-        let log = self.log();
+        let log = self.log;
         let history = log.manifest.iter().flat_map(|(_, manifest)| &manifest.history);
         let paths = history.map(|entry| log.folder.join(&entry.name));
         paths.filter(|path| self.disk.exists(path)).map(|path| show(&path)).collect()
     }
 
     fn edit(&self, yes: bool, survey: &Survey) -> anyhow::Result<Exit> {
-        let log = self.log();
+        let log = self.log;
         let what = survey.what(self.names);
         let (original, backup) = in_place::backup_path(&**self.disk, log)?;
         let question =
@@ -243,6 +299,11 @@ impl Job<'_> {
                 format!("{}: can't be replaced; to undo what was done: {}", show(&file.path), aside.undo())
             })?;
         }
+        if let (Some((path, manifest)), true) = (&log.manifest, self.is_whole) {
+            in_place::replace(self.disk, path, |out| Ok(out.write_all(&manifest.render())?)).with_context(|| {
+                format!("{}: can't be replaced; to undo what was done: {}", show(path), aside.undo())
+            })?;
+        }
         let mut words = io::stderr().lock();
         writeln!(words, "Removed {what}. The original is {}", show(&aside.backup))?;
         writeln!(words, "To undo: {}", aside.undo())?;
@@ -251,7 +312,7 @@ impl Job<'_> {
 
     /// Writes the whole log into another folder, in the same shape: `DIR/appendonly.aof`, `DIR/appendonlydir/...`.
     fn write_to(&self, output: &Path, survey: &Survey) -> anyhow::Result<Exit> {
-        let (disk, log) = (self.disk, self.log());
+        let (disk, log) = (self.disk, self.log);
         let folder = match &log.manifest {
             None => output.to_owned(),
             Some(_) => {
@@ -298,7 +359,10 @@ impl Job<'_> {
             return Ok(selection::copy_range(&**self.disk, file, 0, file.len, out)?);
         }
         let start = surveyed.rdb.as_ref().map_or(0, |rdb| rdb.len);
-        let copied = selection::copy(&**self.disk, file, start, self.names, out)?;
+        let copied = {
+            let choice = Choice { names: self.names, spared: surveyed.spared };
+            selection::copy(&**self.disk, file, start, choice, out)?
+        };
         anyhow::ensure!(
             copied.removed == surveyed.pass.removed && copied.read_until == surveyed.pass.read_until,
             "the file changed meanwhile: stop who writes to it"
@@ -322,6 +386,8 @@ fn base<'a>(log: &'a Log, survey: &Survey) -> Option<(&'a LogFile, Option<u64>)>
 /// Prints what goes, one line each.
 struct List {
     name: String,
+    /// False where they are only counted.
+    lists: bool,
     out: io::BufWriter<io::Stdout>,
 }
 
@@ -330,11 +396,14 @@ impl Sink for List {
         Ok(())
     }
 
-    fn mark(&mut self, _mark: &Mark<'_>) -> io::Result<()> {
+    fn mark(&mut self, _mark: &Mark<'_>, _is_spared: bool) -> io::Result<()> {
         Ok(())
     }
 
     fn removed(&mut self, removed: &Removed<'_, '_>) -> io::Result<()> {
+        if !self.lists {
+            return Ok(());
+        }
         let record = removed.record;
         write!(self.out, "{} offset {}, database {}", self.name, record.offset, removed.db)?;
         if let Some((address, user)) = removed.sender {

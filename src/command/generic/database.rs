@@ -1,5 +1,7 @@
 //! Whole databases.
 
+use crate::engine::jobs::{Flush, Job};
+
 use super::super::args::{self, is};
 use super::super::{CommandError, Context, Outcome};
 
@@ -21,23 +23,38 @@ pub(super) fn flushdb(context: &mut Context<'_>) -> Outcome {
     check_flush_options(context)?;
     let removed = context.db_mut().len();
     context.db_mut().clear();
-    context.tell_sender("FLUSHDB");
-    flushed(context, removed)
+    flushed(context, "FLUSHDB", removed)
 }
 
 pub(super) fn flushall(context: &mut Context<'_>) -> Outcome {
     check_flush_options(context)?;
     let removed = context.engine.keyspace.len();
     context.engine.keyspace.clear();
-    context.tell_sender("FLUSHALL");
-    flushed(context, removed)
+    flushed(context, "FLUSHALL", removed)
 }
 
 /// A flush is logged even where there was nothing.
-fn flushed(context: &mut Context<'_>, removed: usize) -> Outcome {
+fn flushed(context: &mut Context<'_>, command: &'static str, removed: usize) -> Outcome {
+    context.tell_sender(command);
+    if removed > 0 {
+        tell_of_flush(context, command, removed);
+    }
     context.engine.watches.touch_all();
     context.changed(removed.max(1));
     Ok(context.reply.ok())
+}
+
+/// Has what is on disk of the removed keys guarded, and the log of the server tell who sent the command.
+fn tell_of_flush(context: &mut Context<'_>, command: &'static str, keys: usize) {
+    let now_ms = context.now_ms();
+    let persistence = &mut context.engine.persistence;
+    persistence.flushed(now_ms);
+    if context.is_replay {
+        return;
+    }
+    let unsaved_ms = persistence.unsaved_flush_ms.unwrap_or(now_ms);
+    let (address, name) = (context.session.address.clone(), context.session.name.clone());
+    context.engine.jobs.push(Job::TellOfFlush(Flush { command, address, name, keys, unsaved_ms }));
 }
 
 fn check_flush_options(context: &Context<'_>) -> Result<(), CommandError> {

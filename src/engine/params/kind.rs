@@ -18,6 +18,8 @@ pub enum Kind {
     /// A size within bounds: bytes, or a number with `b`, `k` (1000), `kb` (1024), `m`, `mb`, `g`, `gb`. Canonically
     /// in bytes.
     Memory { min: u64, max: u64 },
+    /// A time within bounds: seconds, or a number with `s`, `m`, `h`, `d`. Canonically in seconds.
+    Duration { max: u64 },
     /// A size, or a share of the memory limit as `5%`.
     MemoryOrPercent,
     /// One of these words.
@@ -54,6 +56,7 @@ impl Kind {
             Self::Clamped { min, max } => clamped(word, min, max),
             Self::Octal => octal(word),
             Self::Memory { min, max } => memory(word, min, max),
+            Self::Duration { max } => duration(word, max),
             Self::MemoryOrPercent => memory_or_percent(word),
             Self::Word(known) => one_of(known, word),
             Self::Checked(check) => check(word).map(|()| word.to_vec()).map_err(str::to_owned),
@@ -81,6 +84,27 @@ pub fn parse_memory(word: &[u8]) -> Option<u64> {
         b"mb" => 1 << 20,
         b"g" => 1_000_000_000,
         b"gb" => 1 << 30,
+        _ => return None,
+    };
+    std::str::from_utf8(number).ok()?.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// The seconds that a time spells, such as `90` or `7d`; `None` where it is none or does not fit.
+///
+/// ```
+/// use ironkeep::engine::params::kind::parse_duration;
+/// assert_eq!(parse_duration(b"90"), Some(90));
+/// assert_eq!(parse_duration(b"1h"), Some(3600));
+/// assert_eq!(parse_duration(b"1 h"), None);
+/// ```
+pub fn parse_duration(word: &[u8]) -> Option<u64> {
+    let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, unit) = word.split_at(digits);
+    let unit: u64 = match unit.to_ascii_lowercase().as_slice() {
+        b"" | b"s" => 1,
+        b"m" => 60,
+        b"h" => 3600,
+        b"d" => 86400,
         _ => return None,
     };
     std::str::from_utf8(number).ok()?.parse::<u64>().ok()?.checked_mul(unit)
@@ -121,6 +145,14 @@ fn octal(word: &[u8]) -> Result<Vec<u8>, String> {
         Some(_) => Err("argument must be between 0 and 777 inclusive".to_owned()),
         None => Err("argument couldn't be parsed into an integer".to_owned()),
     }
+}
+
+fn duration(word: &[u8], max: u64) -> Result<Vec<u8>, String> {
+    let value = parse_duration(word).ok_or("argument must be a time: seconds, or a number with s, m, h or d")?;
+    if value > max {
+        return Err(format!("argument must be between 0 and {max} seconds inclusive"));
+    }
+    Ok(value.to_string().into_bytes())
 }
 
 fn memory(word: &[u8], min: u64, max: u64) -> Result<Vec<u8>, String> {

@@ -136,6 +136,12 @@ settings! {
     write_wait_timeout: u64,
     aof_use_rdb_preamble: bool,
     aof_timestamp_enabled: bool,
+    /// Seconds for which files that a rewrite has replaced are kept; 0 is not at all.
+    aof_history_retention: u64,
+    /// Bytes that they may take; 0 is as many as are free beside them.
+    aof_history_max_size: u64,
+    /// Seconds for which what was before a FLUSHALL or FLUSHDB is kept on disk; 0 is not at all.
+    flush_guard: u64,
     aof_disable_auto_gc: bool,
     // Encodings
     hash_max_listpack_entries: usize,

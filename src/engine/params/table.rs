@@ -185,6 +185,11 @@ const fn size_within(name: &'static str, default: &'static str, min: u64, max: u
     row(name, Kind::Memory { min, max }, default)
 }
 
+/// A time in seconds, of ten years at most.
+const fn duration(name: &'static str, default: &'static str) -> Row {
+    row(name, Kind::Duration { max: 10 * 366 * 86400 }, default)
+}
+
 const fn word(name: &'static str, default: &'static str, words: &'static [&'static str]) -> Row {
     row(name, Kind::Word(words), default)
 }
@@ -354,6 +359,9 @@ static LOG: &[Row] = &[
     size("aof-load-corrupt-tail-max-size", "0").hidden(),
     yes("aof-use-rdb-preamble").works(at!(aof_use_rdb_preamble)),
     no("aof-timestamp-enabled").works(at!(aof_timestamp_enabled)),
+    duration("aof-history-retention", "0").works(at!(aof_history_retention)),
+    size("aof-history-max-size", "0").works(at!(aof_history_max_size)),
+    duration("flush-guard", "3600").works(at!(flush_guard)),
     no("aof-disable-auto-gc").hidden().works(at!(aof_disable_auto_gc)),
     yes("aof-rewrite-incremental-fsync").moot(),
 ];

@@ -81,7 +81,16 @@ fn we_list_nothing_that_neither_server_has_but_our_own() {
         .map(|(name, _)| name)
         .filter(|name| !references.iter().any(|reference| reference.contains_key(name)))
         .collect();
-    assert_eq!(own, ["aof-verify", "rdb-version", "snapshot-max-rate", "write-wait-timeout"]);
+    let ours = [
+        "aof-history-max-size",
+        "aof-history-retention",
+        "aof-verify",
+        "flush-guard",
+        "rdb-version",
+        "snapshot-max-rate",
+        "write-wait-timeout",
+    ];
+    assert_eq!(own, ours);
 }
 
 #[test]

@@ -115,6 +115,48 @@ fn the_log_survives_power_cuts_under_no() {
     cut_log(AppendFsync::No, 3);
 }
 
+/// Rewrites behind a flush keep what was before it, until the guard is off; there is a log up to the present in every
+/// image between.
+#[test]
+fn history_survives_power_cuts_and_goes_in_steps_that_load() {
+    let count = length("IRONKEEP_POWER_CUTS", USUAL_CUTS) / 8;
+    let mut run = Run::new(config(true, AppendFsync::Always));
+    let (mut kept_from, mut kept_until) = (0, 0);
+    run.serve(async |client, history, disk| {
+        assert!(history.write(client, 5, || disk.steps()).await);
+        for line in ["SELECT 1", "SET other value", "FLUSHDB", "SELECT 0"] {
+            assert!(!is_failure(&client.ask(line).await.unwrap()));
+        }
+        for _ in 0..2 {
+            client.ask("BGREWRITEAOF").await;
+            assert!(history.write(client, 3, || disk.steps()).await);
+            client.wait_for_jobs().await;
+            kept_from = kept_from.max(disk.steps() * usize::from(kept_from == 0));
+        }
+        kept_until = disk.steps();
+        client.ask("CONFIG SET flush-guard 0").await;
+        let since = Instant::now();
+        while client.info("aof_history_files").await != "0" || disk.list(&folder()).unwrap().len() > 3 {
+            assert!(since.elapsed() < PATIENCE, "history stays");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(history.write(client, 2, || disk.steps()).await);
+    });
+    let tried = run.cut(count, &PowerCut::ALL, 7).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let mut random = fastrand::Rng::with_seed(8);
+    for at in kept_from..=kept_until {
+        let image = run.disk.after(at, PowerCut::ALL[random.usize(..5)], &mut random);
+        let log = crate::aof::Log::in_folder(&image, &folder()).unwrap();
+        let whole = log.with_history(&image).unwrap().unwrap_or_else(|| panic!("step {at}: no history"));
+        assert!(whole.files[0].name() == "appendonly.aof.1.base.rdb", "step {at}: {whole:?}");
+    }
+    tell(&format!("{tried} power cuts while history comes and goes: acknowledged writes lost 0"));
+}
+
+fn folder() -> std::path::PathBuf {
+    Path::new(DIR).join("appendonlydir")
+}
+
 /// What a save has acknowledged is there whatever happens to the next.
 #[test]
 fn a_dump_survives_power_cuts_and_becomes_the_base_of_a_log() {

@@ -1,7 +1,7 @@
 //! Writing a command log: a folder with a base, an empty increment, and a manifest, which comes last.
 
 use anyhow::Context;
-use ironkeep::aof::Manifest;
+use ironkeep::aof::{Manifest, Replaced};
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::input::Source;
 use ironkeep::disk::{Disk, Draft};
@@ -50,7 +50,7 @@ fn fill(
     let mut draft = Draft::create(disk, log_dir.folder(), &base.name).with_context(|| name.clone())?;
     write_base(&mut draft, &name)?;
     let sealed = draft.seal().with_context(|| name.clone())?;
-    log_dir.replace_base(base, sealed, 0)?;
+    log_dir.replace_base(base, sealed, 0, Replaced::default())?;
     log_dir.begin_increment(&[])?;
     Ok(())
 }
