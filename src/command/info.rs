@@ -141,7 +141,7 @@ fn server(engine: &Engine, page: &mut Page) {
     page.line("lru_clock", engine.access_clock());
     page.line("executable", std::env::current_exe().unwrap_or_default().display());
     page.line("config_file", &config.config_file);
-    page.line("io_threads_active", 0);
+    page.line("io_threads_active", u8::from(engine.stats.is_sending_by_threads));
     let addresses: String = config.bind.iter().map(|address| format!("bind={address},")).collect();
     page.line("listener0", format!("name=tcp,{addresses}port={}", config.port));
 }
@@ -343,7 +343,8 @@ fn stats(engine: &Engine, page: &mut Page) {
     page.zeros(&["current_active_defrag_time", "tracking_total_keys", "tracking_total_items"]);
     page.zeros(&["tracking_total_prefixes", "unexpected_error_replies"]);
     page.line("total_error_replies", stats.error_replies);
-    page.zeros(&["dump_payload_sanitizations", "io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    page.zeros(&["dump_payload_sanitizations", "io_threaded_reads_processed"]);
+    page.line("io_threaded_writes_processed", stats.writes_by_threads);
     page.line("client_query_buffer_limit_disconnections", stats.query_limit_disconnections);
     page.line("client_output_buffer_limit_disconnections", stats.output_limit_disconnections);
     page.line("eventloop_cycles", stats.turns.count);

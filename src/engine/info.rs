@@ -28,6 +28,9 @@ pub struct Stats {
     pub eviction_exceeded_ms: i64,
     pub net_input_bytes: u64,
     pub net_output_bytes: u64,
+    /// Clients' replies that left by an I/O thread, and whether the last ones were shared out among them.
+    pub writes_by_threads: u64,
+    pub is_sending_by_threads: bool,
     pub calls: Calls,
     pub errors: Errors,
     /// Clients that were closed for what they sent, or did not read.

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use crate::engine::{Engine, Session};
 
 use super::input::Input;
 use super::outbox::Outbox;
+use super::senders::Parcel;
 use super::shared::Shared;
-use super::socket::{ReadHalf, WriteHalf};
+use super::socket::{ReadHalf, Sent, Stop, WriteHalf};
 
 /// Unsent replies beyond which no further request of the client is executed or read: whoever does not take his answers
 /// waits. A larger hard limit of `client-output-buffer-limit` takes its place, as that ends the client.
@@ -27,7 +29,7 @@ const MAX_UNLOGGED: usize = 64 << 20;
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
 pub(super) struct Connection {
-    writer: WriteHalf,
+    writer: Arc<WriteHalf>,
     pub(super) input: RefCell<Input>,
     pub(super) session: RefCell<Session>,
     outbox: RefCell<Outbox>,
@@ -59,7 +61,7 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(writer: WriteHalf, session: Session) -> Rc<Self> {
         Rc::new(Self {
-            writer,
+            writer: Arc::new(writer),
             last_seen_ms: Cell::new(session.created_ms),
             over_soft_limit_ms: Cell::new(0),
             input: RefCell::default(),
@@ -164,45 +166,56 @@ impl Connection {
     /// that waits for it. Returns how many bytes left.
     pub(super) fn send(self: &Rc<Self>, shared: &Rc<Shared>, settled: u64) -> usize {
         self.settled.set(settled);
-        let mut sent = 0;
-        if self.is_draining.get() || self.is_closed.get() {
-            return sent;
+        if !self.may_send() {
+            return 0;
         }
-        let mut outbox = self.outbox.borrow_mut();
-        loop {
-            let bytes = outbox.sendable(settled);
-            if bytes.is_empty() {
-                break;
+        let sent = {
+            let mut outbox = self.outbox.borrow_mut();
+            let sent = self.writer.write(outbox.sendable(settled));
+            outbox.advance(sent.count);
+            sent
+        };
+        self.after_sending(shared, sent);
+        sent.count
+    }
+
+    /// The half of [`Connection::send`] before the socket is written to: what may leave, for another thread to send. Until
+    /// it is given to [`Connection::end_sending`] nothing else is done with the connection.
+    pub(super) fn begin_sending(&self, settled: u64) -> Option<Parcel> {
+        self.settled.set(settled);
+        let (bytes, sendable) = self.may_send().then(|| self.outbox.borrow_mut().take_sendable(settled))??;
+        Some(Parcel { socket: Arc::clone(&self.writer), bytes, sendable, sent: Sent::default() })
+    }
+
+    /// The half of [`Connection::send`] behind that.
+    pub(super) fn end_sending(self: &Rc<Self>, shared: &Rc<Shared>, parcel: Parcel) -> usize {
+        self.outbox.borrow_mut().put_back(parcel.bytes, parcel.sent.count);
+        self.after_sending(shared, parcel.sent);
+        parcel.sent.count
+    }
+
+    fn may_send(&self) -> bool {
+        !self.is_draining.get() && !self.is_closed.get()
+    }
+
+    fn after_sending(self: &Rc<Self>, shared: &Rc<Shared>, sent: Sent) {
+        match sent.stop {
+            Some(Stop::Broken) => return self.close(),
+            Some(Stop::Full) => {
+                self.is_draining.set(true);
+                tokio::task::spawn_local(drain(Rc::clone(shared), Rc::clone(self)));
             }
-            match self.writer.try_write(bytes) {
-                Ok(count @ 1..) => {
-                    sent += count;
-                    outbox.advance(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.is_draining.set(true);
-                    tokio::task::spawn_local(drain(Rc::clone(shared), Rc::clone(self)));
-                    break;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => {
-                    self.close();
-                    return sent;
-                }
-            }
+            None => {}
         }
-        let is_empty = outbox.is_empty();
-        drop(outbox);
-        if sent > 0 {
+        if sent.count > 0 {
             self.last_seen_ms.set(shared.now_ms.get());
         }
-        if self.is_parting.get() && (is_empty || sent > 0) {
+        if self.is_parting.get() && (sent.count > 0 || self.unsent() == 0) {
             self.has_left.notify_one();
         }
         if self.is_stalled.get() {
             self.go_on(shared);
         }
-        sent
     }
 
     /// What stopped for want of room goes on, if there is some.

@@ -32,9 +32,8 @@ pub(super) fn flush(shared: &Rc<Shared>) {
 /// Sends what may leave. Who still waits for the log, which a change of files may hold, stays in the list.
 pub(super) fn send_pending(shared: &Rc<Shared>, settled: u64) {
     let mut pending = std::mem::take(&mut *shared.pending.borrow_mut());
-    let mut sent = 0;
+    shared.senders.borrow_mut().send(shared, &pending, settled);
     pending.retain(|connection| {
-        sent += connection.send(shared, settled);
         let waits = connection.waits_for_log();
         if !waits {
             connection.leave_pending();
@@ -44,7 +43,6 @@ pub(super) fn send_pending(shared: &Rc<Shared>, settled: u64) {
     // The list keeps its room from turn to turn.
     pending.append(&mut shared.pending.borrow_mut());
     *shared.pending.borrow_mut() = pending;
-    shared.engine.borrow_mut().stats.net_output_bytes += sent as u64; // usize has at most 64 bits
 }
 
 /// Writes the log, and tells the engine and the waiting clients if that failed.

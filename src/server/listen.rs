@@ -176,7 +176,7 @@ fn admit(shared: &Rc<Shared>, (reader, writer): (ReadHalf, WriteHalf), caller: C
     };
     if let Some(refusal) = refusal {
         engine.stats.rejected_connections += 1;
-        let _ = writer.try_write(refusal.as_bytes()); // who is turned away need not hear why
+        writer.write(refusal.as_bytes()); // who is turned away need not hear why
         return;
     }
     let id = engine.clients.next_id();

@@ -29,6 +29,7 @@ mod listen;
 mod loading;
 mod log;
 mod outbox;
+mod senders;
 mod shared;
 mod shutdown;
 mod socket;

@@ -1,6 +1,7 @@
 //! Replies of one client that have not left yet, each with the log position that it rests on.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::command::CommandError;
 
@@ -31,10 +32,6 @@ impl Outbox {
         self.bytes.len() - self.sent
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     pub(super) fn end(&self) -> usize {
         self.bytes.len()
     }
@@ -51,11 +48,28 @@ impl Outbox {
 
     /// The bytes that may leave now that the log has reached `settled`.
     pub(super) fn sendable(&mut self, settled: u64) -> &[u8] {
+        let range = self.sendable_range(settled);
+        &self.bytes[range]
+    }
+
+    fn sendable_range(&mut self, settled: u64) -> Range<usize> {
         while self.waits.front().is_some_and(|wait| wait.position <= settled) {
             self.waits.pop_front();
         }
-        let end = self.waits.front().map_or(self.bytes.len(), |wait| wait.start);
-        &self.bytes[self.sent..end]
+        self.sent..self.waits.front().map_or(self.bytes.len(), |wait| wait.start)
+    }
+
+    /// As [`Outbox::sendable`], but the whole buffer and where those bytes stand in it, if there are any; it is to be put
+    /// back before anything else happens here.
+    pub(super) fn take_sendable(&mut self, settled: u64) -> Option<(Vec<u8>, Range<usize>)> {
+        let range = self.sendable_range(settled);
+        (!range.is_empty()).then(|| (std::mem::take(&mut self.bytes), range))
+    }
+
+    /// Puts back what [`Outbox::take_sendable`] gave, of which `count` bytes have been sent.
+    pub(super) fn put_back(&mut self, bytes: Vec<u8>, count: usize) {
+        self.bytes = bytes;
+        self.advance(count);
     }
 
     /// Whether a reply waits for the log, as of the last [`Outbox::sendable`].
@@ -128,7 +142,7 @@ mod tests {
         outbox.advance(1);
         assert_eq!(outbox.sendable(20), b"cd");
         outbox.advance(2);
-        assert!(outbox.is_empty());
+        assert_eq!(outbox.len(), 0);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::persist::log_dir::LogDir;
 
 use super::connection::Connection;
 use super::input::Spare;
+use super::senders::Senders;
 
 pub(super) struct Shared {
     pub(super) engine: RefCell<Engine>,
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub(super) ready: RefCell<VecDeque<Rc<Connection>>>,
     /// Buffers for reading that no connection holds.
     pub(super) spare: RefCell<Spare>,
+    pub(super) senders: RefCell<Senders>,
     /// The time, as of the last [`Shared::tick`].
     pub(super) now_ms: Cell<i64>,
     /// Wakes the executor.
@@ -61,6 +63,7 @@ impl Shared {
             pending: RefCell::default(),
             ready: RefCell::default(),
             spare: RefCell::default(),
+            senders: RefCell::default(),
             now_ms,
             turn_wanted,
             is_turn_wanted: Cell::new(false),

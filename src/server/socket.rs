@@ -23,6 +23,22 @@ pub(super) enum WriteHalf {
     Unix(unix::OwnedWriteHalf),
 }
 
+/// What became of bytes that were to be sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) count: usize,
+    /// Why it was not all.
+    pub(super) stop: Option<Stop>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The socket takes no more now.
+    Full,
+    /// It never will.
+    Broken,
+}
+
 pub(super) fn split_tcp(stream: TcpStream) -> (ReadHalf, WriteHalf) {
     let (reader, writer) = stream.into_split();
     (ReadHalf::Tcp(reader), WriteHalf::Tcp(writer))
@@ -73,8 +89,24 @@ impl WriteHalf {
         }
     }
 
+    /// Sends as much as the socket takes.
+    pub(super) fn write(&self, bytes: &[u8]) -> Sent {
+        let mut count = 0;
+        while count < bytes.len() {
+            match self.try_write(&bytes[count..]) {
+                Ok(sent @ 1..) => count += sent,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Sent { count, stop: Some(Stop::Full) };
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return Sent { count, stop: Some(Stop::Broken) },
+            }
+        }
+        Sent { count, stop: None }
+    }
+
     /// One send(2).
-    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let send = |fd: BorrowedFd<'_>| Ok(send(fd, bytes, SendFlags::NOSIGNAL)?);
         match self {
             WriteHalf::Tcp(half) => {

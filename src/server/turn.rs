@@ -238,6 +238,50 @@ mod tests {
         });
     }
 
+    /// What seven clients receive who have all asked for more than a socket takes at once, as an eighth has who left.
+    async fn receive(shared: &Rc<Shared>) -> Vec<Vec<u8>> {
+        let mut streams: Vec<_> = (0..8).map(|id| connect(shared, id)).collect();
+        for stream in &mut streams {
+            stream.write_all(b"GET large\r\nPING\r\nQUIT\r\n").unwrap();
+        }
+        streams.pop();
+        let (mut received, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+        for mut stream in streams {
+            let mut bytes = Vec::new();
+            for _ in 0..1_000_000 {
+                tokio::task::yield_now().await;
+                match stream.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+                }
+            }
+            received.push(bytes);
+        }
+        received
+    }
+
+    #[test]
+    fn replies_leave_by_several_threads_as_they_do_by_one() {
+        run(async {
+            let (shared, _dir) = server();
+            tokio::task::spawn_local(take_turns(Rc::clone(&shared)));
+            let large = [vec![0; 999_999], vec![b'x']].concat();
+            let set = b"SETRANGE large 999999 x\r\n";
+            exchange(&mut connect(&shared, 9), set, ":1000000\r\n".len(), &mut [0; 64]).await;
+            let expected = [b"$1000000\r\n", large.as_slice(), b"\r\n+PONG\r\n+OK\r\n"].concat();
+            let by_threads = || shared.engine.borrow().stats.writes_by_threads;
+            for threads in [1, 3, 4, 1] {
+                shared.engine.borrow_mut().config.io_threads = threads;
+                let before = by_threads();
+                let received = receive(&shared).await;
+                assert_eq!(received.len(), 7);
+                assert!(received.iter().all(|bytes| *bytes == expected), "{threads} threads");
+                assert_eq!(by_threads() > before, threads > 1, "{threads} threads");
+            }
+        });
+    }
+
     #[test]
     fn a_pipeline_longer_than_a_turn_yields_to_the_others() {
         run(async {

@@ -66,6 +66,8 @@ settings! {
     /// Seconds after which an idle client is closed; 0 is never.
     timeout: u64,
     maxclients: usize,
+    /// Threads that replies leave by, the executor among them.
+    io_threads: usize,
     proto_max_bulk_len: i64,
     client_query_buffer_limit: u64,
     client_output_buffer_limit: OutputLimits,

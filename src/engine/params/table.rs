@@ -246,7 +246,7 @@ static NETWORK: &[Row] = &[
     word("enable-protected-configs", "no", PERMISSIONS).immutable().works(at!(enable_protected_configs)),
     word("enable-module-command", "no", PERMISSIONS).immutable().works(at!(enable_module_command)),
     text("bind-source-addr"),
-    int("io-threads", "1", 1, 256),
+    int("io-threads", "1", 1, 256).works(at!(io_threads)),
     no("io-threads-do-reads").hidden().moot(),
     int("max-new-connections-per-cycle", "10", 1, 1000).moot(),
     int("socket-mark-id", "0", 0, UINT).immutable(),

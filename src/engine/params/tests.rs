@@ -269,10 +269,10 @@ fn what_protects_is_refused_and_its_harmless_form_is_not() {
 
 #[test]
 fn what_is_not_built_is_warned_of_once() {
-    let config = start("--io-threads 4 --supervised systemd --masterauth geheim --hz 20", &[], "").unwrap();
+    let config = start("--socket-mark-id 4 --supervised systemd --masterauth geheim --hz 20", &[], "").unwrap();
     let warnings = config.warnings();
     assert_eq!(warnings.len(), 3, "{warnings:?}");
-    for name in ["'io-threads 4'", "'supervised systemd'", "'masterauth (secret)'"] {
+    for name in ["'socket-mark-id 4'", "'supervised systemd'", "'masterauth (secret)'"] {
         assert_eq!(warnings.iter().filter(|warning| warning.contains(name)).count(), 1, "{warnings:?}");
     }
 }
