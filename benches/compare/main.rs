@@ -18,6 +18,7 @@ mod rig;
 mod commands;
 mod contest;
 mod durability;
+mod io_threads;
 mod load;
 mod memory;
 mod slow_disk;
@@ -45,6 +46,7 @@ const TABLES: &[Table] = &[
     Table { name: "memory", is_usual: false, options: memory::OPTIONS, run: memory::run },
     Table { name: "snapshots", is_usual: false, options: snapshots::OPTIONS, run: snapshots::run },
     Table { name: "turns", is_usual: false, options: turns::OPTIONS, run: turns::run },
+    Table { name: "iothreads", is_usual: false, options: io_threads::OPTIONS, run: io_threads::run },
     Table { name: "load", is_usual: false, options: load::OPTIONS, run: load::run },
 ];
 
