@@ -96,6 +96,11 @@ impl FaultyDisk {
         calls.fault = Some(Fault { first: calls.made + fault.first, ..fault });
     }
 
+    /// Whether calls may fail now.
+    pub fn is_failing(&self) -> bool {
+        self.calls().fault.is_some()
+    }
+
     /// From here on nothing fails.
     pub fn cure(&self) {
         self.calls().fault = None;

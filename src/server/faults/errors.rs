@@ -112,7 +112,7 @@ fn try_case(case: Case) -> Result<(), String> {
 }
 
 /// Has all cases tried by some threads at once; what went wrong.
-fn try_all<C: Copy + Sync + std::fmt::Debug>(cases: &[C], one: impl Fn(C) -> Result<(), String> + Sync) {
+pub(super) fn try_all<C: Copy + Sync + std::fmt::Debug>(cases: &[C], one: impl Fn(C) -> Result<(), String> + Sync) {
     let (next, wrong) = (AtomicUsize::new(0), std::sync::Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {

@@ -6,6 +6,8 @@
 //! that was acknowledged and had to survive.
 
 mod errors;
+mod histories;
+mod model;
 mod power;
 mod slow;
 mod traces;
@@ -226,6 +228,11 @@ fn check(config: &Config, disk: &MemoryDisk, history: &History, needed: Option<u
     if again != list {
         return Err(format!("the second start found {again:?} after {list:?}"));
     }
+    leftovers(config, disk)
+}
+
+/// Says which temporary file is there, if any.
+fn leftovers(config: &Config, disk: &MemoryDisk) -> Result<(), String> {
     for folder in [Path::new(DIR), &Path::new(DIR).join(&config.appenddirname)] {
         let leftovers = disk.list(folder).unwrap_or_default().into_iter().filter(|name| is_temporary(name));
         if let Some(name) = leftovers.into_iter().next() {
@@ -235,12 +242,18 @@ fn check(config: &Config, disk: &MemoryDisk, history: &History, needed: Option<u
     Ok(())
 }
 
-/// The list that a start finds.
-fn load(config: &Config, disk: &MemoryDisk) -> Result<Vec<u32>, String> {
+/// What a start finds.
+fn load_engine(config: &Config, disk: &MemoryDisk) -> Result<Engine, String> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let start = loading::load_here(config.clone(), &disk, Arc::default()).map_err(|error| format!("{error:#}"))?;
     let mut engine = Engine::new(config.clone(), Clock::system(), fastrand::Rng::with_seed(1));
     engine.adopt(start.data);
+    Ok(engine)
+}
+
+/// The list that a start finds.
+fn load(config: &Config, disk: &MemoryDisk) -> Result<Vec<u32>, String> {
+    let mut engine = load_engine(config, disk)?;
     let mut out = Vec::new();
     let mut session = Session::replay();
     for request in [vec!["LRANGE", "log", "0", "-1"], vec!["MGET", "a", "b"]] {
