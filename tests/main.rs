@@ -32,13 +32,29 @@ mod durability {
     /// What rewrites have replaced.
     mod history;
     mod kill;
-    mod load;
+    pub mod load;
     mod loading;
-    mod model;
+    pub mod model;
     mod refused;
     /// The marks in the log by which it proves itself.
     mod seals;
     mod shutdown;
+}
+
+/// Faults of the machine, done to the real binary.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod faults {
+    /// A death or an error at each system call.
+    mod calls;
+    /// What was written, and what of it must be there.
+    mod ledger;
+    /// Power cuts of a file system that forgets what was not synced.
+    mod lossy;
+    mod operations;
+    /// A disk that is full, and has room again.
+    mod small_disk;
+    /// A server's system calls, watched and failed.
+    mod tracer;
 }
 
 /// What a snapshot reads while everything changes under it.

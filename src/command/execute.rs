@@ -3,6 +3,8 @@
 use crate::engine::evict::Room;
 use crate::engine::{Engine, Session};
 use crate::resp::Encoder;
+use crate::resp::request::Arguments;
+use smallvec::SmallVec;
 
 use super::spec::{DENYOOM, LOADING, NO_AUTH, NO_MULTI, READONLY, WRITE};
 use super::{Command, CommandError, Context, Outcome, args, table};
@@ -66,38 +68,71 @@ fn execute_what(
         Ok(command) => {
             session.last_command = command.name;
             let before = engine.journal.end();
+            let touched = engine.unsynced.is_tracking().then(|| Touched::by(engine, session, command, arguments));
             engine.journal.begin_unit();
             run(engine, session, command, arguments, out);
             engine.journal.end_unit();
-            rests_on = position_of(engine, command, arguments, before);
+            rests_on = position_of(engine, touched, before);
         }
     }
     apply_reply_mode(session, out, start);
     rests_on
 }
 
+/// What a command may read or change, told before it runs: the transaction is gone when EXEC has.
+#[derive(Default)]
+struct Touched {
+    /// Of the keys that it names, and under EXEC of those that its queue names or that were watched.
+    hashes: SmallVec<[u64; 4]>,
+    /// Whether it reads, or if it changes anything may change, what it doesn't name.
+    reads_all: bool,
+    changes_all: bool,
+}
+
+impl Touched {
+    fn by(engine: &Engine, session: &Session, command: &Command, arguments: &[&[u8]]) -> Self {
+        let mut touched = Self::default();
+        let Some(transaction) = session.transaction.as_ref().filter(|_| command.name == "exec") else {
+            touched.add(engine, command, arguments);
+            return touched;
+        };
+        for (_, key) in engine.watches.keys(session.id) {
+            touched.hashes.push(engine.keyspace.hash(key));
+        }
+        for request in &transaction.queue {
+            let arguments: Arguments<'_> = request.iter().map(Vec::as_slice).collect();
+            match find(&arguments) {
+                Ok(command) => touched.add(engine, command, &arguments),
+                Err(_) => unreachable!("it was found when it was queued"),
+            }
+        }
+        touched
+    }
+
+    fn add(&mut self, engine: &Engine, command: &Command, arguments: &[&[u8]]) {
+        let keys = command.key_positions(arguments);
+        self.hashes.extend(keys.iter().map(|&position| engine.keyspace.hash(arguments[position])));
+        let names_none = keys.is_empty();
+        self.reads_all |= names_none && (command.is(READONLY) || matches!(command.name, "debug" | "list"));
+        self.changes_all |= names_none && (command.is(WRITE) || command.name == "debug");
+    }
+}
+
 /// What the reply to a command that has run rests on: its own effects, or, under `always`, the unsynced writes that it
 /// may have seen.
-fn position_of(engine: &mut Engine, command: &Command, arguments: &[&[u8]], before: u64) -> Option<u64> {
+fn position_of(engine: &mut Engine, touched: Option<Touched>, before: u64) -> Option<u64> {
     let after = engine.journal.end();
-    if !engine.unsynced.is_tracking() {
-        return (after > before).then_some(after);
-    }
-    let keys = command.key_positions(arguments);
-    if after > before {
-        for &position in &keys {
-            engine.unsynced.note(engine.keyspace.hash(arguments[position]), after);
-        }
-        if keys.is_empty() {
+    let changed = (after > before).then_some(after);
+    let Some(touched) = touched else { return changed };
+    if changed.is_some() {
+        touched.hashes.iter().for_each(|&hash| engine.unsynced.note(hash, after));
+        if touched.changes_all || touched.hashes.is_empty() {
             engine.unsynced.note_all(after);
         }
-        return Some(after);
+        return changed;
     }
-    if keys.is_empty() {
-        let sees_data = command.is(READONLY) || matches!(command.name, "exec" | "debug" | "list");
-        return if sees_data { engine.unsynced.of_all() } else { None };
-    }
-    keys.iter().filter_map(|&position| engine.unsynced.of_key(engine.keyspace.hash(arguments[position]))).max()
+    let all = if touched.reads_all { engine.unsynced.of_all() } else { None };
+    touched.hashes.iter().filter_map(|&hash| engine.unsynced.of_key(hash)).max().max(all)
 }
 
 /// The command of that name, if it has no subcommands and takes so many arguments: then nothing else need be looked at.

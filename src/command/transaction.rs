@@ -75,3 +75,36 @@ fn exec(context: &mut Context<'_>) -> Outcome {
     }
     Ok(reply)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::console::Console;
+    use super::super::execute;
+
+    /// What a reply rests on.
+    fn position(console: &mut Console, line: &str) -> Option<u64> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        execute(&mut console.engine, &mut console.session, &words, &mut Vec::new())
+    }
+
+    /// Symptom: after a failed fsync of a transaction every read of every key was answered with MISCONF.
+    #[test]
+    fn only_readers_of_a_transactions_keys_wait_for_its_sync() {
+        let mut console = Console::new();
+        console.engine.unsynced.settle(0, true);
+        console.script("MULTI => +OK\n SET a 1 => +QUEUED\n PING => +QUEUED\n GET other => +QUEUED");
+        let end = position(&mut console, "EXEC");
+        assert!(end.is_some());
+        assert_eq!(position(&mut console, "GET a"), end);
+        assert_eq!(position(&mut console, "GET b"), None);
+        assert_eq!(position(&mut console, "DBSIZE"), end);
+        console.script("MULTI => +OK\n GET b => +QUEUED");
+        assert_eq!(position(&mut console, "EXEC"), None, "it has read nothing that is not synced");
+        console.script("MULTI => +OK\n GET a => +QUEUED");
+        assert_eq!(position(&mut console, "EXEC"), end);
+        console.script("MULTI => +OK\n FLUSHDB => +QUEUED\n SET c 1 => +QUEUED");
+        let flushed = position(&mut console, "EXEC");
+        assert!(flushed > end);
+        assert_eq!(position(&mut console, "GET b"), flushed);
+    }
+}

@@ -11,7 +11,7 @@ pub use client::{Client, Value};
 pub use contents::{Contents, Data, differences, read_contents};
 pub use corpus::{corpus_root, flushed_logs, logs, rdb_files, truth_of};
 pub use folder::{copy_folder, files_below};
-pub use server::{Program, Server};
+pub use server::{Program, Server, free_port};
 
 /// A length of a test that the environment may change.
 pub fn length(variable: &str, usual: usize) -> usize {

@@ -75,7 +75,7 @@ fn peers() -> PathBuf {
 }
 
 /// A port that nothing listens on, below those that the kernel gives to outgoing connections.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let offset = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -111,8 +111,14 @@ impl Server {
     /// As [`Server::start`], with a configuration file.
     #[allow(dead_code)] // for the tests, which the benches share this module with
     pub fn start_on_file(program: &Program, dir: &Path, file: &Path) -> Self {
-        Self::spawn(program, dir, (Some(file), &[]), &[])
+        Self::try_start_on_file(program, dir, file)
             .unwrap_or_else(|output| panic!("{} did not start:\n{output}", program.name))
+    }
+
+    /// As [`Server::start_on_file`]; the error is what the server printed before it gave up.
+    #[allow(dead_code)] // as above
+    pub fn try_start_on_file(program: &Program, dir: &Path, file: &Path) -> Result<Self, String> {
+        Self::spawn(program, dir, (Some(file), &[]), &[])
     }
 
     /// As [`Server::start`]; the error is what the server printed before it gave up.
@@ -127,23 +133,10 @@ impl Server {
         environment: &[(&str, &str)],
     ) -> Result<Self, String> {
         let port = free_port();
-        let mut command = Command::new(&program.path);
-        command.args(file).current_dir(dir).arg("--port").arg(port.to_string()).arg("--dir").arg(dir);
-        command.args(["--bind", "127.0.0.1", "--save", "", "--enable-debug-command", "yes"]);
-        command.envs(environment.iter().copied());
-        for (directive, value) in options {
-            command.arg(format!("--{directive}")).arg(value);
-        }
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|e| e.to_string())?;
+        let mut command = Self::command(program, dir, port, file, options);
+        let mut child = command.envs(environment.iter().copied()).spawn().map_err(|e| e.to_string())?;
         let output = Arc::new(Mutex::new(String::new()));
-        let (ready, is_ready) = mpsc::channel();
-        follow(child.stdout.take().unwrap(), output.clone(), ready.clone());
-        follow(child.stderr.take().unwrap(), output.clone(), ready);
+        let is_ready = Self::follow(&mut child, &output);
         let mut server = Self { child, port, output };
         // Both followers let go of the channel when the server ends.
         match is_ready.recv_timeout(PATIENCE) {
@@ -153,6 +146,27 @@ impl Server {
                 Err(format!("{}\n({reason})", server.output()))
             }
         }
+    }
+
+    /// The command that starts `program` on `dir`, its output piped.
+    pub fn command(program: &Program, dir: &Path, port: u16, file: Option<&Path>, options: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(&program.path);
+        command.args(file).current_dir(dir).arg("--port").arg(port.to_string()).arg("--dir").arg(dir);
+        command.args(["--bind", "127.0.0.1", "--save", "", "--enable-debug-command", "yes"]);
+        for (directive, value) in options {
+            command.arg(format!("--{directive}")).arg(value);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Collects what a server prints into `output`. The receiver hears when it takes connections, and is cut off when it
+    /// ends before.
+    pub fn follow(child: &mut Child, output: &Arc<Mutex<String>>) -> mpsc::Receiver<()> {
+        let (ready, is_ready) = mpsc::channel();
+        follow(child.stdout.take().unwrap(), output.clone(), ready.clone());
+        follow(child.stderr.take().unwrap(), output.clone(), ready);
+        is_ready
     }
 
     pub fn client(&self) -> Client {
