@@ -35,6 +35,8 @@ mod durability {
     pub mod load;
     mod loading;
     pub mod model;
+    /// Allocations that fail.
+    mod out_of_memory;
     mod refused;
     /// The marks in the log by which it proves itself.
     mod seals;

@@ -205,16 +205,21 @@ impl Server {
     }
 
     /// SIGTERM, and waits for the end that the server makes itself.
-    pub fn terminate(mut self) -> std::process::ExitStatus {
+    pub fn terminate(self) -> std::process::ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.wait()
+    }
+
+    /// Waits for the end that the server makes itself.
+    pub fn wait(mut self) -> std::process::ExitStatus {
         for _ in 0..600 {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("the server did not end within a minute of SIGTERM:\n{}", self.output());
+        panic!("the server did not end within a minute:\n{}", self.output());
     }
 }
 
