@@ -1,7 +1,8 @@
 //! `kill -9` under load, again and again on one folder: nothing acknowledged is lost, no transaction is torn, nothing is
 //! left lying about, and before we start again real servers can load what lies there.
 //!
-//! `IRONKEEP_KILL_ROUNDS` is the number of rounds per policy: 6 by default, 200 in the full run.
+//! `IRONKEEP_KILL_ROUNDS` is the number of rounds per policy and kind of base: 4 by default, 40 in CI, 10,000 in the full
+//! run.
 
 use super::load::write_until_death;
 use super::model::{KEYS_PER_CLIENT, Loss, Model};
@@ -21,14 +22,29 @@ struct Tally {
     rounds: usize,
     acknowledged: usize,
     rewrites_in_flight: usize,
+    saves_in_flight: usize,
     loaded_by_peers: usize,
+}
+
+/// How the log is kept.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    policy: &'static str,
+    /// `aof-use-rdb-preamble`: what a rewrite's base is.
+    rdb_base: &'static str,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "appendfsync {}, {} base", self.policy, if self.rdb_base == "yes" { "RDB" } else { "AOF" })
+    }
 }
 
 /// A folder, the server on it, and what its clients know.
 struct Run<'a> {
     program: &'a Program,
     peers: &'a [Program],
-    policy: &'a str,
+    kind: Kind,
     dir: tempfile::TempDir,
     models: Vec<Model>,
     random: fastrand::Rng,
@@ -36,16 +52,21 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(program: &'a Program, peers: &'a [Program], policy: &'a str) -> Self {
+    fn new(program: &'a Program, peers: &'a [Program], kind: Kind) -> Self {
         let seed = fastrand::u64(..);
-        println!("appendfsync {policy}: seed {seed}");
+        println!("{kind}: seed {seed}");
         let models = (0..CLIENTS).map(|id| Model::new(id, seed)).collect();
         let (dir, random) = (tempfile::tempdir().unwrap(), fastrand::Rng::with_seed(seed));
-        Self { program, peers, policy, dir, models, random, tally: Tally::default() }
+        Self { program, peers, kind, dir, models, random, tally: Tally::default() }
     }
 
     fn start(&self) -> Result<Server, Loss> {
-        let options = [("appendonly", "yes"), ("appendfsync", self.policy), ("auto-aof-rewrite-percentage", "0")];
+        let options = [
+            ("appendonly", "yes"),
+            ("appendfsync", self.kind.policy),
+            ("aof-use-rdb-preamble", self.kind.rdb_base),
+            ("auto-aof-rewrite-percentage", "0"),
+        ];
         Server::try_start(self.program, self.dir.path(), &options)
             .map_err(|output| Loss { lost: None, description: format!("does not start again:\n{output}") })
     }
@@ -58,13 +79,19 @@ impl<'a> Run<'a> {
         for round in 0..rounds {
             let target = LEAST_ACKNOWLEDGED + self.random.usize(..1_500);
             let pause = Duration::from_micros(self.random.u64(..5_000));
-            let mut is_in_flight = false;
+            let (mut is_rewriting, mut is_saving) = (false, false);
             self.load_and_kill(&mut server, |control, total| {
                 wait_for(total, target);
-                is_in_flight = round % 2 == 1 && rewrite_is_in_flight(control);
+                match round % 8 {
+                    1 | 3 | 7 => is_rewriting = is_in_flight(control, "BGREWRITEAOF", "aof_rewrite_in_progress:1"),
+                    5 => is_saving = is_in_flight(control, "BGSAVE", "rdb_bgsave_in_progress:1"),
+                    2 | 6 => switch_policies(control),
+                    _ => {}
+                }
                 std::thread::sleep(pause);
             })?;
-            self.tally.rewrites_in_flight += usize::from(is_in_flight);
+            self.tally.rewrites_in_flight += usize::from(is_rewriting);
+            self.tally.saves_in_flight += usize::from(is_saving);
             drop(server);
             if round % 2 == 0 && !self.peers.is_empty() {
                 let peer = &self.peers[round / 2 % self.peers.len()];
@@ -144,17 +171,25 @@ fn wait_for(total: &AtomicUsize, target: usize) {
     }
 }
 
-/// Asks for rewrites until one is seen at work.
-fn rewrite_is_in_flight(control: &mut Client) -> bool {
+/// Asks for a job until INFO shows one at work.
+fn is_in_flight(control: &mut Client, command: &str, mark: &str) -> bool {
     for _ in 0..20 {
-        control.line("BGREWRITEAOF");
+        control.line(command);
         for _ in 0..5 {
-            if control.line("INFO persistence").text().contains("aof_rewrite_in_progress:1") {
+            if control.line("INFO persistence").text().contains(mark) {
                 return true;
             }
         }
     }
     false
+}
+
+/// Changes the policy again and again. A kill asks the same of all.
+fn switch_policies(control: &mut Client) {
+    for policy in ["no", "always", "everysec", "always", "no", "everysec"] {
+        control.line(&format!("CONFIG SET appendfsync {policy}"));
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn wait_for_rewrite(control: &mut Client) {
@@ -178,19 +213,20 @@ fn peer_loads(peer: &Program, dir: &Path, models: &[Model]) -> Result<(), Loss> 
 }
 
 /// Fails with what was lost, and prints what was reached.
-fn survives(policy: &str) {
+fn survives(policy: &'static str, rdb_base: &'static str) {
+    let kind = Kind { policy, rdb_base };
     let peers: Vec<Program> = [Program::redis_8(), Program::valkey_9()].into_iter().flatten().collect();
-    let rounds = length("IRONKEEP_KILL_ROUNDS", 6);
+    let rounds = length("IRONKEEP_KILL_ROUNDS", 4);
     let ours = Program::ours();
-    let mut run = Run::new(&ours, &peers, policy);
+    let mut run = Run::new(&ours, &peers, kind);
     let outcome = run.play(rounds);
     let tally = &run.tally;
     let lost =
         outcome.as_ref().err().map_or("0".to_owned(), |loss| loss.lost.map_or("?".to_owned(), |n| n.to_string()));
     println!(
-        "appendfsync {policy}: {} rounds of kill -9, {} with a rewrite in flight, {} writes acknowledged, {lost} lost; \
-         real servers loaded it {} times",
-        tally.rounds, tally.rewrites_in_flight, tally.acknowledged, tally.loaded_by_peers
+        "{kind}: {} rounds of kill -9, {} with a rewrite and {} with a save in flight, {} writes acknowledged, {lost} \
+         lost; real servers loaded it {} times",
+        tally.rounds, tally.rewrites_in_flight, tally.saves_in_flight, tally.acknowledged, tally.loaded_by_peers
     );
     if let Err(loss) = outcome {
         let kept = std::mem::replace(&mut run.dir, tempfile::tempdir().unwrap()).keep();
@@ -201,17 +237,32 @@ fn survives(policy: &str) {
 
 #[test]
 fn always_keeps_every_acknowledged_write() {
-    survives("always");
+    survives("always", "yes");
 }
 
 #[test]
 fn everysec_keeps_every_acknowledged_write() {
-    survives("everysec");
+    survives("everysec", "yes");
 }
 
 #[test]
 fn no_fsync_at_all_keeps_every_acknowledged_write() {
-    survives("no");
+    survives("no", "yes");
+}
+
+#[test]
+fn always_on_a_base_of_commands_keeps_every_acknowledged_write() {
+    survives("always", "no");
+}
+
+#[test]
+fn everysec_on_a_base_of_commands_keeps_every_acknowledged_write() {
+    survives("everysec", "no");
+}
+
+#[test]
+fn no_fsync_at_all_on_a_base_of_commands_keeps_every_acknowledged_write() {
+    survives("no", "no");
 }
 
 /// After a BGREWRITEAOF under load some counters were a few lower than what clients had been told: the log was held a
@@ -220,7 +271,7 @@ fn no_fsync_at_all_keeps_every_acknowledged_write() {
 fn rewrites_that_end_under_load_swallow_nothing() {
     let ours = Program::ours();
     for policy in ["always", "everysec"] {
-        let mut run = Run::new(&ours, &[], policy);
+        let mut run = Run::new(&ours, &[], Kind { policy, rdb_base: "yes" });
         let outcome = run.rewrite_under_load(40);
         println!("appendfsync {policy}: 40 rewrites under load, {} writes acknowledged", run.tally.acknowledged);
         outcome.unwrap_or_else(|loss| panic!("{}", loss.description));
@@ -234,7 +285,7 @@ fn rewrites_that_end_under_load_swallow_nothing() {
 fn a_build_that_replies_before_it_writes_is_caught_within_20_rounds() {
     let path = std::env::var_os("IRONKEEP_FAULT_BIN").expect("IRONKEEP_FAULT_BIN names a build that replies first");
     let faulty = Program::at("ironkeep that replies first", Path::new(&path));
-    let mut run = Run::new(&faulty, &[], "everysec");
+    let mut run = Run::new(&faulty, &[], Kind { policy: "everysec", rdb_base: "yes" });
     let loss = run.play(20).expect_err("20 rounds passed on a build that replies before it writes");
     println!("caught in round {}: {}", run.tally.rounds + 1, loss.description);
     assert!(loss.lost.is_some(), "it was caught for something else: {}", loss.description);
