@@ -3,10 +3,11 @@
 //! Positions are the journal's. [`Append::flush`] writes what is pending and, under `always`, syncs it; a reply may leave
 //! when [`Append::settled`] has reached the position that the journal had when the reply was made.
 //!
-//! **Where.** Writing and syncing happen on the executor while the disk is quick, which saves two changes of threads per
-//! turn; where it has been slow of late, or an fsync is under way behind which a write may wait, the [log
-//! thread](super::log_thread) does both, one batch at a time, and the executor goes on with all that needs no log.
-//! [`Append::advance`] chooses by what it measures; [`Append::flush`] is done when it returns.
+//! **Where.** [`Append::advance`] lays a batch into the [tray](super::log_thread::Tray) of the thread that executes, which
+//! writes and syncs it between two turns: on a quick disk that is the cheapest. Any disk may stop answering in any call, also
+//! in a write(2); so that thread is not executing meanwhile, and another one does where it does not come back. Where the disk
+//! has been slow of late, or an fsync is under way behind which a write may wait, the [log
+//! thread](super::log_thread) has the batch. [`Append::flush`] writes and syncs at once, and is done when it returns.
 //!
 //! **A failed write.** The file is cut back to where the batch began, which is the end of a unit; the bytes stay queued
 //! in order, and the same bytes are tried again until they are in. Where not even the cut succeeds, the next attempt goes
@@ -22,13 +23,14 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::disk::File;
 use crate::engine::journal::Journal;
 use crate::engine::params::AppendFsync;
 
-use super::log_thread::{Bytes, Errand, LogThread, Report, Wake};
+use super::log_thread::{Bytes, Errand, LogThread, Report, Tray, Wake};
 
 /// How long a background sync may take before writes wait for it.
 const LATE: Duration = Duration::from_secs(1);
@@ -38,9 +40,12 @@ pub struct Append {
     target: Option<Target>,
     /// Bytes taken from the journal and not yet in the file, unless the log thread has them.
     bytes: Bytes,
-    /// What the log thread has under way.
+    /// Position of the end of those bytes.
+    taken: u64,
+    /// What somebody has under way.
     lent: Option<Lent>,
     thread: Option<LogThread>,
+    tray: Option<Arc<Tray>>,
     wake: Option<Wake>,
     pace: Pace,
     /// Position of the end of what is in the file.
@@ -48,6 +53,8 @@ pub struct Append {
     /// Position of the end of what is known to be on the disk.
     synced: u64,
     held: bool,
+    /// No reply that rests on a write leaves: the log is being closed.
+    is_closing: bool,
     fault: Option<Fault>,
     /// The failed fsync was known when the rewrite under way took its snapshot, so its base makes up for it.
     is_covered: bool,
@@ -76,8 +83,10 @@ pub struct Extent {
     pub head_len: u64,
 }
 
-/// A batch that the log thread has.
+/// A batch that somebody writes.
 struct Lent {
+    /// It lies in the tray; else the log thread has it.
+    is_in_tray: bool,
     len: usize,
     /// Position of its end.
     end: u64,
@@ -93,7 +102,7 @@ struct Pace {
 }
 
 impl Pace {
-    /// What a turn may spend on the disk where it executes; and what it must come down to for that to be so again.
+    /// What the disk may take for a turn to wait for it; and what it must come down to for that to be so again.
     const SLOW_US: f64 = 500.0;
     const QUICK_US: f64 = 250.0;
 
@@ -103,7 +112,7 @@ impl Pace {
         *known_us += (took_us - *known_us) * weight;
     }
 
-    /// Whether the disk is too slow for the executor to wait for it.
+    /// Whether the disk is too slow for a turn to wait for it.
     fn judge(&mut self, policy: AppendFsync) -> bool {
         let sum_us = self.write_us + if policy == AppendFsync::Always { self.sync_us } else { 0.0 };
         let limit_us = if self.is_slow { Self::QUICK_US } else { Self::SLOW_US };
@@ -134,13 +143,16 @@ impl Append {
         Self {
             target: None,
             bytes: Bytes::default(),
+            taken: 0,
             lent: None,
             thread: None,
+            tray: None,
             wake: None,
             pace: Pace::default(),
             written: 0,
             synced: 0,
             held: false,
+            is_closing: false,
             fault: None,
             is_covered: false,
             sync_in_flight: None,
@@ -149,9 +161,10 @@ impl Append {
         }
     }
 
-    /// From here on a thread may do what the disk is slow at; `wake` tells the executor that it has.
-    pub fn allow_thread(&mut self, wake: Wake) {
-        self.wake = Some(wake);
+    /// From here on others write and sync: the log thread, which calls `wake` when it has, and, if there is a tray, whoever
+    /// looks into that.
+    pub fn allow_thread(&mut self, wake: Wake, tray: Option<Arc<Tray>>) {
+        (self.wake, self.tray) = (Some(wake), tray);
     }
 
     pub fn is_on(&self) -> bool {
@@ -171,6 +184,7 @@ impl Append {
     pub fn settled(&self, policy: AppendFsync) -> u64 {
         match policy {
             _ if self.target.is_none() => u64::MAX,
+            _ if self.is_closing => 0,
             AppendFsync::Always => self.synced,
             AppendFsync::Everysec | AppendFsync::No => self.written,
         }
@@ -195,33 +209,47 @@ impl Append {
         self.held
     }
 
-    /// Gets on with writing what the journal holds, and under `always` with syncing it: at once where the disk is quick,
-    /// else on the log thread. How far it is, [`Append::settled`] says. The error is remembered as [`Append::fault`].
+    /// Gets on with writing what the journal holds, and under `always` with syncing it. How far it is, [`Append::settled`]
+    /// says. The error is remembered as [`Append::fault`].
     pub fn advance(&mut self, journal: &mut Journal, policy: AppendFsync) -> Result<(), Fault> {
-        self.take_report();
-        journal.note_synced(self.synced);
-        if self.lent.is_some() {
-            return self.fault.clone().map_or(Ok(()), Err);
-        }
-        let is_slow = self.pace.judge(policy) || self.sync_in_flight.is_some();
-        let is_broken = self.fault.is_some();
-        if !is_slow || is_broken || self.held || self.target.is_none() || !self.has_thread() {
+        if self.target.is_none() || !self.has_thread() {
             return self.flush(journal, policy);
         }
-        self.collect(journal);
-        let wants_sync = policy == AppendFsync::Always;
-        if !self.bytes.queue.is_empty() || (wants_sync && self.synced < self.written) {
-            if wants_sync {
-                journal.note_sync_point(journal.end());
-            }
-            self.lend(journal.end(), wants_sync);
+        self.take_report();
+        if !self.held && !self.needs_new_base() {
+            self.collect(journal);
         }
+        if self.may_lend() {
+            let wants_sync = policy == AppendFsync::Always && self.synced < self.taken;
+            if self.bytes.queue.is_empty() && !wants_sync {
+                // Nothing is left of what could not be written.
+                self.fault = None;
+            } else {
+                if wants_sync {
+                    journal.note_sync_point(self.taken);
+                }
+                let is_quick = !self.pace.judge(policy) && self.sync_in_flight.is_none();
+                self.lend(wants_sync, is_quick);
+            }
+        }
+        journal.note_synced(self.synced);
         self.fault.clone().map_or(Ok(()), Err)
     }
 
-    /// Takes note of what the log thread has done.
+    /// Whether what waits may go to the thread: it has nothing else, and will not write behind a hole.
+    fn may_lend(&self) -> bool {
+        let has_failed = self.held && self.fault.is_some();
+        self.lent.is_none() && !self.needs_new_base() && !has_failed
+    }
+
+    /// Takes note of what has been done elsewhere.
     pub fn take_report(&mut self) {
-        if let Some(report) = self.lent.as_ref().and_then(|_| self.thread.as_ref()?.report()) {
+        let report = match &self.lent {
+            None => None,
+            Some(lent) if lent.is_in_tray => self.tray.as_ref().and_then(|tray| tray.report()),
+            Some(_) => self.thread.as_ref().and_then(LogThread::report),
+        };
+        if let Some(report) = report {
             self.take_back(report);
         }
     }
@@ -244,7 +272,7 @@ impl Append {
             if let Err(error) = self.write_queue() {
                 return Err(self.latch(Fault::Write(error.to_string())));
             }
-            self.written = journal.end();
+            self.written = self.taken;
         }
         if matches!(self.fault, Some(Fault::Write(_))) {
             self.fault = None;
@@ -270,6 +298,43 @@ impl Append {
         journal.note_synced(self.synced);
         journal.seal_end();
         self.flush(journal, policy)
+    }
+
+    /// Whether every write is known to be on the disk.
+    pub fn is_durable(&self, journal: &Journal) -> bool {
+        self.synced >= journal.end() && !self.needs_new_base()
+    }
+
+    /// Holds replies that rest on writes back, so that writers pause while the log is brought to its end.
+    pub fn set_closing(&mut self, is_closing: bool) {
+        self.is_closing = is_closing;
+    }
+
+    /// As [`Append::finish`], with the last sync, and without waiting: true when all is done. To be called until then; `sealed`
+    /// is where the last seal was put.
+    pub fn close_up(&mut self, journal: &mut Journal, sealed: &mut Option<u64>) -> Result<bool, Fault> {
+        self.take_report();
+        if let Some(fault) = self.fault.clone().filter(|_| self.lent.is_none() || self.needs_new_base()) {
+            return Err(fault);
+        }
+        if self.lent.is_some() || self.sync_in_flight.is_some() || !journal.is_between_operations() {
+            return Ok(false);
+        }
+        self.collect(journal);
+        if self.bytes.queue.is_empty() && self.synced >= self.taken {
+            if *sealed == Some(self.taken) {
+                return Ok(true);
+            }
+            journal.note_synced(self.synced);
+            journal.seal_end();
+            *sealed = Some(self.taken);
+            self.collect(journal);
+        }
+        if !self.has_thread() {
+            return Err(Fault::Write("no thread can be had that writes the log".to_owned()));
+        }
+        self.lend(true, true);
+        Ok(false)
     }
 
     /// Syncs what is in the file, on this thread.
@@ -409,8 +474,7 @@ impl Append {
     pub fn continue_in(&mut self, path: PathBuf, file: Box<dyn File>, extent: Extent, position: u64) {
         let Extent { len, head_len } = extent;
         self.target = Some(Target { path, file, len, head_len, second: None });
-        self.written = position;
-        self.synced = position;
+        (self.taken, self.written, self.synced) = (position, position, position);
     }
 
     /// Closes the log.
@@ -434,6 +498,7 @@ impl Append {
             let more = journal.take_pending(Vec::new());
             queue.extend_from_slice(&more);
         }
+        self.taken = journal.end();
     }
 
     fn write_queue(&mut self) -> io::Result<()> {
@@ -455,8 +520,8 @@ impl Append {
         self.thread.is_some()
     }
 
-    /// Gives the queue, which ends at `end`, to the thread.
-    fn lend(&mut self, end: u64, wants_sync: bool) {
+    /// Gives away what waits: to the thread that executes, if the disk is quick, or to the log's.
+    fn lend(&mut self, wants_sync: bool, is_quick: bool) {
         let (Some(target), Some(thread)) = (&mut self.target, &self.thread) else { return };
         let file = match target.second.take().map_or_else(|| target.file.duplicate(), Ok) {
             Ok(file) => file,
@@ -466,19 +531,26 @@ impl Append {
             }
         };
         let bytes = std::mem::take(&mut self.bytes);
-        self.lent = Some(Lent { len: bytes.queue.len(), end, since: Instant::now() });
-        if let Err(errand) = thread.send(Errand { file, bytes, wants_sync }, target.len) {
+        let tray = self.tray.as_ref().filter(|_| is_quick);
+        let (len, is_in_tray) = (bytes.queue.len(), tray.is_some());
+        self.lent = Some(Lent { is_in_tray, len, end: self.taken, since: Instant::now() });
+        let errand = Errand { file, bytes, wants_sync };
+        if let Some(tray) = tray {
+            tray.place(errand, target.len);
+        } else if let Err(errand) = thread.send(errand, target.len) {
             // It has died; nothing of the errand was begun.
             (self.bytes, self.lent, self.thread) = (errand.bytes, None, None);
         }
     }
 
-    /// Waits for what the thread has under way.
+    /// Waits for what others have under way.
     fn wait(&mut self) {
-        if self.lent.is_none() {
-            return;
-        }
-        match self.thread.as_ref().and_then(LogThread::wait_for_report) {
+        let report = match &self.lent {
+            None => return,
+            Some(lent) if lent.is_in_tray => self.tray.as_ref().and_then(|tray| tray.wait_for_report()),
+            Some(_) => self.thread.as_ref().and_then(LogThread::wait_for_report),
+        };
+        match report {
             Some(report) => self.take_back(report),
             None => {
                 // Bytes are gone with it: only a base from memory makes up for them.
@@ -488,10 +560,15 @@ impl Append {
         }
     }
 
-    /// What the thread says of its errand.
+    /// What came of a batch that was lent.
     fn take_back(&mut self, report: Report) {
         let Some(lent) = self.lent.take() else { return };
-        self.bytes = report.bytes;
+        let since = std::mem::replace(&mut self.bytes, report.bytes);
+        if self.bytes.queue.is_empty() && !since.queue.is_empty() {
+            self.bytes = since;
+        } else {
+            self.bytes.queue.extend_from_slice(&since.queue);
+        }
         Pace::note(&mut self.pace.write_us, report.write_took);
         if let Some(target) = &mut self.target {
             target.second = Some(report.file);
@@ -500,7 +577,12 @@ impl Append {
             }
         }
         match report.written {
-            Ok(()) => self.written = lent.end,
+            Ok(()) => {
+                self.written = lent.end;
+                if !self.needs_new_base() {
+                    self.fault = None;
+                }
+            }
             Err(error) => {
                 self.latch(Fault::Write(error.to_string()));
             }

@@ -1,10 +1,10 @@
-//! The thread that writes and syncs the log where the disk is slow, so that only those wait for it who must.
+//! Who writes and syncs the log: the executor's own thread between two turns, or a thread for the log alone.
 //!
-//! One errand at a time: bytes, and whether they are to be synced. The thread hands back all that it was given, with what
-//! came of it; until then nobody else writes the file.
+//! One errand at a time: bytes, and whether they are to be synced. Whoever carries it out hands back all that he was given,
+//! with what came of it; until then nobody else writes the file.
 
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::disk::File;
@@ -66,7 +66,93 @@ impl Bytes {
     }
 }
 
-/// The way to the thread, and back.
+/// Where an errand lies for the thread that executes: it stops executing, carries the errand out, and goes on.
+///
+/// Nobody hangs if the disk does: another thread goes on executing then, and finds the report here later.
+pub struct Tray {
+    state: Mutex<TrayState>,
+    is_reported: Condvar,
+    /// Tells the thread that executes to look here.
+    placed: Wake,
+}
+
+enum TrayState {
+    Empty,
+    Placed(Work),
+    /// Somebody is carrying it out.
+    Taken,
+    Reported(Report),
+}
+
+/// An errand to be carried out, and where the file's last whole unit ends.
+pub struct Work {
+    errand: Errand,
+    len: u64,
+}
+
+impl Tray {
+    /// `placed` is called when something has been put here.
+    pub fn new(placed: Wake) -> Self {
+        Self { state: Mutex::new(TrayState::Empty), is_reported: Condvar::new(), placed }
+    }
+
+    fn state(&self) -> MutexGuard<'_, TrayState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn place(&self, errand: Errand, len: u64) {
+        *self.state() = TrayState::Placed(Work { errand, len });
+        (self.placed)();
+    }
+
+    /// Whether something is to be done that nobody has taken up.
+    pub fn is_waiting(&self) -> bool {
+        matches!(*self.state(), TrayState::Placed(_))
+    }
+
+    /// What is to be done, for who then calls [`Tray::carry_out`].
+    pub fn take(&self) -> Option<Work> {
+        let mut state = self.state();
+        if !matches!(*state, TrayState::Placed(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *state, TrayState::Taken) {
+            TrayState::Placed(work) => Some(work),
+            _ => None,
+        }
+    }
+
+    /// Does the work, however long the disk takes, and leaves the report here.
+    pub fn carry_out(&self, work: Work) {
+        let report = carry_out(work.errand, work.len);
+        *self.state() = TrayState::Reported(report);
+        self.is_reported.notify_all();
+    }
+
+    /// The report, if it is there.
+    pub(super) fn report(&self) -> Option<Report> {
+        let mut state = self.state();
+        if !matches!(*state, TrayState::Reported(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *state, TrayState::Empty) {
+            TrayState::Reported(report) => Some(report),
+            _ => None,
+        }
+    }
+
+    /// Waits for the report; does the work itself if nobody has taken it up.
+    pub(super) fn wait_for_report(&self) -> Option<Report> {
+        if let Some(work) = self.take() {
+            self.carry_out(work);
+        }
+        let waiting = self.is_reported.wait_while(self.state(), |state| matches!(state, TrayState::Taken));
+        drop(waiting);
+        self.report()
+    }
+}
+
+/// The way to the log's own thread, and back.
 pub(super) struct LogThread {
     errands: mpsc::Sender<(Errand, u64)>,
     reports: mpsc::Receiver<Report>,

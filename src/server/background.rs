@@ -21,7 +21,7 @@ use crate::persist::rewrite::{self, Past};
 use crate::persist::save::{self, Image};
 
 use super::shared::Shared;
-use super::{history, log};
+use super::{history, log, seat};
 
 /// What is to be begun from one snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub(super) fn start(shared: &Rc<Shared>, wanted: Wanted) {
         Rewrite { progress, increment }
     });
     drop(engine);
-    tokio::task::spawn_local(run(Rc::clone(shared), image, save, rewrite));
+    seat::spawn(run(Rc::clone(shared), image, save, rewrite));
 }
 
 fn begin_save(engine: &mut Engine, image: &Image) -> Save {

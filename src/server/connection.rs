@@ -203,7 +203,7 @@ impl Connection {
             Some(Stop::Broken) => return self.close(),
             Some(Stop::Full) => {
                 self.is_draining.set(true);
-                tokio::task::spawn_local(drain(Rc::clone(shared), Rc::clone(self)));
+                super::seat::spawn(drain(Rc::clone(shared), Rc::clone(self)));
             }
             None => {}
         }

@@ -7,8 +7,8 @@ use crate::engine::params::AppendFsync;
 use crate::persist::append::Fault;
 
 use super::background::Wanted;
-use super::log;
 use super::shared::Shared;
+use super::{log, seat};
 
 /// Writes the log and sends what may leave.
 pub(super) fn flush(shared: &Rc<Shared>) {
@@ -135,7 +135,7 @@ pub(super) fn sync_if_due(shared: &Rc<Shared>) {
     engine.persistence.delayed_syncs = append.delayed_syncs();
     let Some(file) = begun else { return };
     let shared = Rc::clone(shared);
-    tokio::task::spawn_local(async move {
+    seat::spawn(async move {
         let outcome = tokio::task::spawn_blocking(move || file.sync_data()).await;
         let outcome = outcome.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         shared.append.borrow_mut().end_background_sync(outcome);

@@ -9,8 +9,8 @@ use crate::engine::jobs::Flush;
 use crate::persist::history::{Rules, kept_dump_name, remove_dumps};
 
 use super::background::on_thread;
-use super::log;
 use super::shared::Shared;
+use super::{log, seat};
 
 /// Says who has flushed data, and how it can be brought back.
 pub(super) fn tell_of_flush(shared: &Shared, flush: &Flush) {
@@ -87,7 +87,7 @@ pub(super) fn sweep(shared: &Rc<Shared>) {
         (persistence.is_sweeping, persistence.is_sweep_wanted) = (true, false);
         Rules::new(&engine.config, now_ms)
     };
-    tokio::task::spawn_local(sweep_on_thread(Rc::clone(shared), rules));
+    seat::spawn(sweep_on_thread(Rc::clone(shared), rules));
 }
 
 async fn sweep_on_thread(shared: Rc<Shared>, rules: Rules) {

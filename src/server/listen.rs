@@ -187,7 +187,7 @@ fn admit(shared: &Rc<Shared>, (reader, writer): (ReadHalf, WriteHalf), caller: C
     engine.clients.update(&session, 0);
     let connection = Connection::new(writer, session);
     shared.connections.borrow_mut().insert(id, Rc::downgrade(&connection));
-    tokio::task::spawn_local(serve(Rc::clone(shared), connection, reader));
+    super::seat::spawn(serve(Rc::clone(shared), connection, reader));
 }
 
 /// Has the kernel probe a silent peer, as often as Redis does.

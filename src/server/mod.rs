@@ -1,4 +1,4 @@
-//! Sockets and tasks around the engine, on one thread.
+//! Sockets and tasks around the engine, on one thread at a time.
 //!
 //! ```text
 //! connection task  reads what its socket has
@@ -13,7 +13,8 @@
 //!
 //! A *turn* is what lies between two polls of the sockets: the scheduler first runs every connection that has become
 //! readable, then the turn task that the first of them woke. So fifty clients that write at once cost one write to the
-//! log (and one fsync under `always`).
+//! log (and one fsync under `always`). The thread that executes makes these calls outside of its tasks ([`seat`]): where the
+//! disk does not answer, another thread goes on with them.
 
 mod background;
 mod batch;
@@ -29,6 +30,7 @@ mod listen;
 mod loading;
 mod log;
 mod outbox;
+mod seat;
 mod senders;
 mod shared;
 mod shutdown;

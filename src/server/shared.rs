@@ -15,9 +15,11 @@ use crate::engine::Engine;
 use crate::engine::jobs::Job;
 use crate::persist::append::Append;
 use crate::persist::log_dir::LogDir;
+use crate::persist::log_thread::Tray;
 
 use super::connection::Connection;
 use super::input::Spare;
+use super::seat::Place;
 use super::senders::Senders;
 
 pub(super) struct Shared {
@@ -38,6 +40,8 @@ pub(super) struct Shared {
     pub(super) now_ms: Cell<i64>,
     /// Wakes the executor.
     pub(super) turn_wanted: Arc<Notify>,
+    /// Where the log's batches lie for the thread that executes.
+    pub(super) tray: Arc<Tray>,
     pub(super) is_turn_wanted: Cell<bool>,
     /// The executor looks at `is_turn_wanted` by itself before it sleeps.
     pub(super) is_executor_awake: Cell<bool>,
@@ -51,8 +55,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(engine: Engine, append: Append, log_dir: LogDir, disk: Arc<dyn Disk>) -> Rc<Self> {
-        let turn_wanted = Arc::new(Notify::new());
+    pub(super) fn new(engine: Engine, append: Append, log_dir: LogDir, disk: Arc<dyn Disk>, place: Place) -> Rc<Self> {
+        let Place { tray, turn_wanted } = place;
         let now_ms = Cell::new(engine.clock.now_ms());
         Rc::new(Self {
             engine: RefCell::new(engine),
@@ -66,6 +70,7 @@ impl Shared {
             senders: RefCell::default(),
             now_ms,
             turn_wanted,
+            tray,
             is_turn_wanted: Cell::new(false),
             is_executor_awake: Cell::new(false),
             room_wanted: Notify::new(),
@@ -75,10 +80,10 @@ impl Shared {
         })
     }
 
-    /// Goes on with a log that was opened, whose thread wakes the executor.
+    /// Goes on with a log that was opened; who writes it wakes the executor.
     pub(super) fn set_append(&self, mut append: Append) {
         let wanted = Arc::clone(&self.turn_wanted);
-        append.allow_thread(Arc::new(move || wanted.notify_one()));
+        append.allow_thread(Arc::new(move || wanted.notify_one()), Some(Arc::clone(&self.tray)));
         *self.append.borrow_mut() = append;
     }
 

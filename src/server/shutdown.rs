@@ -2,13 +2,17 @@
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::engine::jobs::Shutdown;
 use crate::engine::params::ShutdownFlags;
 use crate::persist::save;
 
 use super::shared::Shared;
-use super::{flush, history, log};
+use super::{flush, history, log, seat};
+
+/// How often it is looked whether what is waited for has come.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// What a signal asks for.
 pub(super) fn of_signal(flags: ShutdownFlags) -> Shutdown {
@@ -32,19 +36,9 @@ pub(super) fn begin(shared: &Rc<Shared>, wanted: Shutdown) {
         return;
     }
     let shared = Rc::clone(shared);
-    tokio::task::spawn_local(async move {
+    seat::spawn(async move {
         log::notice("User requested shutdown...");
-        // A change of files is a matter of milliseconds; it ends before the log is looked at.
-        for _ in 0..500 {
-            if !shared.append.borrow().is_held() {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        cancel_jobs(&shared);
-        // Nobody else may write or rename a file behind what is saved now.
-        wait_for_jobs(&shared).await;
-        match settle(&shared, wanted) {
+        match end_all(&shared, wanted).await {
             Ok(()) => {
                 log::notice("Ironkeep is now ready to exit, bye bye...");
                 shared.stop_with(0);
@@ -54,6 +48,79 @@ pub(super) fn begin(shared: &Rc<Shared>, wanted: Shutdown) {
     });
 }
 
+/// Brings everything to the disk, within `shutdown-timeout`; clients are served meanwhile, but writers get no replies.
+async fn end_all(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
+    let seconds = shared.engine.borrow().config.shutdown_timeout.max(1);
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    // A change of files is a matter of milliseconds; it ends before the log is looked at.
+    let mut is_well = wait_while(deadline, || shared.append.borrow().is_held()).await;
+    cancel_jobs(shared);
+    // Nobody else may write or rename a file behind what is saved now; threads remove their temporary files.
+    is_well &= wait_while(deadline, || is_busy(shared)).await;
+    let synced = if is_well { sync_log(shared, deadline).await } else { Ok(false) };
+    let reason = match synced {
+        Ok(true) => return settle(shared, wanted),
+        Ok(false) => format!("the disk has not answered for {seconds} s: acknowledged writes may not be on it"),
+        Err(reason) => format!("the log could not be synced: {reason}"),
+    };
+    if !wanted.force {
+        if !may_leave(shared, wanted) {
+            return Err(reason);
+        }
+        log::warning("The disk does not answer, but every write is on it: leaving without a last seal");
+    } else {
+        log::warning(format!("{reason}; leaving all the same, and nothing more is saved, as FORCE asks"));
+    }
+    leave(shared);
+    Ok(())
+}
+
+/// Whether nothing is left to be done that matters: the log is on, and has every write durably.
+fn may_leave(shared: &Shared, wanted: Shutdown) -> bool {
+    let (engine, append) = (shared.engine.borrow(), shared.append.borrow());
+    let wants_save = wanted.save.unwrap_or(!engine.config.save.is_empty());
+    append.is_on() && append.is_durable(&engine.journal) && !wants_save
+}
+
+/// Whether it ended before the deadline.
+async fn wait_while(deadline: Instant, is_so: impl Fn() -> bool) -> bool {
+    while is_so() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    true
+}
+
+fn is_busy(shared: &Shared) -> bool {
+    let persistence = &shared.engine.borrow().persistence;
+    persistence.save.is_some() || persistence.rewrite.is_some()
+}
+
+/// Has the log written, synced and sealed; false where the disk does not answer in time.
+async fn sync_log(shared: &Rc<Shared>, deadline: Instant) -> Result<bool, String> {
+    if !shared.append.borrow().is_on() {
+        return Ok(true);
+    }
+    log::notice("Calling fsync() on the AOF file.");
+    flush::write_log(shared);
+    shared.append.borrow_mut().set_closing(true);
+    let mut sealed = None;
+    while Instant::now() < deadline {
+        let step = {
+            let mut engine = shared.engine.borrow_mut();
+            shared.append.borrow_mut().close_up(&mut engine.journal, &mut sealed)
+        };
+        match step {
+            Ok(true) => return Ok(true),
+            Ok(false) => tokio::time::sleep(LOOK_EVERY).await,
+            Err(fault) => return Err(fault.reason().to_owned()),
+        }
+    }
+    Ok(false)
+}
+
 fn cancel_jobs(shared: &Rc<Shared>) {
     let persistence = &shared.engine.borrow().persistence;
     for progress in [&persistence.save, &persistence.rewrite].into_iter().flatten() {
@@ -61,31 +128,8 @@ fn cancel_jobs(shared: &Rc<Shared>) {
     }
 }
 
-/// Writes and saves all that there is.
+/// Saves what is to be saved; the log is at its end.
 fn settle(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
-    flush::write_log(shared);
-    {
-        let mut engine = shared.engine.borrow_mut();
-        let policy = engine.config.appendfsync;
-        // What a thread has under way comes to its end; a failure is told below.
-        let _ = shared.append.borrow_mut().flush(&mut engine.journal, policy);
-    }
-    if shared.append.borrow().is_on() {
-        log::notice("Calling fsync() on the AOF file.");
-        let synced = {
-            let mut engine = shared.engine.borrow_mut();
-            let policy = engine.config.appendfsync;
-            let mut append = shared.append.borrow_mut();
-            append.finish(&mut engine.journal, policy).and_then(|()| append.sync())
-        };
-        let is_written = shared.append.borrow().queued() == 0 && shared.engine.borrow().journal.pending().is_empty();
-        if let (Err(fault), false) = (&synced, wanted.force) {
-            return Err(format!("the log could not be synced: {}", fault.reason()));
-        }
-        if !is_written && !wanted.force {
-            return Err("acknowledged or queued writes are not in the log".to_owned());
-        }
-    }
     let mut engine = shared.engine.borrow_mut();
     let has_points = !engine.config.save.is_empty();
     if wanted.save.unwrap_or(has_points) {
@@ -100,28 +144,21 @@ fn settle(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
         }
     }
     drop(engine);
-    // From here on nothing is executed any more; what was answered before leaves.
-    shared.exit.set(Some(0));
-    flush::flush(shared);
+    leave(shared);
     Ok(())
 }
 
-/// Lets the threads of cancelled jobs remove their temporary files.
-async fn wait_for_jobs(shared: &Rc<Shared>) {
-    for _ in 0..500 {
-        let is_busy = {
-            let persistence = &shared.engine.borrow().persistence;
-            persistence.save.is_some() || persistence.rewrite.is_some()
-        };
-        if !is_busy {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+/// From here on nothing is executed any more; what was answered before leaves.
+fn leave(shared: &Rc<Shared>) {
+    shared.exit.set(Some(0));
+    shared.append.borrow_mut().set_closing(false);
+    flush::flush(shared);
 }
 
 fn refuse(shared: &Rc<Shared>, wanted: Shutdown, reason: &str) {
     shared.is_stopping.set(false);
+    shared.append.borrow_mut().set_closing(false);
+    shared.want_flush();
     log::warning(reason);
     log::warning("Errors trying to shut down the server. Check the logs for more information.");
     let client = wanted.client.and_then(|id| shared.connections.borrow().get(&id).and_then(std::rc::Weak::upgrade));

@@ -24,8 +24,9 @@ use crate::persist::load;
 use crate::persist::{rewrite, save};
 
 use super::listen::{self, accept_forever};
+use super::seat::Place;
 use super::shared::Shared;
-use super::{history, housekeep, loading, log, shutdown, tick, turn};
+use super::{history, housekeep, loading, log, seat, shutdown, tick, turn};
 
 /// Tells the process that a daemon's parent has started.
 const DAEMON_MARK: &str = "IRONKEEP_DAEMON";
@@ -118,8 +119,8 @@ fn serve(invocation: &Invocation) -> anyhow::Result<u8> {
     })?;
     allocator::purge_in_background(); // from here on the process does not fork
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1024).build()?;
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, run_server(config, disk))
+    let leave = |outcome: anyhow::Result<u8>| std::process::exit(outcome.map_or(1, i32::from));
+    seat::run(runtime, |place| run_server(config, disk, place), leave)?
 }
 
 fn read_config(invocation: &Invocation, stdin_text: &std::cell::OnceCell<Vec<u8>>) -> anyhow::Result<Config> {
@@ -194,13 +195,13 @@ fn write_pidfile(disk: &dyn Disk, config: &Config) -> Option<PathBuf> {
     }
 }
 
-async fn run_server(mut config: Config, disk: Arc<dyn Disk>) -> anyhow::Result<u8> {
+async fn run_server(mut config: Config, disk: Arc<dyn Disk>, place: Place) -> anyhow::Result<u8> {
     listen::make_room_for_clients(&mut config);
     listen::warn_of_short_backlog(&config, disk.as_ref());
     let listeners = listen::open(&config)?;
     log::notice("Server initialized");
     let pidfile = write_pidfile(disk.as_ref(), &config);
-    let outcome = serve_clients(config, disk, listeners).await;
+    let outcome = serve_clients(config, disk, listeners, place).await;
     if let Some(pidfile) = pidfile {
         let _ = real::RealDisk.remove(&pidfile); // a pid file that is gone already is no error
     }
@@ -216,18 +217,23 @@ fn announce_ready(port: u16, unixsocket: &str) {
     }
 }
 
-async fn serve_clients(config: Config, disk: Arc<dyn Disk>, listeners: Vec<listen::Listener>) -> anyhow::Result<u8> {
+async fn serve_clients(
+    config: Config,
+    disk: Arc<dyn Disk>,
+    listeners: Vec<listen::Listener>,
+    place: Place,
+) -> anyhow::Result<u8> {
     let (sigint, sigterm) = (config.shutdown_on_sigint, config.shutdown_on_sigterm);
     let (unixsocket, port) = (config.unixsocket.clone(), config.port);
     let log_dir = loading::idle_log_dir(&config, &disk);
     let engine = Engine::new(config, Clock::system(), fastrand::Rng::new());
-    let shared = Shared::new(engine, Append::off(Instant::now()), log_dir, disk);
+    let shared = Shared::new(engine, Append::off(Instant::now()), log_dir, disk, place);
     set_blocking_work(&shared);
     let mut load = pin!(loading::load(&shared));
-    tokio::task::spawn_local(turn::take_turns(Rc::clone(&shared)));
-    tokio::task::spawn_local(tick::tick_forever(Rc::clone(&shared)));
+    seat::spawn(turn::take_turns(Rc::clone(&shared)));
+    seat::spawn(tick::tick_forever(Rc::clone(&shared)));
     for listener in listeners {
-        tokio::task::spawn_local(accept_forever(Rc::clone(&shared), listener));
+        seat::spawn(accept_forever(Rc::clone(&shared), listener));
     }
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;
@@ -242,8 +248,8 @@ async fn serve_clients(config: Config, disk: Arc<dyn Disk>, listeners: Vec<liste
                 }
                 outcome?;
                 is_loaded = true;
-                tokio::task::spawn_local(housekeep::expire_forever(Rc::clone(&shared)));
-                tokio::task::spawn_local(housekeep::make_room_forever(Rc::clone(&shared)));
+                seat::spawn(housekeep::expire_forever(Rc::clone(&shared)));
+                seat::spawn(housekeep::make_room_forever(Rc::clone(&shared)));
                 announce_ready(port, &unixsocket);
             }
             () = shared.stop.notified() => break,

@@ -30,6 +30,10 @@ pub(super) async fn take_turns(shared: Rc<Shared>) {
         loop {
             shared.is_turn_wanted.set(false);
             let is_done = take_turn(&shared, &mut batch);
+            if shared.tray.is_waiting() {
+                // The next turn begins when the log is written.
+                break;
+            }
             if !is_done {
                 // The sockets are looked at before what is left over.
                 tokio::task::yield_now().await;
@@ -138,6 +142,7 @@ mod tests {
     use crate::persist::log_dir::LogDir;
     use crate::resp::encode_request;
     use crate::server::connection::{Connection, serve};
+    use crate::server::seat::{self, Place};
     use crate::server::socket::split_unix;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
@@ -148,7 +153,7 @@ mod tests {
         let engine = Engine::new(Config::default(), Clock::system(), fastrand::Rng::with_seed(1));
         let disk: Arc<dyn crate::disk::Disk> = Arc::new(RealDisk);
         let log_dir = LogDir::new(Arc::clone(&disk), dir.path(), "appendonlydir", "appendonly.aof", Default::default());
-        (Shared::new(engine, Append::off(Instant::now()), log_dir, disk), dir)
+        (Shared::new(engine, Append::off(Instant::now()), log_dir, disk, Place::alone()), dir)
     }
 
     fn connect(shared: &Rc<Shared>, id: u64) -> UnixStream {
@@ -157,7 +162,7 @@ mod tests {
         theirs.set_nonblocking(true).unwrap();
         let (reader, writer) = split_unix(tokio::net::UnixStream::from_std(ours).unwrap());
         let connection = Connection::new(writer, Session::new(id, format!("test:{id}"), 0));
-        tokio::task::spawn_local(serve(Rc::clone(shared), connection, reader));
+        seat::spawn(serve(Rc::clone(shared), connection, reader));
         theirs
     }
 
@@ -181,14 +186,14 @@ mod tests {
 
     fn run(test: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        tokio::task::LocalSet::new().block_on(&runtime, test);
+        runtime.block_on(test);
     }
 
     #[test]
     fn reading_and_answering_allocate_nothing() {
         run(async {
             let (shared, _dir) = server();
-            tokio::task::spawn_local(take_turns(Rc::clone(&shared)));
+            seat::spawn(take_turns(Rc::clone(&shared)));
             let mut stream = connect(&shared, 1);
             let (mut sets, mut gets) = (Vec::new(), Vec::new());
             for key in 0..64 {
@@ -224,7 +229,7 @@ mod tests {
                 assert_eq!(patience.looks, looks.min(MOST_LOOKS));
                 shared.is_turn_wanted.set(false);
                 let sharing = Rc::clone(&shared);
-                tokio::task::spawn_local(async move { sharing.want_flush() });
+                seat::spawn(async move { sharing.want_flush() });
                 assert!(patience.wait(&shared).await, "a client has sent something while it looked");
             }
             shared.is_turn_wanted.set(false);
@@ -265,7 +270,7 @@ mod tests {
     fn replies_leave_by_several_threads_as_they_do_by_one() {
         run(async {
             let (shared, _dir) = server();
-            tokio::task::spawn_local(take_turns(Rc::clone(&shared)));
+            seat::spawn(take_turns(Rc::clone(&shared)));
             let large = [vec![0; 999_999], vec![b'x']].concat();
             let set = b"SETRANGE large 999999 x\r\n";
             exchange(&mut connect(&shared, 9), set, ":1000000\r\n".len(), &mut [0; 64]).await;

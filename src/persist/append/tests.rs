@@ -97,9 +97,12 @@ impl Bench {
         let mut append = Append::off(Instant::now());
         append.continue_in(path.clone(), Box::new(Moody(file, Arc::clone(&mood))), Extent::default(), 0);
         let counted = Arc::clone(&wakes);
-        append.allow_thread(Arc::new(move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-        }));
+        append.allow_thread(
+            Arc::new(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }),
+            None,
+        );
         let mut journal = Journal::default();
         journal.set_on(true);
         Self { append, journal, mood, wakes, expected: Vec::new(), path, _dir: dir }

@@ -31,9 +31,10 @@ use crate::resp::answer::{Answer, Decoder};
 use crate::resp::encode_request;
 
 use super::connection::{Connection, serve};
+use super::seat::Place;
 use super::shared::Shared;
 use super::socket::split_unix;
-use super::{housekeep, loading, start, tick, turn};
+use super::{housekeep, loading, seat, start, tick, turn};
 
 /// The working directory on the disks of these tests.
 const DIR: &str = "/data";
@@ -60,19 +61,29 @@ fn empty_disk() -> MemoryDisk {
 /// Runs tasks of one thread to the end of the first, then drops the others: the server is gone in that moment.
 fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, test)
+    runtime.block_on(test)
+}
+
+/// As [`run`], on a seat that a second thread takes where the disk keeps the first.
+fn run_seated<T: Send + 'static, F: Future<Output = T> + 'static>(test: impl FnOnce(Place) -> F) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    seat::run(runtime, test, drop).unwrap()
 }
 
 /// Starts a server and waits until it serves.
 async fn start_server(config: Config, disk: Arc<dyn Disk>) -> anyhow::Result<Rc<Shared>> {
+    start_server_at(Place::alone(), config, disk).await
+}
+
+async fn start_server_at(place: Place, config: Config, disk: Arc<dyn Disk>) -> anyhow::Result<Rc<Shared>> {
     let log_dir = loading::idle_log_dir(&config, &disk);
     let engine = Engine::new(config, Clock::system(), fastrand::Rng::with_seed(1));
-    let shared = Shared::new(engine, Append::off(Instant::now()), log_dir, disk);
+    let shared = Shared::new(engine, Append::off(Instant::now()), log_dir, disk, place);
     start::set_blocking_work(&shared);
     loading::load(&shared).await?;
-    tokio::task::spawn_local(turn::take_turns(Rc::clone(&shared)));
-    tokio::task::spawn_local(tick::tick_forever(Rc::clone(&shared)));
-    tokio::task::spawn_local(housekeep::expire_forever(Rc::clone(&shared)));
+    seat::spawn(turn::take_turns(Rc::clone(&shared)));
+    seat::spawn(tick::tick_forever(Rc::clone(&shared)));
+    seat::spawn(housekeep::expire_forever(Rc::clone(&shared)));
     Ok(shared)
 }
 
@@ -90,7 +101,7 @@ impl Client {
         let id = shared.engine.borrow_mut().clients.next_id();
         let connection = Connection::new(writer, Session::new(id, format!("test:{id}"), 0));
         shared.connections.borrow_mut().insert(id, Rc::downgrade(&connection));
-        tokio::task::spawn_local(serve(Rc::clone(shared), connection, reader));
+        seat::spawn(serve(Rc::clone(shared), connection, reader));
         Self { stream: theirs, decoder: Decoder::new(), unread: Vec::new() }
     }
 

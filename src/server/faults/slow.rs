@@ -6,80 +6,167 @@ use crate::disk::{FaultyDisk, Pace};
 /// A read beside a disk that does not answer comes in less, also on a machine that has much else to do.
 const SOON: Duration = Duration::from_secs(2);
 
-/// A server whose disk has been slow for a while, so that a thread writes its log.
-async fn slow_server(policy: AppendFsync, disk: &FaultyDisk, history: &mut History) -> (Rc<Shared>, Client) {
-    let mut config = config(true, policy);
-    config.write_wait_timeout = 1;
-    let shared = start_server(config, Arc::new(disk.clone())).await.unwrap();
-    let mut client = Client::connect(&shared);
-    client.ask("SET other value").await;
-    disk.set_pace(Pace::Slow(Duration::from_millis(3)));
-    for _ in 0..5 {
-        assert!(history.write(&mut client, 1, || 0).await);
-    }
-    (shared, client)
+/// What the disk is like before it does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    /// The thread that executes writes the log itself.
+    Quick,
+    /// The log has a thread of its own.
+    Slow,
 }
 
 /// Lets the disk answer in the end, or a failed test would wait for it too.
-struct Unstuck<'a>(&'a FaultyDisk);
+struct Unstuck(FaultyDisk);
 
-impl Drop for Unstuck<'_> {
+impl Drop for Unstuck {
     fn drop(&mut self) {
         self.0.set_pace(Pace::Quick);
     }
 }
 
-fn wait_and_recover(policy: AppendFsync) {
-    let memory = empty_disk();
-    let disk = FaultyDisk::new(memory.clone(), None);
-    let mut history = History::default();
-    run(async {
-        let (shared, mut client) = slow_server(policy, &disk, &mut history).await;
-        let _unstuck = Unstuck(&disk);
-        disk.set_pace(Pace::Stuck);
-        let mut reader = Client::connect(&shared);
-        // Under everysec writes go on until a sync is a second late.
-        let mut refused = None;
-        let since = Instant::now();
-        while refused.is_none() && since.elapsed() < PATIENCE {
-            let unit = history.next;
-            history.next += 1;
-            client.send(&encode(&format!("RPUSH log {unit}"))).await;
-            let asked = Instant::now();
-            assert_eq!(reader.ask("GET other").await, Some(Answer::Bulk(b"value".to_vec())));
-            assert!(asked.elapsed() < SOON, "{:?} for a read of another key", asked.elapsed());
-            refused = client.answer().await.filter(is_failure);
+/// A server with a short `write-wait-timeout`, whose disk has been in use for a while.
+async fn used_server(place: Place, policy: AppendFsync, disk: &FaultyDisk, before: Before) -> (Rc<Shared>, Writer) {
+    let mut config = config(true, policy);
+    (config.write_wait_timeout, config.shutdown_timeout) = (1, 1);
+    let shared = start_server_at(place, config, Arc::new(disk.clone())).await.unwrap();
+    let mut writer = Writer { client: Client::connect(&shared), history: History::default() };
+    writer.client.ask("SET other value").await;
+    if before == Before::Slow {
+        disk.set_pace(Pace::Slow(Duration::from_millis(3)));
+    }
+    for _ in 0..5 {
+        assert!(writer.history.write(&mut writer.client, 1, || 0).await);
+    }
+    (shared, writer)
+}
+
+struct Writer {
+    client: Client,
+    history: History,
+}
+
+impl Writer {
+    /// Writes until a write is refused, and reads beside each; how long the slowest reading took.
+    async fn write_until_refused(&mut self, reader: &mut Client) -> Duration {
+        let (mut slowest, since) = (Duration::ZERO, Instant::now());
+        loop {
+            assert!(since.elapsed() < PATIENCE, "a write that waits is told");
+            let unit = self.history.next;
+            self.history.next += 1;
+            self.client.send(&encode(&format!("RPUSH log {unit}"))).await;
+            for _ in 0..20 {
+                let asked = Instant::now();
+                assert_eq!(reader.ask("GET other").await, Some(Answer::Bulk(b"value".to_vec())));
+                slowest = slowest.max(asked.elapsed());
+            }
+            if let Some(Answer::Error(text)) = self.client.answer().await {
+                let text = String::from_utf8_lossy(&text).into_owned();
+                assert_eq!(text, "MISCONF Errors writing to the AOF file: the disk has not answered for 1 s");
+                return slowest;
+            }
         }
-        let Some(Answer::Error(text)) = refused else { panic!("a write that waits is told") };
-        let text = String::from_utf8_lossy(&text).into_owned();
-        assert_eq!(text, "MISCONF Errors writing to the AOF file: the disk has not answered for 1 s");
-        assert_eq!(reader.info("aof_last_write_status").await, "err");
-        // No further write is executed, and reads go on.
-        let length = reader.ask("LLEN log").await;
-        assert!(client.ask("RPUSH log 99").await.is_some_and(|answer| is_failure(&answer)));
-        if policy == AppendFsync::Everysec {
-            assert_eq!(reader.ask("LLEN log").await, length);
-        }
-        disk.set_pace(Pace::Quick);
+    }
+
+    /// Writes until that is acknowledged.
+    async fn recover(&mut self, memory: &MemoryDisk) {
         let since = Instant::now();
-        while !history.write(&mut client, 1, || memory.steps()).await {
+        while !self.history.write(&mut self.client, 1, || memory.steps()).await {
             assert!(since.elapsed() < PATIENCE, "writes do not come back");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+}
+
+/// The disk stops answering in whatever call comes next. Others are served; who waits is told in the end; all comes back with
+/// the disk, and what was acknowledged is there.
+fn wait_and_recover(policy: AppendFsync, before: Before) {
+    let memory = empty_disk();
+    let disk = FaultyDisk::new(memory.clone(), None);
+    let stuck = memory.clone();
+    let history = run_seated(move |place| async move {
+        let (shared, mut writer) = used_server(place, policy, &disk, before).await;
+        let _unstuck = Unstuck(disk.clone());
+        disk.set_pace(Pace::Stuck);
+        let mut reader = Client::connect(&shared);
+        let slowest = writer.write_until_refused(&mut reader).await;
+        tell(&format!("{policy:?}, {before:?}: the slowest read beside a stuck disk took {slowest:?}"));
+        assert!(slowest < SOON, "{slowest:?}");
+        assert_eq!(reader.info("aof_last_write_status").await, "err");
+        // No further write is executed, and new clients are let in and served.
+        let length = reader.ask("LLEN log").await;
+        assert!(writer.client.ask("RPUSH log 99").await.is_some_and(|answer| is_failure(&answer)));
+        if policy != AppendFsync::Always {
+            assert_eq!(Client::connect(&shared).ask("LLEN log").await, length);
+        }
+        disk.set_pace(Pace::Quick);
+        writer.recover(&stuck).await;
         assert_eq!(reader.info("aof_last_write_status").await, "ok");
-        history.note_list(&mut client).await;
-        assert!(client.shut_down(&shared).await);
+        writer.history.note_list(&mut writer.client).await;
+        assert!(writer.client.shut_down(&shared).await);
+        writer.history
     });
     let image = memory.after(memory.steps(), PowerCut::Lost, &mut fastrand::Rng::with_seed(1));
     check(&config(true, policy), &image, &history, history.needed(memory.steps())).unwrap();
 }
 
 #[test]
-fn a_write_that_waits_for_the_disk_is_told_in_the_end_under_always() {
-    wait_and_recover(AppendFsync::Always);
+fn a_disk_that_stops_answering_keeps_only_writers_waiting_under_always() {
+    wait_and_recover(AppendFsync::Always, Before::Quick);
+    wait_and_recover(AppendFsync::Always, Before::Slow);
 }
 
 #[test]
-fn a_write_that_waits_for_the_disk_is_told_in_the_end_under_everysec() {
-    wait_and_recover(AppendFsync::Everysec);
+fn a_disk_that_stops_answering_keeps_only_writers_waiting_under_everysec() {
+    wait_and_recover(AppendFsync::Everysec, Before::Quick);
+    wait_and_recover(AppendFsync::Everysec, Before::Slow);
+}
+
+#[test]
+fn a_disk_that_stops_answering_keeps_only_writers_waiting_under_no() {
+    wait_and_recover(AppendFsync::No, Before::Quick);
+    wait_and_recover(AppendFsync::No, Before::Slow);
+}
+
+/// SHUTDOWN waits for a disk that does not answer for `shutdown-timeout`. Then it refuses, unless every write is on the disk or
+/// FORCE asks for it.
+fn refuse_and_be_forced(policy: AppendFsync) {
+    let memory = empty_disk();
+    let disk = FaultyDisk::new(memory.clone(), None);
+    let history = run_seated(move |place| async move {
+        let (shared, mut writer) = used_server(place, policy, &disk, Before::Quick).await;
+        writer.history.note_list(&mut writer.client).await;
+        let _unstuck = Unstuck(disk.clone());
+        disk.set_pace(Pace::Stuck);
+        let (mut admin, mut reader) = (Client::connect(&shared), Client::connect(&shared));
+        admin.send(&encode("SHUTDOWN")).await;
+        let refusal = loop {
+            let asked = Instant::now();
+            assert_eq!(reader.ask("GET other").await, Some(Answer::Bulk(b"value".to_vec())));
+            assert!(asked.elapsed() < SOON, "{:?}", asked.elapsed());
+            let answer = tokio::time::timeout(Duration::from_millis(10), admin.answer());
+            if let Ok(answer) = answer.await.map_err(|_| ()).or_else(|()| shared.exit.get().map(|_| None).ok_or(())) {
+                break answer;
+            }
+        };
+        if policy == AppendFsync::Always {
+            assert_eq!((refusal, shared.exit.get()), (None, Some(0)), "everything is on the disk");
+            return writer.history;
+        }
+        assert_eq!(refusal, Some(Answer::Error(b"ERR Errors trying to SHUTDOWN. Check logs.".to_vec())));
+        assert!(shared.exit.get().is_none());
+        admin.send(&encode("SHUTDOWN FORCE")).await;
+        tokio::time::timeout(PATIENCE, shared.stop.notified()).await.expect("FORCE leaves");
+        assert_eq!(shared.exit.get(), Some(0));
+        writer.history
+    });
+    // The process has died, as it were: what was acknowledged had been written before.
+    let image = memory.after(memory.steps(), PowerCut::Kept, &mut fastrand::Rng::with_seed(1));
+    check(&config(true, policy), &image, &history, history.needed(memory.steps())).unwrap();
+}
+
+#[test]
+fn a_shutdown_beside_a_stuck_disk_is_refused_and_forced() {
+    refuse_and_be_forced(AppendFsync::Always);
+    refuse_and_be_forced(AppendFsync::Everysec);
+    refuse_and_be_forced(AppendFsync::No);
 }
