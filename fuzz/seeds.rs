@@ -84,4 +84,26 @@ fn main() {
     for path in folders.iter().map(|folder| folder.join("types.rdb")).filter(|path| path.exists()) {
         seeds_of(&path);
     }
+    for folder in &folders {
+        seeds_of_logs(folder, &folder.file_name().expect("a folder per server").to_string_lossy());
+    }
+    put("config", "short", b"appendonly yes\nsave 60 1000\n# a comment\nmaxmemory 1gb\nappendfsync \"always\"\n");
+    put("request", "mixed", b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\nPING 'a b' \"\\x00\"\r\n*0\r\n");
+}
+
+/// The beginnings of logs, which are requests too, and the manifests below a folder.
+fn seeds_of_logs(folder: &Path, name: &str) {
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a name").path()) {
+        let name = format!("{name}-{}", entry.file_name().expect("a name").to_string_lossy());
+        if entry.is_dir() {
+            seeds_of_logs(&entry, &name);
+        } else if name.ends_with(".manifest") {
+            put("manifest", &name, &std::fs::read(&entry).expect("a file of the corpus"));
+        } else if name.ends_with(".aof") {
+            let bytes = std::fs::read(&entry).expect("a file of the corpus");
+            let start = &bytes[..bytes.len().min(MOST_BYTES)];
+            put("log", &name, start);
+            put("request", &name, start);
+        }
+    }
 }

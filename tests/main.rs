@@ -48,6 +48,8 @@ mod durability {
 mod faults {
     /// A death or an error at each system call.
     mod calls;
+    /// Real servers under some of the same faults.
+    mod comparison;
     /// What was written, and what of it must be there.
     mod ledger;
     /// Power cuts of a file system that forgets what was not synced.

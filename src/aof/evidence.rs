@@ -50,7 +50,7 @@ pub(super) fn find(
         _ => (whole, fault.record()),
     };
     let mut file = disk.open(path, Mode::Read)?;
-    let mut behind = Behind::look(&mut *file, search_from, place.position, seals.id())?;
+    let mut behind = Behind::look(&mut *file, search_from, place, seals.id())?;
     let mut middle = None;
     if let Fault::SpanChanged { mark: at, .. } = *fault {
         read_mark(&mut *file, at, |mark| {
@@ -117,8 +117,9 @@ const WINDOW: usize = 1 << 20;
 
 impl Behind {
     /// Looks for marks of this history, from an offset on; the line feed in front of one may be what has changed. A value
-    /// may hold the like, so it has to fit in: positions grow no faster than offsets.
-    fn look(file: &mut dyn File, from: u64, position: Option<u64>, id: Option<HistoryId>) -> io::Result<Self> {
+    /// may hold the like, so it has to fit in: from `place`, which is not behind `from`, positions grow no faster than
+    /// offsets.
+    fn look(file: &mut dyn File, from: u64, place: Place, id: Option<HistoryId>) -> io::Result<Self> {
         let end = file.len()?;
         let mut found = Self::default();
         let mut offset = from;
@@ -133,7 +134,7 @@ impl Behind {
                 let len = memchr::memchr(b'\n', line).map_or(line.len(), |feed| feed + 1);
                 let mark = Mark::parse(&line[..len]).and_then(Result::ok);
                 if let Some(mark) = mark {
-                    found.note(at, &mark, at - from, position, id);
+                    found.note(at, &mark, at - place.offset, place.position, id);
                 }
             }
             if window.len() < WINDOW {

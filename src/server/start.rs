@@ -356,6 +356,8 @@ fn switch_log(shared: &Rc<Shared>, engine: &mut Engine) -> anyhow::Result<()> {
         return Ok(());
     }
     if engine.config.appendonly {
+        // A look at history ends with publishing the manifest that it began with.
+        anyhow::ensure!(!engine.persistence.is_sweeping, "the log's history is being looked at, try again");
         rewrite::begin_log(engine, &mut append, &mut shared.log_dir.borrow_mut())?;
         log::notice("AOF switched on");
         return Ok(());

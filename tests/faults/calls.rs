@@ -173,6 +173,7 @@ struct Tally {
     refused_starts: usize,
     acknowledged: usize,
     slowest: Duration,
+    slowest_case: String,
     by_call: BTreeMap<&'static str, usize>,
 }
 
@@ -197,7 +198,7 @@ fn play_all(what: &str, variable: &str, mut cases: Vec<Case>) {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (_, stages) = stages.iter().find(|(policy, _)| **policy == case.policy).unwrap();
                     match play(stages, case) {
-                        Ok(outcome) => tally.lock().unwrap().add(outcome),
+                        Ok(outcome) => tally.lock().unwrap().add(case, outcome),
                         Err(reason) => {
                             println!("IRONKEEP_INJECTION='{case}': {reason}\n");
                             failures.lock().unwrap().push(case.to_string());
@@ -214,12 +215,14 @@ fn play_all(what: &str, variable: &str, mut cases: Vec<Case>) {
 }
 
 impl Tally {
-    fn add(&mut self, outcome: Outcome) {
+    fn add(&mut self, case: &Case, outcome: Outcome) {
         self.played += 1;
         self.missed += usize::from(outcome.met.is_empty());
         self.refused_starts += usize::from(outcome.is_refused_start);
         self.acknowledged += outcome.acknowledged;
-        self.slowest = self.slowest.max(outcome.recovery);
+        if outcome.recovery > self.slowest {
+            (self.slowest, self.slowest_case) = (outcome.recovery, case.to_string());
+        }
         if let Some(call) = outcome.met.first() {
             *self.by_call.entry(call.name).or_default() += 1;
         }

@@ -128,6 +128,16 @@ impl Ledger {
         self.writes.iter().filter(|(_, outcome)| *outcome == Outcome::Acknowledged).count()
     }
 
+    /// How many acknowledged writes a server lacks.
+    pub fn missing(&self, client: &mut Client) -> Result<usize, String> {
+        let held = held(client)?;
+        let is_lost = |(number, (write, outcome)): (usize, &(Write, Outcome))| {
+            let name = if *write == Write::Pair { "left" } else { "one" };
+            *outcome == Outcome::Acknowledged && !held.contains_key(&format!("{name}:{number}"))
+        };
+        Ok(self.writes.iter().enumerate().filter(|write| is_lost(*write)).count())
+    }
+
     /// Compares with what a server holds.
     pub fn check(&self, client: &mut Client) -> Result<(), String> {
         let mut held = held(client)?;

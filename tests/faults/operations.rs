@@ -180,10 +180,7 @@ impl Stage {
                 .map_err(|output| format!("does not start again:\n{output}"))?;
             let mut client = server.client();
             self.ledger.check(&mut client).map_err(|reason| format!("{reason}\n{}", server.output()))?;
-            let is_temporary = |path: &&PathBuf| ironkeep::disk::is_temporary(path.file_name().unwrap());
-            if let Some(left) = files_below(&self.root).iter().find(is_temporary) {
-                return Err(format!("{} is left", left.display()));
-            }
+            no_leftovers(&self.root, &server)?;
             let policy = client.line("CONFIG GET appendfsync").array().pop().unwrap().text();
             if policy != self.policy {
                 return Err(format!("the configuration file says appendfsync {policy}"));
@@ -194,6 +191,18 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// No temporary file is there but those that the running server may just be writing.
+pub fn no_leftovers(folder: &Path, server: &Server) -> Result<(), String> {
+    let own = format!("temp-{}-", server.pid());
+    for path in files_below(folder) {
+        let name = path.file_name().unwrap();
+        if ironkeep::disk::is_temporary(name) && !name.to_string_lossy().starts_with(&own) {
+            return Err(format!("{} is left", path.display()));
+        }
+    }
+    Ok(())
 }
 
 /// Waits until no save or rewrite is under way or due; at most `patience`.

@@ -4,7 +4,8 @@
 //! first one's seed.
 
 use super::ledger::{Ledger, PATIENCE};
-use crate::rig::{Client, Program, Server, Value, files_below, length, skip};
+use super::operations::no_leftovers;
+use crate::rig::{Client, Program, Server, Value, length, skip};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -132,10 +133,7 @@ fn play(disk: &SmallDisk, seed: u64, tally: &mut Tally) -> Result<(), String> {
     for _ in 0..2 {
         let server = start(&folder, policy)?;
         ledger.check(&mut server.client()).map_err(|reason| told(&server, reason))?;
-        let is_temporary = |path: &&PathBuf| ironkeep::disk::is_temporary(path.file_name().unwrap());
-        if let Some(left) = files_below(&folder).iter().find(is_temporary) {
-            return Err(format!("{} is left", left.display()));
-        }
+        no_leftovers(&folder, &server)?;
     }
     tally.acknowledged += ledger.acknowledged();
     Ok(())

@@ -34,6 +34,9 @@ pub enum Kind {
     Any,
     Open,
     Change,
+    Rename,
+    /// fsync and fdatasync of a folder.
+    SyncFolder,
 }
 
 /// A call on the server's folder.
@@ -43,6 +46,7 @@ pub struct Call {
     /// As it is named below the folder; empty for the folder itself.
     pub file: String,
     is_change: bool,
+    is_folder: bool,
 }
 
 impl std::fmt::Display for Call {
@@ -57,6 +61,8 @@ impl Call {
             Kind::Any => true,
             Kind::Open => self.name == "open",
             Kind::Change => self.is_change,
+            Kind::Rename => self.name == "rename",
+            Kind::SyncFolder => self.is_folder && matches!(self.name, "fsync" | "fdatasync"),
         }
     }
 }
@@ -346,7 +352,7 @@ fn describe(thread: Pid, registers: &libc::user_regs_struct, folder: &Path) -> O
         let flags = arguments[argument + 1].cast_signed();
         is_change = flags & i64::from(libc::O_CREAT | libc::O_TRUNC) != 0;
     }
-    Some(Call { name, file, is_change })
+    Some(Call { name, file, is_change, is_folder: path.is_dir() })
 }
 
 /// The text at an address of the process, up to its NUL.

@@ -299,3 +299,20 @@ fn what_a_rotation_has_left_behind_is_no_torn_tail() {
     assert!(torn_at(&folder.verdict(&flipped)).is_some(), "alone it may be one");
     assert!(is_damaged(&folder.reports(&[&flipped, &next])[0].verdict));
 }
+
+/// Symptom: a byte that had changed inside of a long transaction was taken for a torn tail, although the seal behind it
+/// knew that all of it had been synced.
+#[test]
+fn a_change_within_a_long_transaction_is_damage_like_any_other() {
+    let mut made = Made::new(8, 0);
+    made.set("a", b"1").sync().seal();
+    let start = made.bytes.len();
+    let value = [b'v'; 3000];
+    made.unit(&[&[b"MULTI"], &[b"SET", b"b", &value], &[b"SET", b"c", &value], &[b"EXEC"]]).sync().seal();
+    for at in [start + 1, start + 20, start + 3060, made.bytes.len() - 100] {
+        let mut bytes = made.bytes.clone();
+        bytes[at] ^= 4;
+        let verdict = Folder::new().verdict(&bytes);
+        assert!(is_damaged(&verdict), "{at}: {verdict:?}");
+    }
+}

@@ -194,3 +194,19 @@ fn a_start_that_fails_leaves_what_the_next_one_loads() {
         patient.cut(false, first as u64)
     });
 }
+
+/// Symptom: a log that was switched on while its history was looked at got back the manifest from before, which named
+/// files that were gone.
+#[test]
+fn a_log_is_not_switched_on_while_its_history_is_looked_at() {
+    run(async {
+        let shared = start_server(config(false, AppendFsync::Always), Arc::new(empty_disk())).await.unwrap();
+        let mut client = Client::connect(&shared);
+        shared.engine.borrow_mut().persistence.is_sweeping = true;
+        assert!(matches!(client.ask("CONFIG SET appendonly yes").await, Some(Answer::Error(_))));
+        assert_eq!(client.info("aof_enabled").await, "0");
+        shared.engine.borrow_mut().persistence.is_sweeping = false;
+        client.ask("CONFIG SET appendonly yes").await;
+        assert_eq!(client.info("aof_enabled").await, "1");
+    });
+}

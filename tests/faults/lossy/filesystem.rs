@@ -224,6 +224,8 @@ impl Lossy {
         let (tree, point) = (Arc::new(Mutex::new(tree)), tempfile::tempdir().unwrap());
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("lossy".into())];
+        // So that a slow fsync does not keep the rest waiting.
+        config.n_threads = Some(4);
         let session = fuser::spawn_mount(Served(Arc::clone(&tree)), point.path(), &config)
             .map_err(|error| format!("FUSE can't be mounted: {error}"))?;
         Ok(Self { tree, point, _session: session })

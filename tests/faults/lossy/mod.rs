@@ -5,11 +5,12 @@
 
 pub mod filesystem;
 
+use super::operations::no_leftovers;
 use crate::durability::load::write_until_death;
 use crate::durability::model::{Loss, Model};
-use crate::rig::{Program, Server, files_below, length, skip};
+use crate::rig::{Program, Server, length, skip};
 use filesystem::{Cut, Lie, Lossy};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -80,10 +81,7 @@ impl Run {
             let loss = |loss: Loss| format!("{cut:?}: {}\n{}", loss.description, server.output());
             model.settle(&mut client).map_err(loss)?;
         }
-        let is_temporary = |path: &&PathBuf| ironkeep::disk::is_temporary(path.file_name().unwrap());
-        if let Some(left) = files_below(self.dir.path()).iter().find(is_temporary) {
-            return Err(format!("{} is left", left.display()));
-        }
+        no_leftovers(self.dir.path(), &server)?;
         server.kill();
         Ok(())
     }
