@@ -53,6 +53,8 @@ pub struct Append {
     /// Position of the end of what is known to be on the disk.
     synced: u64,
     held: bool,
+    /// When files began to change.
+    held_since: Instant,
     /// No reply that rests on a write leaves: the log is being closed.
     is_closing: bool,
     fault: Option<Fault>,
@@ -81,6 +83,15 @@ pub struct Extent {
     pub len: u64,
     /// Bytes in front of the first record; all of them where there is none.
     pub head_len: u64,
+}
+
+/// How far the old file is, while files change.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Rest {
+    Written,
+    Waits,
+    /// It could not be written; the reason.
+    Failed(String),
 }
 
 /// A batch that somebody writes.
@@ -152,6 +163,7 @@ impl Append {
             written: 0,
             synced: 0,
             held: false,
+            held_since: now,
             is_closing: false,
             fault: None,
             is_covered: false,
@@ -195,9 +207,9 @@ impl Append {
         self.target.as_ref().map_or(0, |target| target.len)
     }
 
-    /// Whether no record is in the increment.
+    /// Whether no record is in the increment, or on the way there.
     pub fn is_empty(&self) -> bool {
-        self.target.as_ref().is_none_or(|target| target.len == target.head_len)
+        self.queued() == 0 && self.target.as_ref().is_none_or(|target| target.len == target.head_len)
     }
 
     /// Bytes that wait.
@@ -236,10 +248,11 @@ impl Append {
         self.fault.clone().map_or(Ok(()), Err)
     }
 
-    /// Whether what waits may go to the thread: it has nothing else, and will not write behind a hole.
+    /// Whether what waits may be given away: nothing else is, and it will not stand behind a hole. While files change only
+    /// what the old one is to have goes to it, and what failed is tried again when it is clear which file goes on.
     fn may_lend(&self) -> bool {
-        let has_failed = self.held && self.fault.is_some();
-        self.lent.is_none() && !self.needs_new_base() && !has_failed
+        let is_due = !self.held || (!self.bytes.queue.is_empty() && self.fault.is_none());
+        self.lent.is_none() && !self.needs_new_base() && is_due
     }
 
     /// Takes note of what has been done elsewhere.
@@ -300,6 +313,11 @@ impl Append {
         self.flush(journal, policy)
     }
 
+    /// Position up to which everything is known to be on the disk.
+    pub fn synced(&self) -> u64 {
+        self.synced
+    }
+
     /// Whether every write is known to be on the disk.
     pub fn is_durable(&self, journal: &Journal) -> bool {
         self.synced >= journal.end() && !self.needs_new_base()
@@ -317,7 +335,7 @@ impl Append {
         if let Some(fault) = self.fault.clone().filter(|_| self.lent.is_none() || self.needs_new_base()) {
             return Err(fault);
         }
-        if self.lent.is_some() || self.sync_in_flight.is_some() || !journal.is_between_operations() {
+        if self.is_busy() || self.held || !journal.is_between_operations() {
             return Ok(false);
         }
         self.collect(journal);
@@ -402,7 +420,8 @@ impl Append {
     pub fn stalled_for(&self, now: Instant) -> Duration {
         let lent = self.lent.as_ref().map(|lent| lent.since);
         let late = self.sync_in_flight.map(|_| self.last_sync + LATE);
-        lent.or(late).map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        let held = (self.held && !self.needs_new_base()).then_some(self.held_since);
+        lent.or(late).or(held).map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     /// Those who wait are told that they wait no longer. What is queued stays so; it's written when the disk answers.
@@ -412,7 +431,12 @@ impl Append {
 
     /// Whether the disk has not come back since [`Append::give_up`].
     pub fn is_stalled(&self) -> bool {
-        self.fault.is_some() && (self.lent.is_some() || self.sync_in_flight.is_some())
+        self.fault.is_some() && self.is_busy()
+    }
+
+    /// Whether somebody writes or syncs.
+    pub fn is_busy(&self) -> bool {
+        self.lent.is_some() || self.sync_in_flight.is_some()
     }
 
     /// Under `everysec`: the sync under way takes so long that writes must wait for it, or more than 2 s of them could
@@ -426,13 +450,22 @@ impl Append {
         self.latch(Fault::Sync(reason));
     }
 
-    /// Stops writing for a change of files. Everything that the journal held must have been flushed: the handle is
-    /// for the thread that syncs it. `None` without a log.
-    pub fn hold(&mut self) -> io::Result<Option<Box<dyn File>>> {
-        assert!(self.queued() == 0, "files change when everything before is written");
+    /// Stops writing for a change of files, behind what the journal holds now: [`Append::rest`] says when that is written. The
+    /// handle is for the thread that syncs it. `None` without a log.
+    pub fn hold(&mut self, journal: &mut Journal) -> io::Result<Option<Box<dyn File>>> {
         let file = self.target.as_ref().map(|target| target.file.duplicate()).transpose()?;
-        self.held = true;
+        self.collect(journal);
+        (self.held, self.held_since) = (true, Instant::now());
         Ok(file)
+    }
+
+    /// What the old file is still to have, while files change.
+    pub fn rest(&self) -> Rest {
+        match (&self.lent, &self.fault) {
+            (None, _) if self.bytes.queue.is_empty() => Rest::Written,
+            (None, Some(fault)) => Rest::Failed(fault.reason().to_owned()),
+            _ => Rest::Waits,
+        }
     }
 
     /// Goes on in the old file.

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -15,6 +15,7 @@ use crate::disk::{File, Sealed};
 use crate::engine::Engine;
 use crate::engine::persistence::Progress;
 use crate::persist::PersistError;
+use crate::persist::append::Rest;
 use crate::persist::log_dir::LogDir;
 use crate::persist::outlets::Outlet;
 use crate::persist::rewrite::{self, Past};
@@ -22,6 +23,9 @@ use crate::persist::save::{self, Image};
 
 use super::shared::Shared;
 use super::{history, log, seat};
+
+/// How often a rewrite looks whether the log is written.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// What is to be begun from one snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,30 +112,25 @@ fn may_rewrite(shared: &Shared) -> bool {
 fn hold_log(shared: &Shared) -> Option<Increment> {
     let mut engine = shared.engine.borrow_mut();
     let mut append = shared.append.borrow_mut();
-    let policy = engine.config.appendfsync;
     if append.is_stalled() {
         return refuse_rewrite(&mut engine, "the disk does not answer");
     }
-    let mut is_flushed = append.flush(&mut engine.journal, policy).is_ok();
-    if is_flushed && append.is_on() && !append.is_empty() {
-        // The end of the file, which the rotation syncs.
-        engine.journal.seal_end();
-        is_flushed = append.flush(&mut engine.journal, policy).is_ok();
-    }
-    if !is_flushed && append.needs_new_base() {
+    if append.needs_new_base() {
         append.abandon();
         let head = engine.journal.begin_file_anew();
         return Some(Increment::Anew { head, position: engine.journal.end() });
     }
-    if !is_flushed {
+    if append.fault().is_some() {
         return refuse_rewrite(&mut engine, "the log can't be written");
     }
-    if append.is_empty() {
+    if append.is_empty() && engine.journal.pending().is_empty() {
         // What comes goes behind a base, and begins with SELECT.
         engine.journal.forget_selected_db();
         return Some(if append.is_on() { Increment::Kept } else { Increment::Off });
     }
-    match append.hold() {
+    // The end of the file, which the rotation syncs.
+    engine.journal.seal_end();
+    match append.hold(&mut engine.journal) {
         Ok(Some(old)) => Some(Increment::Next { old, head: engine.journal.begin_file() }),
         Ok(None) => Some(Increment::Off),
         Err(error) => refuse_rewrite(&mut engine, &error.to_string()),
@@ -328,8 +327,27 @@ async fn replace_base(
     Ok(())
 }
 
+/// Waits until the old file has what was executed before the snapshot.
+async fn write_rest(shared: &Rc<Shared>) -> Result<(), PersistError> {
+    loop {
+        let rest = shared.append.borrow().rest();
+        match rest {
+            Rest::Written => return Ok(()),
+            Rest::Failed(reason) => {
+                let path = shared.append.borrow().path().map(PathBuf::from).unwrap_or_default();
+                return Err(PersistError::Refused { path, reason });
+            }
+            Rest::Waits => {
+                shared.want_flush();
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+}
+
 /// Step 3: changes files, and lets the log go on.
 async fn rotate(shared: &Rc<Shared>, old: Box<dyn File>, head: Vec<u8>) -> Result<(), PersistError> {
+    write_rest(shared).await?;
     let log_dir = shared.log_dir.borrow().clone();
     let head_len = head.len() as u64; // usize has at most 64 bits
     let outcome = on_thread("rotate", move || rewrite::rotate(log_dir, old.as_ref(), &head)).await;

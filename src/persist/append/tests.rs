@@ -216,7 +216,8 @@ fn a_sync_that_fails_while_files_change_leaves_the_old_file_in_doubt() {
     bench.append.flush(&mut bench.journal, AppendFsync::Everysec).unwrap();
     let written = bench.journal.end();
     drop(bench.append.begin_background_sync(&mut bench.journal, Instant::now()).unwrap());
-    drop(bench.append.hold().unwrap());
+    drop(bench.append.hold(&mut bench.journal).unwrap());
+    assert_eq!(bench.append.rest(), Rest::Written);
     bench.append.end_background_sync(Err(io::Error::other("the medium")));
     let path = bench.path.with_extension("next");
     let file = RealDisk.open(&path, Mode::Append).unwrap();
