@@ -17,6 +17,8 @@ pub enum CommandError {
     Syntax,
     #[error("ERR value is not an integer or out of range")]
     NotInteger,
+    #[error("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")]
+    NoLogToWaitFor,
     #[error("ERR value is out of range, must be positive")]
     NotPositive,
     #[error("ERR value is out of range")]

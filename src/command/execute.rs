@@ -72,6 +72,7 @@ fn execute_what(
             engine.journal.begin_unit();
             run(engine, session, command, arguments, out);
             engine.journal.end_unit();
+            session.log_end = engine.journal.end();
             rests_on = position_of(engine, touched, before);
         }
     }

@@ -150,13 +150,9 @@ fn clients(engine: &Engine, page: &mut Page) {
     page.line("connected_clients", engine.clients.len());
     page.line("cluster_connections", 0);
     page.line("maxclients", engine.config.maxclients);
-    page.zeros(&[
-        "client_recent_max_input_buffer",
-        "client_recent_max_output_buffer",
-        "blocked_clients",
-        "tracking_clients",
-        "pubsub_clients",
-    ]);
+    page.zeros(&["client_recent_max_input_buffer", "client_recent_max_output_buffer"]);
+    page.line("blocked_clients", engine.clients.waiting);
+    page.zeros(&["tracking_clients", "pubsub_clients"]);
     page.line("watching_clients", engine.watches.session_count());
     page.line("clients_in_timeout_table", 0);
     page.line("total_watched_keys", engine.watches.key_count());

@@ -3,13 +3,14 @@
 //! These handlers leave intents; `persist` carries them out. SAVE and the DEBUG reloads are the exception that the
 //! contract demands: they answer when the work is done, so the server does it between two commands.
 
-use crate::engine::jobs::{Job, Shutdown};
+use crate::codec::number;
+use crate::engine::jobs::{Job, Shutdown, SyncWait};
 use crate::engine::persistence::Progress;
 
-use super::args::is;
+use super::args::{self, is};
 use super::spec::{
-    ADMIN, ALLOW_BUSY, CAT_ADMIN, CAT_DANGEROUS, Command, FAST, LOADING, NO_ASYNC_LOADING, NO_KEYS, NO_MULTI, NOSCRIPT,
-    STALE, command,
+    ADMIN, ALLOW_BUSY, BLOCKING, CAT_ADMIN, CAT_BLOCKING, CAT_CONNECTION, CAT_DANGEROUS, Command, FAST, LOADING,
+    NO_ASYNC_LOADING, NO_KEYS, NO_MULTI, NOSCRIPT, STALE, command,
 };
 use super::{CommandError, Context, Outcome};
 
@@ -29,6 +30,7 @@ pub const COMMANDS: &[Command] = &[
         "1.0.0",
         shutdown,
     ),
+    command("waitaof", 4, BLOCKING, NO_KEYS, CAT_BLOCKING | CAT_CONNECTION, "7.2.0", waitaof),
 ];
 
 fn save(context: &mut Context<'_>) -> Outcome {
@@ -118,4 +120,43 @@ fn shutdown(context: &mut Context<'_>) -> Outcome {
     }
     context.engine.jobs.push(Job::Shutdown(wanted));
     Ok(context.reply.raw(b""))
+}
+
+/// Waits until all that was logged up to the client's last command is on the disk. Nothing replicates, so there are no replicas
+/// to wait for but those that never come. The server writes the reply, where it comes later.
+fn waitaof(context: &mut Context<'_>) -> Outcome {
+    let wants_local = match args::int(context.args[1])? {
+        0 => false,
+        1 => true,
+        _ => return Err(CommandError::err("value is out of range, value must between 0 and 1")),
+    };
+    let replicas = args::count(context.args[2])?;
+    let timeout_ms = timeout(context.args[3], context.engine.clock.now_ms())?;
+    let is_on = context.engine.journal.is_on();
+    if wants_local && !is_on {
+        return Err(CommandError::NoLogToWaitFor);
+    }
+    let position = context.session.log_end;
+    let is_durable = is_on && context.engine.persistence.log_synced >= position;
+    if context.session.denies_waiting || (is_durable >= wants_local && replicas == 0) {
+        let reply = context.reply.array(2);
+        context.reply.int(i64::from(is_durable));
+        context.reply.int(0);
+        return Ok(reply);
+    }
+    context.session.is_waiting = true;
+    let client = context.session.id;
+    context.engine.jobs.push(Job::AwaitSync(SyncWait { client, position, wants_local, replicas, timeout_ms }));
+    Ok(context.reply.raw(b""))
+}
+
+/// A timeout in ms; 0 is none.
+fn timeout(argument: &[u8], now_ms: i64) -> Result<Option<u64>, CommandError> {
+    let timeout =
+        number::parse_i64(argument).ok_or_else(|| CommandError::err("timeout is not an integer or out of range"))?;
+    if timeout > i64::MAX - now_ms {
+        return Err(CommandError::err("timeout is out of range"));
+    }
+    let timeout = u64::try_from(timeout).map_err(|_| CommandError::err("timeout is negative"))?;
+    Ok((timeout > 0).then_some(timeout))
 }

@@ -63,6 +63,7 @@ fn exec(context: &mut Context<'_>) -> Outcome {
     if is_touched {
         return Ok(context.reply.null_array());
     }
+    context.session.denies_waiting = true;
     let reply = context.reply.array(transaction.queue.len());
     for request in &transaction.queue {
         let arguments: crate::resp::request::Arguments<'_> = request.iter().map(Vec::as_slice).collect();
@@ -73,6 +74,7 @@ fn exec(context: &mut Context<'_>) -> Outcome {
         context.reply.raw(&out);
         context.reply.set_protocol(context.session.protocol);
     }
+    context.session.denies_waiting = false;
     Ok(reply)
 }
 

@@ -28,6 +28,8 @@ pub struct ClientInfo {
 pub struct Clients {
     by_id: BTreeMap<u64, ClientInfo>,
     last_id: u64,
+    /// How many wait for a reply that comes later.
+    pub waiting: usize,
 }
 
 impl Clients {

@@ -16,6 +16,21 @@ pub enum Job {
     Shutdown(Shutdown),
     /// Data was flushed: say so, and how it can be brought back.
     TellOfFlush(Flush),
+    /// Reply to a client when its writes are durable.
+    AwaitSync(SyncWait),
+}
+
+/// What WAITAOF waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SyncWait {
+    pub client: u64,
+    /// Position of the log behind the client's last command.
+    pub position: u64,
+    pub wants_local: bool,
+    /// Replicas that are to have it durably too.
+    pub replicas: usize,
+    /// None is for ever.
+    pub timeout_ms: Option<u64>,
 }
 
 /// A FLUSHALL or FLUSHDB that has removed something.

@@ -32,6 +32,8 @@ pub struct Persistence {
     /// Why the log can't be written, if it can't.
     pub log_error: Option<String>,
     pub log_size: u64,
+    /// Position of the log up to which everything is known to be on the disk.
+    pub log_synced: u64,
     /// A thread is syncing the log.
     pub is_syncing: bool,
     /// Syncs that were due while another was under way.
@@ -203,6 +205,7 @@ impl Persistence {
             log_base_size: 0,
             log_files_before: 0,
             last_rewrite_ended_ms: 0,
+            log_synced: 0,
             flushed_ms: None,
             flushed_before_rewrite_ms: None,
             unsaved_flush_ms: None,

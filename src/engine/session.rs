@@ -20,6 +20,12 @@ pub struct Session {
     pub created_ms: i64,
     pub last_command_ms: i64,
     pub last_command: &'static str,
+    /// Position of the log behind the last command.
+    pub log_end: u64,
+    /// A command's reply is awaited that comes later; nothing more is executed until then.
+    pub is_waiting: bool,
+    /// A transaction runs, in which no command may wait.
+    pub denies_waiting: bool,
     /// The connection is to be closed once the reply has left.
     pub is_closing: bool,
     pub reply_mode: ReplyMode,
@@ -65,6 +71,9 @@ impl Session {
             created_ms: now_ms,
             last_command_ms: now_ms,
             last_command: "NULL",
+            log_end: 0,
+            is_waiting: false,
+            denies_waiting: false,
             is_closing: false,
             reply_mode: ReplyMode::On,
             is_local: true,

@@ -139,7 +139,7 @@ impl Connection {
         self.is_ready.set(false);
         let is_closing = self.session.borrow().is_closing;
         if has_more && !is_closing && !self.is_closed.get() {
-            if self.has_room(&shared.engine.borrow()) {
+            if self.may_go_on(&shared.engine.borrow()) {
                 self.offer(shared);
             } else {
                 self.is_stalled.set(true);
@@ -218,11 +218,16 @@ impl Connection {
         }
     }
 
-    /// What stopped for want of room goes on, if there is some.
-    fn go_on(self: &Rc<Self>, shared: &Rc<Shared>) {
+    /// Whether the next request may be executed.
+    fn may_go_on(&self, engine: &Engine) -> bool {
+        !self.session.borrow().is_waiting && self.has_room(engine)
+    }
+
+    /// What stopped for want of room, or for a reply that comes later, goes on, if nothing keeps it.
+    pub(super) fn go_on(self: &Rc<Self>, shared: &Rc<Shared>) {
         // Whoever executes now looks again when it is done.
-        let has_room = shared.engine.try_borrow().is_ok_and(|engine| self.has_room(&engine));
-        if has_room {
+        let may_go_on = shared.engine.try_borrow().is_ok_and(|engine| self.may_go_on(&engine));
+        if may_go_on && self.is_stalled.get() {
             self.is_stalled.set(false);
             self.offer(shared);
         }

@@ -27,6 +27,16 @@ pub(super) fn flush(shared: &Rc<Shared>) {
     }
     let settled = shared.append.borrow().settled(policy);
     send_pending(shared, settled);
+    note_synced(shared);
+}
+
+/// Tells those who wait for writes to be on the disk how far it is.
+fn note_synced(shared: &Shared) {
+    let synced = shared.append.borrow().synced();
+    let known = std::mem::replace(&mut shared.engine.borrow_mut().persistence.log_synced, synced);
+    if known != synced {
+        shared.synced.notify_waiters();
+    }
 }
 
 /// Sends what may leave. Who still waits for the log, which a change of files may hold, stays in the list.

@@ -38,5 +38,6 @@ mod socket;
 mod start;
 mod tick;
 mod turn;
+mod waiting;
 
 pub use start::run;

@@ -47,6 +47,8 @@ pub(super) struct Shared {
     pub(super) is_executor_awake: Cell<bool>,
     /// Wakes the task that evicts.
     pub(super) room_wanted: Notify,
+    /// Wakes whoever waits for the log to be synced.
+    pub(super) synced: Notify,
     /// Wakes whoever waits for the end.
     pub(super) stop: Notify,
     pub(super) exit: Cell<Option<u8>>,
@@ -74,6 +76,7 @@ impl Shared {
             is_turn_wanted: Cell::new(false),
             is_executor_awake: Cell::new(false),
             room_wanted: Notify::new(),
+            synced: Notify::new(),
             stop: Notify::new(),
             exit: Cell::new(None),
             is_stopping: Cell::new(false),
@@ -115,6 +118,7 @@ impl Shared {
                 Job::KillClient(id) => self.close_connection(id),
                 Job::TellOfFlush(flush) => super::history::tell_of_flush(self, &flush),
                 Job::Shutdown(wanted) => super::shutdown::begin(self, wanted),
+                Job::AwaitSync(wait) => super::waiting::begin(self, wait),
             }
         }
         super::background::start(self, wanted);
