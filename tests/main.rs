@@ -34,6 +34,7 @@ mod durability {
     mod kill;
     pub mod load;
     mod loading;
+    mod locks;
     pub mod model;
     /// Allocations that fail.
     mod out_of_memory;
@@ -41,6 +42,7 @@ mod durability {
     /// The marks in the log by which it proves itself.
     mod seals;
     mod shutdown;
+    mod waitaof;
 }
 
 /// Faults of the machine, done to the real binary.

@@ -1,8 +1,7 @@
 //! That nobody else has the log, while a tool changes it.
 //!
-//! Ironkeep takes a flock on its data folder, so holding that lock keeps it out, and it us. Real servers take no lock;
-//! but they hold the file that they append to open, which `/proc` tells. A process of another user can't be looked into
-//! without being root: who may write the files of a server can usually do that too.
+//! Ironkeep takes a flock on its data folder, so holding that lock keeps it out, and it us. Real servers take no lock; they
+//! are known by [what they hold open](crate::disk::holders). Who may write the files of a server can usually look into it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use super::escape::Escaped;
 use super::exit::{Exit, Failure};
 use super::locate::show;
 use crate::aof::Log;
+use crate::disk::holders::{Handles, Holder, holder_of};
 use crate::disk::{DirectoryLock, Disk};
 
 /// Keeps Ironkeep out until dropped.
@@ -55,32 +55,10 @@ fn data_folders(log: &Log) -> Vec<PathBuf> {
     parent.into_iter().chain([folder]).collect()
 }
 
-struct Holder {
-    pid: u32,
-    name: Vec<u8>,
-    path: PathBuf,
-}
-
 /// Another process that has a file of the log open.
 fn holder_of_files(disk: &dyn Disk, log: &Log) -> Option<Holder> {
     let paths = log.files.iter().map(|file| file.path.clone()).chain(log.manifest.iter().map(|(path, _)| path.clone()));
-    let files: Vec<_> = paths.filter_map(|path| Some((disk.metadata(&path).ok()?.identity, path))).collect();
-    let own = std::process::id();
-    let processes = disk.list(Path::new("/proc")).ok()?;
-    let ids = processes.iter().filter_map(|name| name.to_str()?.parse::<u32>().ok()).filter(|pid| *pid != own);
-    for pid in ids {
-        let process = Path::new("/proc").join(pid.to_string());
-        // Processes end, and those of others can't be looked into.
-        let Ok(handles) = disk.list(&process.join("fd")) else { continue };
-        for handle in handles {
-            let Ok(open) = disk.metadata(&process.join("fd").join(handle)) else { continue };
-            if let Some((_, path)) = files.iter().find(|(identity, _)| *identity == open.identity) {
-                let name = disk.read_small(&process.join("comm"), 4096).unwrap_or_default();
-                return Some(Holder { pid, name: name.trim_ascii_end().to_vec(), path: path.clone() });
-            }
-        }
-    }
-    None
+    holder_of(disk, paths, Handles::All)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 #[cfg(test)]
 pub mod faulty;
+pub mod holders;
 #[cfg(test)]
 pub mod memory;
 pub mod publish;

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::allocator;
+use crate::disk::holders::{Handles, Holder, holder_of};
 use crate::disk::{Disk, Draft, RealDisk, real};
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
@@ -117,10 +118,27 @@ fn serve(invocation: &Invocation) -> anyhow::Result<u8> {
             config.dir
         )
     })?;
+    refuse_beside_another(disk.as_ref(), &config)?;
     allocator::purge_in_background(); // from here on the process does not fork
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1024).build()?;
     let leave = |outcome: anyhow::Result<u8>| std::process::exit(outcome.map_or(1, i32::from));
     seat::run(runtime, |place| run_server(config, disk, place), leave)?
+}
+
+/// Stops the start where a server that takes no lock, as real ones, is writing the log of this directory.
+fn refuse_beside_another(disk: &dyn Disk, config: &Config) -> anyhow::Result<()> {
+    let dir = Path::new(&config.dir);
+    let folder = dir.join(&config.appenddirname);
+    let names = disk.list(&folder).unwrap_or_default();
+    let files = names.into_iter().map(|name| folder.join(name)).chain([dir.join(&config.appendfilename)]);
+    if let Some(Holder { pid, name, path }) = holder_of(disk, files, Handles::ForWriting) {
+        anyhow::bail!(
+            "{}: process {pid} ({}) is writing this log: stop it first, as two servers would destroy it",
+            path.display(),
+            String::from_utf8_lossy(&name)
+        );
+    }
+    Ok(())
 }
 
 fn read_config(invocation: &Invocation, stdin_text: &std::cell::OnceCell<Vec<u8>>) -> anyhow::Result<Config> {
