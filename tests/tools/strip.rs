@@ -13,8 +13,12 @@ fn before(sample: &Path) -> Contents {
 }
 
 fn strip(dir: &Path) -> std::process::Output {
+    strip_command("FLUSHALL", dir)
+}
+
+fn strip_command(name: &str, dir: &Path) -> std::process::Output {
     Command::new(env!("CARGO_BIN_EXE_aoftool"))
-        .args(["strip-command", "FLUSHALL"])
+        .args(["strip-command", name])
         .arg(dir)
         .env_remove("IRONKEEP_DIR")
         .stdin(Stdio::null())
@@ -87,4 +91,22 @@ fn real_servers_load_a_stripped_log() {
         return skip("no peer to load a stripped log");
     }
     println!("{count} stripped logs loaded by real servers");
+}
+
+/// Symptom: the log went on saying who had sent a FUNCTION FLUSH that was no longer in it.
+#[test]
+fn the_seal_that_names_a_function_flush_goes_with_the_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&Program::ours(), dir.path(), &[("appendonly", "yes")]);
+    let mut client = server.client();
+    for line in ["SET key value", "FUNCTION FLUSH", "FLUSHALL", "SET key other"] {
+        client.line(line);
+    }
+    assert!(server.terminate().success());
+    let path = dir.path().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let names = |name: &str| String::from_utf8(std::fs::read(&path).unwrap()).unwrap().contains(name);
+    assert!(names("FUNCTION-FLUSH") && names("FLUSHALL"));
+    let output = strip_command("FUNCTION", dir.path());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!names("FUNCTION") && names("for=FLUSHALL"), "{}", String::from_utf8_lossy(&output.stdout));
 }

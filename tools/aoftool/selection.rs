@@ -180,7 +180,9 @@ impl Sink for Copy<'_> {
                 sealer.identify(at, identity.time_ms, &mut line);
             }
             Mark::Seal(seal) => {
-                let sender = seal.sender.filter(|sender| is_spared || !choice.has(sender.command));
+                // `FUNCTION-FLUSH` goes with the records of FUNCTION.
+                let name = |command: &'_ [u8]| command.split(|byte| *byte == b'-').next().unwrap_or_default().to_vec();
+                let sender = seal.sender.filter(|sender| is_spared || !choice.has(&name(sender.command)));
                 let plain = sender.map(|sender| [sender.command, sender.address, sender.user].map(seal::unescape));
                 let sender = plain.as_ref().map(|[command, address, user]| seal::Sender { command, address, user });
                 sealer.seal(at, seal.time_ms, sender, &mut line);
