@@ -314,6 +314,8 @@ fn entry(text: &[u8]) -> Result<Entry, ManifestFault> {
     for pair in words.chunks_exact(2) {
         let (key, value) = (pair[0].to_ascii_lowercase(), &pair[1]);
         match &key[..] {
+            // Two lines that have become one would hide the first one's file.
+            b"file" if name.is_some() => return Err(ManifestFault::Format),
             b"file" if value.contains(&b'/') => return Err(ManifestFault::Path),
             b"file" => name = Some(OsString::from_vec(value.clone())),
             b"seq" => seq = number::parse_i64(value).filter(|seq| *seq > 0),
@@ -441,6 +443,13 @@ mod tests {
 
     fn names<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Vec<&'a str> {
         entries.into_iter().map(|entry| entry.name.to_str().unwrap()).collect()
+    }
+
+    /// Symptom: with the line feed between them changed, the increment's line hid the base's, and the log began empty.
+    #[test]
+    fn two_lines_that_became_one_are_refused() {
+        let joined = b"file a.1.base.rdb seq 1 type b\x0bfile a.1.incr.aof seq 1 type i\n";
+        assert_eq!(Manifest::parse(joined).unwrap_err().reason, ManifestFault::Format);
     }
 
     #[test]
