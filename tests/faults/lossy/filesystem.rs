@@ -211,8 +211,9 @@ impl Tree {
 /// The file system, mounted; gone when dropped.
 pub struct Lossy {
     tree: Arc<Mutex<Tree>>,
-    point: tempfile::TempDir,
+    /// Unmounts before the folder under it goes.
     _session: BackgroundSession,
+    point: tempfile::TempDir,
 }
 
 impl Lossy {
