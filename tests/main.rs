@@ -42,6 +42,8 @@ mod durability {
     /// The marks in the log by which it proves itself.
     mod seals;
     mod shutdown;
+    /// The log, switched on and off while the server runs.
+    mod switch;
     mod waitaof;
 }
 

@@ -101,6 +101,10 @@ impl Log {
         if moving && has_old {
             return Self::single(disk, &old).map(Some);
         }
+        // History alone is no log, or a start would be empty beside data.
+        if manifest.is_empty() && !manifest.history.is_empty() {
+            return Ok(None);
+        }
         Self::of_manifest(disk, &manifest_path, manifest).map(Some)
     }
 

@@ -1,8 +1,10 @@
 //! CONFIG: the parameters, read and changed while the server runs.
 
-use crate::engine::jobs::{Blocking, run_blocking};
-use crate::engine::params::{Peer, SetError};
+use crate::engine::jobs::{Blocking, Job, Switch, run_blocking};
+use crate::engine::params::{Changed, Config, Peer, SetError};
+use crate::resp::Reply;
 
+use super::args::is;
 use super::connection::help;
 use super::spec::{ADMIN, CAT_ADMIN, Command, LOADING, NO_KEYS, NOSCRIPT, STALE, command, container};
 use super::{CommandError, Context, Outcome};
@@ -53,6 +55,16 @@ fn set(context: &mut Context<'_>) -> Outcome {
     if is_loading && changed.iter().any(|changed| changed.name == "appendonly") {
         return Err(CommandError::Loading);
     }
+    let names_log = pairs.iter().any(|(name, _)| is(name, "appendonly"));
+    if names_log && context.engine.persistence.is_switching {
+        let reason = "the log is being switched on or off: wait for that";
+        return Err(CommandError::err(SetError::failed("appendonly", reason)));
+    }
+    // The reply to EXEC can't come later, and nobody waits for what a test types.
+    let may_wait = context.session.last_command != "exec" && context.session.id != 0;
+    if may_wait && changed.iter().any(|changed| changed.name == "appendonly") {
+        return Ok(switch_log(context, config, changed));
+    }
     let before = std::mem::replace(&mut context.engine.config, config);
     context.engine.config_changed();
     if changed.iter().any(|changed| changed.name == "appendonly")
@@ -64,6 +76,19 @@ fn set(context: &mut Context<'_>) -> Outcome {
         return Err(CommandError::err(SetError::failed("appendonly", reason)));
     }
     Ok(context.reply.ok())
+}
+
+/// Has the log switched on or off beside everything else; the reply comes when that is done.
+fn switch_log(context: &mut Context<'_>, config: Config, changed: Vec<Changed>) -> Reply {
+    let is_on = config.appendonly;
+    context.engine.config = config;
+    context.engine.config_changed();
+    context.engine.persistence.is_switching = true;
+    context.session.is_suspended = true;
+    let before = changed.into_iter().map(|changed| (changed.name, changed.before)).collect();
+    let (client, is_local) = (context.session.id, context.session.is_local);
+    context.engine.jobs.push(Job::SwitchLog(Switch { client, is_on, before, is_local }));
+    context.reply.raw(b"")
 }
 
 fn resetstat(context: &mut Context<'_>) -> Outcome {

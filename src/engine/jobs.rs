@@ -14,6 +14,8 @@ pub enum Job {
     /// Close the connection of a client.
     KillClient(u64),
     Shutdown(Shutdown),
+    /// Turn the log on or off, as the configuration now says, and answer the client.
+    SwitchLog(Switch),
     /// Data was flushed: say so, and how it can be brought back.
     TellOfFlush(Flush),
     /// Reply to a client when its writes are durable.
@@ -31,6 +33,17 @@ pub struct SyncWait {
     pub replicas: usize,
     /// None is for ever.
     pub timeout_ms: Option<u64>,
+}
+
+/// A CONFIG SET of appendonly whose client waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switch {
+    pub client: u64,
+    pub is_on: bool,
+    /// The parameters that were changed, with what they were before.
+    pub before: Vec<(&'static str, Vec<u8>)>,
+    /// Whether the client may change what only local ones may.
+    pub is_local: bool,
 }
 
 /// A FLUSHALL or FLUSHDB that has removed something.
@@ -53,7 +66,7 @@ pub enum Blocking {
         save_first: bool,
     },
     ReloadFromLog,
-    /// Turn the log on or off, as the configuration now says.
+    /// Turn the log on or off, as the configuration now says, for a transaction: its reply can't come later.
     SwitchLog,
     /// Have the configuration file say what is in force.
     RewriteConfig,

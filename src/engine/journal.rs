@@ -134,6 +134,14 @@ impl Journal {
         self.selected_db = None;
     }
 
+    /// Turns the journal off, and forgets what waits: it goes to no file. A log that is begun later is another history.
+    pub fn close(&mut self) {
+        self.set_on(false);
+        self.pending_start = self.end();
+        self.pending.clear();
+        (self.annotations_len, self.absorbed, self.unit.start, self.sealer) = (0, 0, 0, None);
+    }
+
     /// Makes the next record select its database and tell its time: at the beginning of every file of the log.
     pub fn forget_selected_db(&mut self) {
         assert!(self.is_between_operations(), "files change between units");

@@ -54,6 +54,10 @@ pub struct Persistence {
     pub kept_dumps: Kept,
     /// A thread is looking at what is kept, and may be changing the manifest.
     pub is_sweeping: bool,
+    /// The last look could not remove what it should.
+    pub has_sweep_failed: bool,
+    /// CONFIG SET is switching the log on or off.
+    pub is_switching: bool,
     /// Whether something may be kept that nobody has looked at.
     pub is_sweep_wanted: bool,
     /// Keys that the last load brought, and those that it dropped as expired.
@@ -212,6 +216,8 @@ impl Persistence {
             history: Kept::default(),
             kept_dumps: Kept::default(),
             is_sweeping: false,
+            has_sweep_failed: false,
+            is_switching: false,
             is_sweep_wanted: true,
             loaded_keys: 0,
             loaded_expired: 0,

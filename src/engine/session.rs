@@ -29,6 +29,8 @@ pub struct Session {
     /// The connection is to be closed once the reply has left.
     pub is_closing: bool,
     pub reply_mode: ReplyMode,
+    /// The reply to its last request comes later; until then none of its requests is executed.
+    pub is_suspended: bool,
     /// The client connected from this machine: loopback or a Unix socket.
     pub is_local: bool,
 }
@@ -76,6 +78,7 @@ impl Session {
             denies_waiting: false,
             is_closing: false,
             reply_mode: ReplyMode::On,
+            is_suspended: false,
             is_local: true,
         }
     }

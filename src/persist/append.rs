@@ -57,6 +57,8 @@ pub struct Append {
     held_since: Instant,
     /// No reply that rests on a write leaves: the log is being closed.
     is_closing: bool,
+    /// Nobody has been promised anything of this log yet.
+    is_forming: bool,
     fault: Option<Fault>,
     /// The failed fsync was known when the rewrite under way took its snapshot, so its base makes up for it.
     is_covered: bool,
@@ -165,6 +167,7 @@ impl Append {
             held: false,
             held_since: now,
             is_closing: false,
+            is_forming: false,
             fault: None,
             is_covered: false,
             sync_in_flight: None,
@@ -195,7 +198,7 @@ impl Append {
     /// Replies that rest on nothing beyond this position may leave.
     pub fn settled(&self, policy: AppendFsync) -> u64 {
         match policy {
-            _ if self.target.is_none() => u64::MAX,
+            _ if self.target.is_none() || self.is_forming => u64::MAX,
             _ if self.is_closing => 0,
             AppendFsync::Always => self.synced,
             AppendFsync::Everysec | AppendFsync::No => self.written,
@@ -510,13 +513,29 @@ impl Append {
         (self.taken, self.written, self.synced) = (position, position, position);
     }
 
+    /// Begins with a log that is in no manifest yet: until [`Append::end_forming`] no reply waits for it.
+    pub fn form_in(&mut self, path: PathBuf, file: Box<dyn File>, head_len: u64, position: u64) {
+        self.continue_in(path, file, Extent { len: head_len, head_len }, position);
+        self.is_forming = true;
+    }
+
+    pub fn is_forming(&self) -> bool {
+        self.is_forming
+    }
+
+    /// The log is in force, and what was written before [`Append::hold`] durable: its promises hold from here on.
+    pub fn end_forming(&mut self) {
+        self.synced = self.written;
+        (self.is_forming, self.held) = (false, false);
+    }
+
     /// Closes the log.
     pub fn close(&mut self) {
         self.wait();
         self.target = None;
         self.bytes = Bytes::default();
         self.fault = None;
-        self.held = false;
+        (self.is_forming, self.held) = (false, false);
     }
 
     pub fn path(&self) -> Option<&std::path::Path> {

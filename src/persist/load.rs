@@ -15,7 +15,8 @@ use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::aof::{HistoryEnd, Log, OpenSpan};
+use crate::aof::log::read_manifest;
+use crate::aof::{HistoryEnd, Log, OpenSpan, naming};
 use crate::disk::{Disk, Mode, publish};
 use crate::engine::Engine;
 use crate::rdb::{self as rdb_format, Event};
@@ -91,7 +92,12 @@ pub fn load_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<(LogDir, Lo
     let dir = PathBuf::from(&config.dir);
     let (append_dir, append_file) = (config.appenddirname.clone(), config.appendfilename.clone());
     let log = Log::of_server(disk.as_ref(), &dir, append_dir.as_ref(), append_file.as_ref())?;
-    let manifest = log.as_ref().and_then(|log| log.manifest.clone()).map(|(_, manifest)| manifest).unwrap_or_default();
+    let manifest = match &log {
+        Some(log) => log.manifest.clone().map(|(_, manifest)| manifest),
+        // It may name history.
+        None => read_manifest(disk.as_ref(), &dir.join(&append_dir).join(naming::manifest(append_file.as_ref()))).ok(),
+    };
+    let manifest = manifest.unwrap_or_default();
     let mut log_dir = LogDir::new(Arc::clone(disk), &dir, &append_dir, &append_file, manifest);
     let mut loaded = Loaded::default();
     let Some(log) = log else {

@@ -17,6 +17,10 @@ use crate::engine::persistence::Kept;
 use super::PersistError;
 use super::history::{self, Rules};
 
+mod forming;
+
+pub use forming::Forming;
+
 /// An increment: its path, and its file, open for appending.
 pub type Increment = (PathBuf, Box<dyn File>);
 
@@ -80,13 +84,7 @@ impl LogDir {
     /// Begins a new increment with this head: makes its file and publishes a manifest that names it. The bytes of the
     /// former one must be durable by now.
     pub fn begin_increment(&mut self, head: &[u8]) -> Result<Increment, PersistError> {
-        let mut entry = self.manifest.next_increment(&self.append_file_name);
-        // A file of that name without records is the leftover of an attempt whose manifest could not be published; one
-        // with records is somebody's.
-        while self.has_records(&self.folder.join(&entry.name)) {
-            entry.seq += 1;
-            entry.name = naming::increment(&self.append_file_name, entry.seq);
-        }
+        let entry = self.free_increment();
         let path = self.folder.join(&entry.name);
         drop(self.disk.open(&path, Mode::Truncate).map_err(PersistError::io(&path))?);
         let mut file = self.disk.open(&path, Mode::Append).map_err(PersistError::io(&path))?;
@@ -97,6 +95,17 @@ impl LogDir {
         next.increments.push(entry);
         self.publish(next)?;
         Ok((path, file))
+    }
+
+    /// The next increment whose name nobody has. A file of that name without records is the leftover of an attempt whose
+    /// manifest could not be published; one with records is somebody's.
+    fn free_increment(&self) -> Entry {
+        let mut entry = self.manifest.next_increment(&self.append_file_name);
+        while self.has_records(&self.folder.join(&entry.name)) {
+            entry.seq += 1;
+            entry.name = naming::increment(&self.append_file_name, entry.seq);
+        }
+        entry
     }
 
     /// Whether a file is there that holds more than the head of an increment.
@@ -191,23 +200,30 @@ impl LogDir {
         removed
     }
 
-    /// What a crash leaves of a log's beginning before it has a manifest: the first base, and no other file but temporary
-    /// ones. A log that was ever written to has an increment too, if an empty one.
+    /// What a crash leaves of a log's beginning before a manifest names it: the first base, and no other file but
+    /// temporary ones and history. A log that was ever written to has an increment too, if an empty one.
     pub fn lone_base(&self) -> Option<PathBuf> {
         let mut names = self.disk.list(&self.folder).unwrap_or_default();
-        names.retain(|name| !crate::disk::is_temporary(name));
-        let first = Manifest::default().next_base(&self.append_file_name, BaseFormat::Rdb).name;
-        (names == [first.as_os_str()]).then(|| self.folder.join(first))
+        names.retain(|name| !crate::disk::is_temporary(name) && !self.names(name));
+        let first = self.next_base().name;
+        (self.manifest.is_empty() && names == [first.as_os_str()]).then(|| self.folder.join(first))
+    }
+
+    /// Whether it is the manifest, or a file that this names.
+    fn names(&self, name: &OsString) -> bool {
+        let mut all = self.manifest.loaded().chain(&self.manifest.history);
+        (*name == self.manifest_name() && !self.is_manifest_gone()) || all.any(|entry| entry.name == *name)
+    }
+
+    /// Whether there is nothing that a manifest could name.
+    fn is_manifest_gone(&self) -> bool {
+        self.manifest.is_empty() && self.manifest.history.is_empty()
     }
 
     /// Files in the folder that look like those of a log, but that the manifest does not name; those without records and
     /// temporary ones apart.
     pub fn unnamed_files(&self) -> Vec<OsString> {
-        let manifest = &self.manifest;
-        let named = |name: &OsString| {
-            let mut all = manifest.loaded().chain(&manifest.history);
-            *name == self.manifest_name() || all.any(|entry| entry.name == *name)
-        };
+        let named = |name: &OsString| *name == self.manifest_name() || self.names(name);
         let is_of_log = |name: &OsString| {
             let name = name.to_string_lossy();
             [".base.rdb", ".base.aof", ".incr.aof", ".manifest"].iter().any(|suffix| name.ends_with(suffix))
@@ -237,6 +253,16 @@ impl LogDir {
 
     fn publish(&mut self, next: Manifest) -> Result<(), PersistError> {
         let name = self.manifest_name();
+        if next.is_empty() && next.history.is_empty() {
+            // There is no manifest of nothing.
+            let path = self.folder.join(&name);
+            if self.disk.exists(&path) {
+                let removed = self.disk.remove(&path).and_then(|()| self.disk.sync_dir(&self.folder));
+                removed.map_err(PersistError::io(&path))?;
+            }
+            self.manifest = next;
+            return Ok(());
+        }
         publish_bytes(&self.disk, &self.folder, &name, &next.render())
             .map_err(PersistError::io(&self.folder.join(&name)))?;
         self.manifest = next;

@@ -100,11 +100,12 @@ fn begin_save(engine: &mut Engine, image: &Image) -> Save {
     Save { outlet: Outlet { folder, name, progress }, changes: engine.journal.changes(), flushed_ms }
 }
 
-/// Whether nobody else is changing the log's files. A rewrite that has to wait for a look at what is kept comes next.
+/// Whether nobody else is changing the log's files. A rewrite that has to wait for such a change comes next.
 fn may_rewrite(shared: &Shared) -> bool {
     let persistence = &mut shared.engine.borrow_mut().persistence;
-    persistence.rewrite_scheduled |= persistence.is_sweeping;
-    persistence.rewrite.is_none() && !persistence.is_sweeping && !shared.append.borrow().is_held()
+    let is_changing = persistence.is_sweeping || persistence.is_switching;
+    persistence.rewrite_scheduled |= is_changing;
+    persistence.rewrite.is_none() && !is_changing && !shared.append.borrow().is_held()
 }
 
 /// Step 1 of a rewrite: the log is held in the same moment as the snapshot is taken, or what is executed before the files

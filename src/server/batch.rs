@@ -220,7 +220,7 @@ impl Batch {
         let input = connection.input.borrow();
         let bytes = input.bytes();
         for request in &self.requests[member.requests.clone()] {
-            if session.is_closing || session.is_waiting || budget.is_spent || !connection.has_room(engine) {
+            if session.is_closing || session.is_waiting || session.is_suspended || budget.is_spent || !connection.has_room(engine) {
                 member.is_cut = true;
                 break;
             }
@@ -235,7 +235,7 @@ impl Batch {
             member.consumed = request.end;
         }
         if let (Some((words, end)), false) = (&member.inline, member.is_cut) {
-            if session.is_closing || session.is_waiting || !connection.has_room(engine) {
+            if session.is_closing || session.is_waiting || session.is_suspended || !connection.has_room(engine) {
                 member.is_cut = true;
             } else {
                 let arguments: Arguments<'_> = words.iter().map(Vec::as_slice).collect();
@@ -243,7 +243,7 @@ impl Batch {
                 member.consumed = *end;
             }
         }
-        if let (Some(error), false) = (&member.error, member.is_cut || session.is_closing) {
+        if let (Some(error), false) = (&member.error, member.is_cut || session.is_closing || session.is_suspended) {
             connection.push_reply(format!("-ERR Protocol error: {error}\r\n").as_bytes());
             session.is_closing = true;
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::engine::session::ReplyMode;
 use crate::engine::{Engine, Session};
 
 use super::input::Input;
@@ -37,6 +38,8 @@ pub(super) struct Connection {
     is_ready: Cell<bool>,
     /// Requests that are there wait for room for their replies.
     is_stalled: Cell<bool>,
+    /// The session waits for a reply that comes later.
+    is_suspended: Cell<bool>,
     /// It stands in the list of the next flush.
     is_pending: Cell<bool>,
     is_closed: Cell<bool>,
@@ -69,6 +72,7 @@ impl Connection {
             outbox: RefCell::default(),
             is_ready: Cell::new(false),
             is_stalled: Cell::new(false),
+            is_suspended: Cell::new(false),
             is_pending: Cell::new(false),
             is_closed: Cell::new(false),
             has_ended: Cell::new(false),
@@ -103,7 +107,9 @@ impl Connection {
         let outbox = self.outbox.borrow();
         let hard = engine.config.client_output_buffer_limit.normal.hard;
         let most = if hard > 0 { hard.saturating_add(1) } else { MAX_UNSENT };
-        outbox.len() < most && (engine.journal.pending().len() < MAX_UNLOGGED || !outbox.is_held())
+        !self.is_suspended.get()
+            && outbox.len() < most
+            && (engine.journal.pending().len() < MAX_UNLOGGED || !outbox.is_held())
     }
 
     /// Adds what `write` appends; it returns the log position that this rests on, if on any.
@@ -127,6 +133,25 @@ impl Connection {
         self.send(shared, self.settled.get());
     }
 
+    /// Gives the client the reply that it was suspended for, which rests on a position of the log, and lets it go on.
+    pub(super) fn resume(self: &Rc<Self>, shared: &Rc<Shared>, reply: &[u8], position: u64) {
+        let is_wanted = {
+            let mut session = self.session.borrow_mut();
+            session.is_suspended = false;
+            session.reply_mode == ReplyMode::On
+        };
+        self.is_suspended.set(false);
+        if is_wanted {
+            self.append_reply(|out| {
+                out.extend_from_slice(reply);
+                Some(position)
+            });
+        }
+        if !self.is_pending.replace(true) {
+            shared.pending.borrow_mut().push(Rc::clone(self));
+        }
+    }
+
     /// The executor is done with the first `consumed` bytes of the input; `has_more` says that requests may stand behind
     /// them, and `is_restart` that they are to be found again.
     pub(super) fn settle(self: &Rc<Self>, shared: &Rc<Shared>, consumed: usize, has_more: bool, is_restart: bool) {
@@ -138,6 +163,7 @@ impl Connection {
         }
         self.is_ready.set(false);
         let is_closing = self.session.borrow().is_closing;
+        self.is_suspended.set(self.session.borrow().is_suspended);
         if has_more && !is_closing && !self.is_closed.get() {
             if self.may_go_on(&shared.engine.borrow()) {
                 self.offer(shared);

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::engine::Engine;
 use crate::engine::params::AppendFsync;
-use crate::persist::append::Fault;
+use crate::persist::append::{Append, Fault};
 
 use super::background::Wanted;
 use super::shared::Shared;
@@ -59,6 +60,9 @@ pub(super) fn send_pending(shared: &Rc<Shared>, settled: u64) {
 pub(super) fn write_log(shared: &Rc<Shared>) {
     let mut engine = shared.engine.borrow_mut();
     let mut append = shared.append.borrow_mut();
+    if append.is_forming() {
+        return write_forming(&mut engine, &mut append);
+    }
     let policy = engine.config.appendfsync;
     let outcome = append.advance(&mut engine.journal, policy);
     let before = engine.persistence.log_error.take();
@@ -96,6 +100,16 @@ pub(super) fn write_log(shared: &Rc<Shared>) {
     }
 }
 
+/// Writes a log that nobody relies on yet; where that fails there will be none.
+fn write_forming(engine: &mut Engine, append: &mut Append) {
+    if append.advance(&mut engine.journal, AppendFsync::No).is_err()
+        && let Some(progress) = &engine.persistence.rewrite
+    {
+        progress.cancel();
+    }
+    engine.unsynced.settle(u64::MAX, false);
+}
+
 /// Replies that rest on what could not be logged become errors; they are not held back until the cure.
 fn fail_waiting(shared: &Rc<Shared>, settled: u64, reason: &str) {
     let connections: Vec<_> = shared.connections.borrow().values().filter_map(std::rc::Weak::upgrade).collect();
@@ -113,7 +127,7 @@ pub(super) fn give_up_waiting(shared: &Rc<Shared>) {
         let mut append = shared.append.borrow_mut();
         let timeout = Duration::from_secs(engine.config.write_wait_timeout);
         let stalled = append.stalled_for(engine.clock.monotonic());
-        if timeout.is_zero() || stalled < timeout {
+        if timeout.is_zero() || stalled < timeout || append.is_forming() {
             return;
         }
         let settled = append.settled(engine.config.appendfsync);
@@ -137,7 +151,7 @@ pub(super) fn sync_if_due(shared: &Rc<Shared>) {
     let now = engine.clock.monotonic();
     let mut append = shared.append.borrow_mut();
     let is_due = now.duration_since(append.last_sync()).as_millis() >= 1000;
-    if engine.config.appendfsync != AppendFsync::Everysec || !is_due {
+    if engine.config.appendfsync != AppendFsync::Everysec || !is_due || append.is_forming() {
         return;
     }
     let begun = append.begin_background_sync(&mut engine.journal, now);

@@ -79,7 +79,11 @@ pub(super) fn sweep(shared: &Rc<Shared>) {
         let mut engine = shared.engine.borrow_mut();
         let (now_ms, is_held) = (engine.clock.now_ms(), shared.append.borrow().is_held());
         let persistence = &mut engine.persistence;
-        let is_busy = persistence.is_loading || persistence.is_sweeping || persistence.rewrite.is_some() || is_held;
+        let is_busy = persistence.is_loading
+            || persistence.is_sweeping
+            || persistence.is_switching
+            || persistence.rewrite.is_some()
+            || is_held;
         let is_kept = persistence.history.files + persistence.kept_dumps.files > 0;
         if is_busy || shared.is_stopping.get() || !(is_kept || persistence.is_sweep_wanted) {
             return;
@@ -105,18 +109,19 @@ async fn sweep_on_thread(shared: Rc<Shared>, rules: Rules) {
     let mut engine = shared.engine.borrow_mut();
     let persistence = &mut engine.persistence;
     persistence.is_sweeping = false;
-    match swept {
+    let failed = match swept {
         Ok((log_dir, log, dumps)) => {
             *shared.log_dir.borrow_mut() = log_dir;
-            match log {
-                Ok(kept) => persistence.history = kept,
-                Err(error) => log::warning(format!("Files of the log in history could not be removed: {error}")),
-            }
-            match dumps {
-                Ok(kept) => persistence.kept_dumps = kept,
-                Err(error) => log::warning(format!("A dump from before a flush could not be removed: {error}")),
-            }
+            persistence.history = *log.as_ref().unwrap_or(&persistence.history);
+            persistence.kept_dumps = *dumps.as_ref().unwrap_or(&persistence.kept_dumps);
+            log.err().map(|error| error.to_string()).or(dumps.err().map(|error| error.to_string()))
         }
-        Err(error) => log::warning(format!("What is kept could not be looked at: {error}")),
+        Err(error) => Some(error.to_string()),
+    };
+    // It is tried again every second, and told once.
+    if let (Some(error), false) = (&failed, persistence.has_sweep_failed) {
+        log::warning(format!("Files that are wanted no more could not be removed: {error}"));
     }
+    persistence.has_sweep_failed = failed.is_some();
+    persistence.is_sweep_wanted |= failed.is_some();
 }

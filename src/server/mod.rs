@@ -36,6 +36,7 @@ mod shared;
 mod shutdown;
 mod socket;
 mod start;
+mod switch;
 mod tick;
 mod turn;
 mod waiting;

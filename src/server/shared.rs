@@ -116,6 +116,7 @@ impl Shared {
                 Job::BackgroundSave => wanted.save = true,
                 Job::RewriteLog => wanted.rewrite = true,
                 Job::KillClient(id) => self.close_connection(id),
+                Job::SwitchLog(switch) => super::switch::begin(self, switch),
                 Job::TellOfFlush(flush) => super::history::tell_of_flush(self, &flush),
                 Job::Shutdown(wanted) => super::shutdown::begin(self, wanted),
                 Job::AwaitSync(wait) => super::waiting::begin(self, wait),

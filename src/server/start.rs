@@ -383,7 +383,7 @@ fn switch_log(shared: &Rc<Shared>, engine: &mut Engine) -> anyhow::Result<()> {
     let policy = engine.config.appendfsync;
     append.finish(&mut engine.journal, policy).map_err(|fault| anyhow::anyhow!(fault.reason().to_owned()))?;
     append.sync().map_err(|fault| anyhow::anyhow!(fault.reason().to_owned()))?;
-    engine.journal.set_on(false);
+    engine.journal.close();
     append.close();
     log::notice("AOF switched off");
     Ok(())

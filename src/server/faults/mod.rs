@@ -11,6 +11,7 @@ mod histories;
 mod model;
 mod power;
 mod slow;
+mod switch;
 mod traces;
 
 use std::io::Write as _;
