@@ -16,8 +16,8 @@ fn what_was_acknowledged_before_and_after_the_ok_survives_a_kill() {
         fill(&mut server.client(), 50_000);
         let (is_over, written) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {
-            let mut writer = server.client();
             let writing = scope.spawn(|| {
+                let mut writer = server.client();
                 while !is_over.load(Ordering::Relaxed) {
                     written.store(writer.line("INCR count").int() as u64, Ordering::Relaxed); // positive
                 }
