@@ -13,11 +13,15 @@ fn folder() -> std::path::PathBuf {
 /// Sends a request on a connection of its own, and does `beside` until it is answered.
 async fn ask_beside(shared: &Rc<Shared>, line: &'static str, mut beside: impl AsyncFnMut()) -> Answer {
     let mut client = Client::connect(shared);
-    let asked = tokio::task::spawn_local(async move { client.ask(line).await.unwrap() });
-    while !asked.is_finished() {
+    let answered = Rc::new(std::cell::RefCell::new(None));
+    let told = Rc::clone(&answered);
+    seat::spawn(async move { *told.borrow_mut() = client.ask(line).await });
+    loop {
+        if let Some(answer) = answered.borrow_mut().take() {
+            return answer;
+        }
         beside().await;
     }
-    asked.await.unwrap()
 }
 
 /// Switches the log with writes beside that nothing is promised of.
