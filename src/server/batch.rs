@@ -220,7 +220,12 @@ impl Batch {
         let input = connection.input.borrow();
         let bytes = input.bytes();
         for request in &self.requests[member.requests.clone()] {
-            if session.is_closing || session.is_waiting || session.is_suspended || budget.is_spent || !connection.has_room(engine) {
+            if session.is_closing
+                || session.is_waiting
+                || session.is_suspended
+                || budget.is_spent
+                || !connection.has_room(engine)
+            {
                 member.is_cut = true;
                 break;
             }

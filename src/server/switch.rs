@@ -182,7 +182,7 @@ async fn put_in_force(shared: &Rc<Shared>, forming: Forming, base: Sealed) -> Re
         let mut append = shared.append.borrow_mut();
         let failed = |fault: Fault| refused(shared, &format!("the increment can't be written: {}", fault.reason()));
         append.flush(&mut engine.journal, AppendFsync::No).map_err(failed)?;
-        let file = append.hold().map_err(PersistError::io(shared.log_dir.borrow().folder()))?;
+        let file = append.hold(&mut engine.journal).map_err(PersistError::io(shared.log_dir.borrow().folder()))?;
         let flushed_ms = engine.persistence.flushed_before_rewrite_ms;
         (file.ok_or_else(|| refused(shared, "the log was closed"))?, Past::new(&engine, flushed_ms, true))
     };
@@ -242,7 +242,7 @@ async fn switch_off(shared: &Rc<Shared>) -> Result<(), PersistError> {
         append.flush(&mut engine.journal, policy).map_err(failed)?;
         engine.journal.seal_end();
         append.flush(&mut engine.journal, policy).map_err(failed)?;
-        append.hold().map_err(PersistError::io(shared.log_dir.borrow().folder()))?
+        append.hold(&mut engine.journal).map_err(PersistError::io(shared.log_dir.borrow().folder()))?
     };
     let synced = match file {
         None => Ok(()),
