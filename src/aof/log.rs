@@ -68,6 +68,8 @@ pub enum LogError {
     Manifest { path: PathBuf, source: ManifestError },
     #[error("{}: the manifest names {}, which is not there", .manifest.display(), .name.display())]
     Missing { manifest: PathBuf, name: OsString },
+    #[error("{}: a base that is an RDB has a header at least, and this one has no byte: bring it back from a copy", .path.display())]
+    EmptyBase { path: PathBuf },
     #[error("{}: no append-only log here: neither a manifest nor an .aof file", .path.display())]
     NoLog { path: PathBuf },
     #[error("{}: several logs here ({}); name the one that is meant", .path.display(), .names.join(", "))]
@@ -206,6 +208,9 @@ pub fn begins_rdb(start: &[u8]) -> bool {
 fn log_file(disk: &dyn Disk, path: &Path, role: Role, entry: Option<Entry>) -> Result<LogFile, LogError> {
     let start = read_start(disk, path, 9)?;
     let len = disk.metadata(path).map_err(at(path))?.len;
+    if len == 0 && role == Role::Base && path.extension() == Some(OsStr::new("rdb")) {
+        return Err(LogError::EmptyBase { path: path.to_owned() });
+    }
     let (has_rdb, is_wrapped) = (begins_rdb(&start), start.starts_with(envelope::MAGIC));
     Ok(LogFile { path: path.to_owned(), role, has_rdb, is_wrapped, len, entry })
 }

@@ -134,11 +134,10 @@ impl Whole {
     }
 
     /// The manifest has no checksum: without its last line, or with an increment made history, it is a good one of a
-    /// shorter log. And a base of no bytes counts as one that holds nothing.
+    /// shorter log.
     fn is_known_gap(&self, damage: &Damage) -> bool {
         match *damage {
-            Damage::Cut { file, .. } | Damage::Flip { file, .. } if self.is_named(file, ".manifest") => true,
-            Damage::Cut { file, len: 0 } => self.is_named(file, ".base.rdb"),
+            Damage::Cut { file, .. } | Damage::Flip { file, .. } => self.is_named(file, ".manifest"),
             _ => false,
         }
     }
