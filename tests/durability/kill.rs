@@ -1,7 +1,7 @@
 //! `kill -9` under load, again and again on one folder: nothing acknowledged is lost, no transaction is torn, nothing is
 //! left lying about, and before we start again real servers can load what lies there.
 //!
-//! `IRONKEEP_KILL_ROUNDS` is the number of rounds per policy and kind of base: 4 by default, 40 in CI, 10,000 in the full
+//! `IRONKEEP_KILL_ROUNDS` is the number of rounds per policy and kind of base: 4 by default, 100 in CI, 10,000 in the full
 //! run.
 
 use super::load::write_until_death;
