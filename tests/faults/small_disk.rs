@@ -5,7 +5,7 @@
 
 use super::ledger::{Ledger, PATIENCE};
 use super::operations::no_leftovers;
-use crate::rig::{Client, Program, Server, Value, length, skip};
+use crate::rig::{Client, Program, Server, Value, denied, length};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ impl SmallDisk {
         match mount(Some("tmpfs"), point.path(), Some("tmpfs"), MsFlags::empty(), Some(SIZE)) {
             Ok(()) => Some(Self { point }),
             Err(error) => {
-                skip(&format!("a tmpfs can't be mounted: {error}"));
+                denied(&format!("a tmpfs can't be mounted: {error}"));
                 None
             }
         }

@@ -8,7 +8,7 @@ pub mod filesystem;
 use super::operations::no_leftovers;
 use crate::durability::load::write_until_death;
 use crate::durability::model::{Loss, Model};
-use crate::rig::{Program, Server, length, skip};
+use crate::rig::{Program, Server, denied, length};
 use filesystem::{Cut, Lie, Lossy};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -96,7 +96,7 @@ fn a_power_cut_of_a_real_file_system_takes_only_what_was_not_promised() {
         let mut run = Run::new(policy, seed);
         for round in 0..count.div_ceil(POLICIES.len()) {
             match run.cut(Lie::None) {
-                Err(reason) => return skip(&reason),
+                Err(reason) => return denied(&reason),
                 Ok(outcome) => {
                     outcome.unwrap_or_else(|reason| panic!("IRONKEEP_SEED={first}, {policy}, cut {round}: {reason}"));
                 }
@@ -121,7 +121,7 @@ fn a_file_system_that_only_says_that_it_syncs_is_caught() {
             Ok(Ok(())) => None,
         });
         match caught {
-            Some(Err(reason)) => return skip(&reason),
+            Some(Err(reason)) => return denied(&reason),
             Some(Ok(reason)) => println!("{lie:?} is caught: {}", reason.lines().next().unwrap_or_default()),
             None => panic!("20 cuts passed on a file system that {lie:?}"),
         }
