@@ -61,7 +61,7 @@ fn set(context: &mut Context<'_>) -> Outcome {
         return Err(CommandError::err(SetError::failed("appendonly", reason)));
     }
     // The reply to EXEC can't come later, and nobody waits for what a test types.
-    let may_wait = context.session.last_command != "exec" && context.session.id != 0;
+    let may_wait = !context.session.denies_waiting && context.session.id != 0;
     if may_wait && changed.iter().any(|changed| changed.name == "appendonly") {
         return Ok(switch_log(context, config, changed));
     }
@@ -84,7 +84,7 @@ fn switch_log(context: &mut Context<'_>, config: Config, changed: Vec<Changed>) 
     context.engine.config = config;
     context.engine.config_changed();
     context.engine.persistence.is_switching = true;
-    context.session.is_suspended = true;
+    context.session.awaits_reply = true;
     let before = changed.into_iter().map(|changed| (changed.name, changed.before)).collect();
     let (client, is_local) = (context.session.id, context.session.is_local);
     context.engine.jobs.push(Job::SwitchLog(Switch { client, is_on, before, is_local }));

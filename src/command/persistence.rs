@@ -144,7 +144,7 @@ fn waitaof(context: &mut Context<'_>) -> Outcome {
         context.reply.int(0);
         return Ok(reply);
     }
-    context.session.is_waiting = true;
+    context.session.awaits_reply = true;
     let client = context.session.id;
     context.engine.jobs.push(Job::AwaitSync(SyncWait { client, position, wants_local, replicas, timeout_ms }));
     Ok(context.reply.raw(b""))

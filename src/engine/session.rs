@@ -22,15 +22,13 @@ pub struct Session {
     pub last_command: &'static str,
     /// Position of the log behind the last command.
     pub log_end: u64,
-    /// A command's reply is awaited that comes later; nothing more is executed until then.
-    pub is_waiting: bool,
-    /// A transaction runs, in which no command may wait.
+    /// The reply to its last request comes later; until then none of its requests is executed.
+    pub awaits_reply: bool,
+    /// A transaction runs, in which no reply may come later.
     pub denies_waiting: bool,
     /// The connection is to be closed once the reply has left.
     pub is_closing: bool,
     pub reply_mode: ReplyMode,
-    /// The reply to its last request comes later; until then none of its requests is executed.
-    pub is_suspended: bool,
     /// The client connected from this machine: loopback or a Unix socket.
     pub is_local: bool,
 }
@@ -74,11 +72,10 @@ impl Session {
             last_command_ms: now_ms,
             last_command: "NULL",
             log_end: 0,
-            is_waiting: false,
+            awaits_reply: false,
             denies_waiting: false,
             is_closing: false,
             reply_mode: ReplyMode::On,
-            is_suspended: false,
             is_local: true,
         }
     }

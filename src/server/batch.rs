@@ -220,12 +220,7 @@ impl Batch {
         let input = connection.input.borrow();
         let bytes = input.bytes();
         for request in &self.requests[member.requests.clone()] {
-            if session.is_closing
-                || session.is_waiting
-                || session.is_suspended
-                || budget.is_spent
-                || !connection.has_room(engine)
-            {
+            if session.is_closing || session.awaits_reply || budget.is_spent || !connection.has_room(engine) {
                 member.is_cut = true;
                 break;
             }
@@ -240,7 +235,7 @@ impl Batch {
             member.consumed = request.end;
         }
         if let (Some((words, end)), false) = (&member.inline, member.is_cut) {
-            if session.is_closing || session.is_waiting || session.is_suspended || !connection.has_room(engine) {
+            if session.is_closing || session.awaits_reply || !connection.has_room(engine) {
                 member.is_cut = true;
             } else {
                 let arguments: Arguments<'_> = words.iter().map(Vec::as_slice).collect();
@@ -248,7 +243,9 @@ impl Batch {
                 member.consumed = *end;
             }
         }
-        if let (Some(error), false) = (&member.error, member.is_cut || session.is_closing || session.is_suspended) {
+        // A reply that comes later comes before it.
+        member.is_cut |= member.error.is_some() && session.awaits_reply;
+        if let (Some(error), false) = (&member.error, member.is_cut || session.is_closing) {
             connection.push_reply(format!("-ERR Protocol error: {error}\r\n").as_bytes());
             session.is_closing = true;
         }

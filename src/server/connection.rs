@@ -38,8 +38,6 @@ pub(super) struct Connection {
     is_ready: Cell<bool>,
     /// Requests that are there wait for room for their replies.
     is_stalled: Cell<bool>,
-    /// The session waits for a reply that comes later.
-    is_suspended: Cell<bool>,
     /// It stands in the list of the next flush.
     is_pending: Cell<bool>,
     is_closed: Cell<bool>,
@@ -72,7 +70,6 @@ impl Connection {
             outbox: RefCell::default(),
             is_ready: Cell::new(false),
             is_stalled: Cell::new(false),
-            is_suspended: Cell::new(false),
             is_pending: Cell::new(false),
             is_closed: Cell::new(false),
             has_ended: Cell::new(false),
@@ -107,9 +104,7 @@ impl Connection {
         let outbox = self.outbox.borrow();
         let hard = engine.config.client_output_buffer_limit.normal.hard;
         let most = if hard > 0 { hard.saturating_add(1) } else { MAX_UNSENT };
-        !self.is_suspended.get()
-            && outbox.len() < most
-            && (engine.journal.pending().len() < MAX_UNLOGGED || !outbox.is_held())
+        outbox.len() < most && (engine.journal.pending().len() < MAX_UNLOGGED || !outbox.is_held())
     }
 
     /// Adds what `write` appends; it returns the log position that this rests on, if on any.
@@ -133,20 +128,25 @@ impl Connection {
         self.send(shared, self.settled.get());
     }
 
-    /// Gives the client the reply that it was suspended for, which rests on a position of the log, and lets it go on.
-    pub(super) fn resume(self: &Rc<Self>, shared: &Rc<Shared>, reply: &[u8], position: u64) {
+    /// Gives the client the reply that it awaits, which rests on a position of the log, if on any, and lets it go on.
+    pub(super) fn resume(self: &Rc<Self>, shared: &Rc<Shared>, reply: &[u8], position: Option<u64>) {
         let is_wanted = {
             let mut session = self.session.borrow_mut();
-            session.is_suspended = false;
+            session.awaits_reply = false;
             session.reply_mode == ReplyMode::On
         };
-        self.is_suspended.set(false);
         if is_wanted {
             self.append_reply(|out| {
                 out.extend_from_slice(reply);
-                Some(position)
+                position
             });
         }
+        self.wait_for_flush(shared);
+        shared.want_flush();
+    }
+
+    /// Stands in the list of the next flush.
+    fn wait_for_flush(self: &Rc<Self>, shared: &Shared) {
         if !self.is_pending.replace(true) {
             shared.pending.borrow_mut().push(Rc::clone(self));
         }
@@ -163,7 +163,6 @@ impl Connection {
         }
         self.is_ready.set(false);
         let is_closing = self.session.borrow().is_closing;
-        self.is_suspended.set(self.session.borrow().is_suspended);
         if has_more && !is_closing && !self.is_closed.get() {
             if self.may_go_on(&shared.engine.borrow()) {
                 self.offer(shared);
@@ -174,9 +173,7 @@ impl Connection {
         if is_closing || self.has_ended.get() || self.reader_waits.get() {
             self.wake_reader();
         }
-        if !self.is_pending.replace(true) {
-            shared.pending.borrow_mut().push(Rc::clone(self));
-        }
+        self.wait_for_flush(shared);
         super::limits::check_output(shared, self);
     }
 
@@ -246,11 +243,11 @@ impl Connection {
 
     /// Whether the next request may be executed.
     fn may_go_on(&self, engine: &Engine) -> bool {
-        !self.session.borrow().is_waiting && self.has_room(engine)
+        !self.session.borrow().awaits_reply && self.has_room(engine)
     }
 
     /// What stopped for want of room, or for a reply that comes later, goes on, if nothing keeps it.
-    pub(super) fn go_on(self: &Rc<Self>, shared: &Rc<Shared>) {
+    fn go_on(self: &Rc<Self>, shared: &Rc<Shared>) {
         // Whoever executes now looks again when it is done.
         let may_go_on = shared.engine.try_borrow().is_ok_and(|engine| self.may_go_on(&engine));
         if may_go_on && self.is_stalled.get() {

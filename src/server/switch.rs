@@ -55,7 +55,7 @@ pub(super) fn begin(shared: &Rc<Shared>, switch: Switch) {
         let position = shared.engine.borrow().journal.end();
         let client = shared.connections.borrow().get(&switch.client).and_then(std::rc::Weak::upgrade);
         if let Some(client) = client {
-            client.resume(&shared, &reply, position);
+            client.resume(&shared, &reply, Some(position));
         }
         shared.want_flush();
     });

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use crate::command::CommandError;
 use crate::engine::jobs::SyncWait;
-use crate::engine::session::ReplyMode;
 
 use super::connection::Connection;
 use super::seat;
@@ -22,12 +21,7 @@ pub(super) fn begin(shared: &Rc<Shared>, wait: SyncWait) {
     seat::spawn(async move {
         let reply = decide(&shared, &connection, wait).await;
         shared.engine.borrow_mut().clients.waiting -= 1;
-        let is_heard = connection.session.borrow().reply_mode == ReplyMode::On;
-        connection.session.borrow_mut().is_waiting = false;
-        if is_heard {
-            connection.reply_now(&shared, reply.as_bytes());
-        }
-        connection.go_on(&shared);
+        connection.resume(&shared, reply.as_bytes(), None);
     });
 }
 

@@ -1,6 +1,8 @@
 //! WAITAOF: what it answers beside a real Redis 8, and when.
 
 use crate::rig::{Client, Program, Server};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// Lines whose answers do not depend on when a sync ends.
@@ -77,6 +79,20 @@ fn a_client_waits_for_its_sync_and_what_it_has_sent_behind_waits_for_it() {
     });
     assert!(since.elapsed() < Duration::from_secs(30));
     assert!(other.line("INFO clients").text().contains("blocked_clients:0"));
+}
+
+/// Symptom: the error of a request that is none came before the reply to the WAITAOF in front of it, in whose place it stood.
+#[test]
+fn an_error_behind_it_waits_for_its_reply() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&Program::ours(), dir.path(), &[("appendonly", "yes")]);
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let wait = b"*4\r\n$7\r\nWAITAOF\r\n$1\r\n0\r\n$1\r\n1\r\n$2\r\n50\r\n";
+    stream.write_all(&[wait.as_slice(), b"*1\r\n$x\r\n"].concat()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("*2\r\n:") && answer.contains("\r\n:0\r\n-ERR Protocol error"), "{answer:?}");
 }
 
 fn numbers(answer: crate::rig::Value) -> Vec<i64> {
