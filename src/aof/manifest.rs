@@ -21,7 +21,16 @@
 //! file a.2.incr.aof seq 2 type i
 //! ```
 //!
-//! A line has at most 1024 bytes with its LF, which the last one needs too. The error texts are those of Redis.
+//! **Sum.** The first line of a manifest of ours is a comment that covers all bytes behind it, so that a line that is
+//! gone or has become another one is noticed. Real servers drop it when they write the manifest anew; without it there
+//! is nothing to verify.
+//!
+//! ```text
+//! sum = "#MANIFEST crc=" 16 hexadecimal digits LF      CRC-64/XZ of what follows
+//! ```
+//!
+//! A line has at most 1024 bytes with its LF, which the last one needs too. The error texts are those of Redis, but for
+//! the sum's.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -32,10 +41,13 @@ use nom::bytes::complete::{tag, take_till};
 use nom::sequence::terminated;
 
 use super::naming::{self, BaseFormat};
+use super::seal;
 use crate::codec::number;
 use crate::resp::request::split_words;
 
 const MAX_LINE: usize = 1024;
+/// How a manifest of ours begins.
+pub const SUM: &[u8] = b"#MANIFEST crc=";
 /// No manifest that a server wrote comes near; a file beyond is not read into memory.
 pub const MAX_MANIFEST: u64 = 16 << 20;
 
@@ -144,11 +156,14 @@ pub enum ManifestFault {
     DuplicateBase,
     #[error("Found a non-monotonic sequence number")]
     NonMonotonic,
+    #[error("What follows is not what this sum was written for; if it was changed by hand, remove the line of the sum")]
+    Sum,
 }
 
 impl Manifest {
     /// Reads the content of a manifest.
     pub fn parse(content: &[u8]) -> Result<Self, ManifestError> {
+        verify(content)?;
         let mut manifest = Self::default();
         let mut rest = content;
         let mut number = 0;
@@ -176,8 +191,16 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The content of the manifest: base, history, increments.
+    /// The content of the manifest: sum, base, history, increments.
     pub fn render(&self) -> Vec<u8> {
+        let entries = self.render_entries();
+        let mut content = SUM.to_vec();
+        content.extend_from_slice(format!("{:016x}\n", seal::checksum(&entries)).as_bytes());
+        content.extend_from_slice(&entries);
+        content
+    }
+
+    fn render_entries(&self) -> Vec<u8> {
         let mut content = Vec::new();
         for entry in self.base.iter().chain(&self.history).chain(&self.increments) {
             content.extend_from_slice(b"file ");
@@ -299,6 +322,21 @@ impl Past {
     }
 }
 
+/// Holds the content against the sum in its first line, if there is one.
+fn verify(content: &[u8]) -> Result<(), ManifestError> {
+    // What is left of a sum that was cut is a comment, and no manifest.
+    let is_cut = !content.is_empty() && SUM.starts_with(content);
+    if !is_cut && !content.starts_with(SUM) {
+        return Ok(());
+    }
+    let (entries, text) = line(content).unwrap_or((&[], content));
+    let expected = format!("{:016x}", seal::checksum(entries));
+    if text.strip_prefix(SUM) == Some(expected.as_bytes()) {
+        return Ok(());
+    }
+    Err(ManifestError { line: 1, text: text[..text.len().min(MAX_LINE)].to_vec(), reason: ManifestFault::Sum })
+}
+
 fn line(input: &[u8]) -> IResult<&[u8], &[u8]> {
     terminated(take_till(|byte| byte == b'\n'), tag(&b"\n"[..])).parse(input)
 }
@@ -372,7 +410,7 @@ mod tests {
         let content = b"file a.2.base.rdb seq 2 type b\nfile a.1.base.rdb seq 1 type h\n\
             file a.4.incr.aof seq 4 type i startoffset 304 endoffset 400\nfile a.7.incr.aof seq 7 type i startoffset 400\n";
         let manifest = Manifest::parse(content).unwrap();
-        assert_eq!(manifest.render(), content);
+        assert_eq!(manifest.render_entries(), content);
         assert_eq!(manifest.increments[0].end_offset, Some(400));
         assert_eq!(manifest.next_base(OsStr::new("a"), BaseFormat::Resp).name, "a.3.base.aof");
         assert_eq!(manifest.next_increment(OsStr::new("a")).name, "a.8.incr.aof");
@@ -424,7 +462,7 @@ mod tests {
         let rendered = "file a.2.base.rdb seq 2 type b\n\
             file i1 seq 1 type h was i replacedat 70 flushedat 60\n\
             file b1 seq 1 type h was b replacedat 70 flushedat 60\nfile i2 seq 2 type i\n";
-        assert_eq!(String::from_utf8(manifest.render()).unwrap(), rendered);
+        assert_eq!(String::from_utf8(manifest.render_entries()).unwrap(), rendered);
         assert_eq!(Manifest::parse(rendered.as_bytes()).unwrap(), manifest);
     }
 
@@ -471,6 +509,26 @@ mod tests {
         assert!(rewritten(&[goes_on, ends]).with_history().is_none());
         let whole = rewritten(&[ends, goes_on]).with_history().unwrap();
         assert_eq!(names(whole.loaded()), ["a.2.base.rdb", "a.2.incr.aof", "a.3.incr.aof"]);
+    }
+
+    #[test]
+    fn a_manifest_with_a_sum_is_what_was_written_or_refused() {
+        let whole = rewritten(&[Replaced::default()]);
+        let content = whole.render();
+        assert!(content.starts_with(b"#MANIFEST crc="));
+        for at in 0..content.len() {
+            for mask in (0..8).map(|bit| 1 << bit).chain([0xff]) {
+                let mut changed = content.clone();
+                changed[at] ^= mask;
+                // What changed in the word of the sum makes a plain comment of it.
+                assert!(
+                    Manifest::parse(&changed).is_ok_and(|read| read == whole) || Manifest::parse(&changed).is_err()
+                );
+            }
+        }
+        for len in 1..content.len() {
+            assert_eq!(fault(&content[..len]), (1, ManifestFault::Sum), "cut at {len}");
+        }
     }
 
     #[test]

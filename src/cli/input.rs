@@ -12,7 +12,7 @@ use super::exit::{Exit, Failure};
 use super::sync::{SyncOptions, Transfer};
 use super::unpack::Packing;
 use super::url::ServerUrl;
-use crate::aof::manifest::{MAX_MANIFEST, Manifest};
+use crate::aof::manifest::{self, MAX_MANIFEST, Manifest};
 use crate::disk::{Disk, Mode};
 use anyhow::Context;
 use std::fmt;
@@ -51,7 +51,7 @@ impl Magic {
         match head {
             [] => Magic::Empty,
             _ if head.starts_with(b"REDIS") || head.starts_with(b"VALKEY") => Magic::Rdb,
-            _ if head.starts_with(b"file ") => Magic::Manifest,
+            _ if head.starts_with(b"file ") || head.starts_with(manifest::SUM) => Magic::Manifest,
             [b'*' | b'#', ..] => Magic::Commands,
             _ => Magic::Unknown,
         }
@@ -272,6 +272,7 @@ mod tests {
         assert_eq!((input.magic, content.as_str()), (Magic::Rdb, "REDIS0011 and more than sixteen bytes"));
         assert_eq!(Magic::of(b"*1\r\n$4\r\nPING\r\n"), Magic::Commands);
         assert_eq!(Magic::of(b"file a seq 1 type i\n"), Magic::Manifest);
+        assert_eq!(Magic::of(&crate::aof::Manifest::default().render()), Magic::Manifest);
     }
 
     #[test]

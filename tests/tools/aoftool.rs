@@ -138,7 +138,9 @@ fn stripping_the_flushall_of_a_real_log_leaves_every_other_byte() {
         let mut changed = 0;
         for ((name, old), (new_name, new)) in before.iter().zip(&after) {
             assert_eq!(name, new_name);
-            if old == new {
+            let is_manifest = name.extension().is_some_and(|end| end == "manifest");
+            // A manifest of ours has a sum in front.
+            if old == new || is_manifest && new.ends_with(old) {
                 continue;
             }
             changed += 1;

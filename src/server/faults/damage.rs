@@ -1,7 +1,6 @@
 //! Damage to the files of a whole, sealed log between two starts: bytes that have changed, ends that are missing, NULs
 //! behind them, files that are missing, doubled or swapped. A start finds all that was there, or refuses and names the
-//! file, or cuts an end that nothing proves to have been there; it never loads what nobody wrote. Two gaps are known, and
-//! counted as such.
+//! file, or cuts an end that nothing proves to have been there; it never loads what nobody wrote.
 //!
 //! `IRONKEEP_DAMAGES` is the number of cases: 3,000 by default, 50,000 in CI; 0 is each byte with each other value that
 //! differs by one bit or by all, each cut, and each tail.
@@ -59,8 +58,6 @@ enum Ending {
     Refused,
     /// A beginning is there, the rest was cut.
     Shorter,
-    /// Not all is there, and nobody is told: what [`Whole::is_known_gap`] says, and nothing else.
-    Unnoticed,
 }
 
 impl Whole {
@@ -119,7 +116,6 @@ impl Whole {
         let disk = self.damaged(damage);
         match load(&self.config, &disk) {
             Ok(list) if list == self.list => Ok(Ending::Exact),
-            Ok(_) if self.is_known_gap(damage) => Ok(Ending::Unnoticed),
             Ok(list) if !self.list.starts_with(&list) => {
                 Err(format!("{} units were loaded that nobody wrote in this order", list.len()))
             }
@@ -130,15 +126,6 @@ impl Whole {
             },
             Err(reason) if !self.names_a_file(&reason) => Err(format!("the refusal names no file: {reason}")),
             Err(_) => Ok(Ending::Refused),
-        }
-    }
-
-    /// The manifest has no checksum: without its last line, or with an increment made history, it is a good one of a
-    /// shorter log.
-    fn is_known_gap(&self, damage: &Damage) -> bool {
-        match *damage {
-            Damage::Cut { file, .. } | Damage::Flip { file, .. } => self.is_named(file, ".manifest"),
-            _ => false,
         }
     }
 
