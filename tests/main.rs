@@ -85,6 +85,10 @@ mod conversions;
 /// The tools as their users meet them: the binaries, run on files.
 mod tools {
     mod aoftool;
+    /// Logs and RDBs in other shapes.
+    mod aoftool_convert;
+    /// Some of the records of a log.
+    mod aoftool_dump;
     /// `rdbtool build`: there and back again, and bad input.
     mod build;
     /// The verdict on a file, and all that is wrong with it.

@@ -1,11 +1,19 @@
 //! `aoftool`: look into append-only logs, and mend them. One file per verb.
 
 mod check;
+mod compact;
+mod convert;
 mod dump;
+mod filter;
 mod info;
+mod print;
+mod records;
 mod report;
 mod selection;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod strip_command;
+mod timeline;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +44,9 @@ enum Verb {
     Info(info::Arguments),
     Check(check::Arguments),
     Dump(dump::Arguments),
+    Grep(dump::GrepArguments),
     StripCommand(strip_command::Arguments),
+    Convert(convert::Arguments),
     Completions(manual::CompletionsArguments),
     Man(manual::ManArguments),
 }
@@ -68,7 +78,9 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Info(arguments) => info::run(&disk, &arguments),
         Verb::Check(arguments) => check::run(&disk, &arguments),
         Verb::Dump(arguments) => dump::run(&disk, &arguments),
+        Verb::Grep(arguments) => dump::grep(&disk, &arguments),
         Verb::StripCommand(arguments) => strip_command::run(&disk, &arguments),
+        Verb::Convert(arguments) => convert::run(&disk, &arguments),
         Verb::Completions(arguments) => manual::write_completions(&arguments, CommandLine::command()),
         Verb::Man(arguments) => manual::write_pages(&arguments, CommandLine::command()),
     }

@@ -124,7 +124,7 @@ pub fn pass(disk: &dyn Disk, file: &LogFile, start: u64, choice: Choice<'_>, sin
 /// all as they are.
 pub fn copy(disk: &dyn Disk, file: &LogFile, start: u64, choice: Choice<'_>, out: &mut dyn Write) -> io::Result<Pass> {
     copy_range(disk, file, 0, start, out)?;
-    let pass = pass(disk, file, start, choice, &mut Copy { choice, out, sealer: None, at: 0, line: Vec::new() })?;
+    let pass = pass(disk, file, start, choice, &mut Copy::new(choice, out))?;
     copy_range(disk, file, pass.read_until, file.len, out)?;
     Ok(pass)
 }
@@ -138,7 +138,8 @@ pub fn copy_range(disk: &dyn Disk, file: &LogFile, from: u64, to: u64, out: &mut
     if copied == wanted { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-struct Copy<'a> {
+/// Writes what is kept, with the marks written anew.
+pub struct Copy<'a> {
     choice: Choice<'a>,
     out: &'a mut dyn Write,
     sealer: Option<Sealer>,
@@ -147,7 +148,11 @@ struct Copy<'a> {
     line: Vec<u8>,
 }
 
-impl Copy<'_> {
+impl<'a> Copy<'a> {
+    pub fn new(choice: Choice<'a>, out: &'a mut dyn Write) -> Self {
+        Self { choice, out, sealer: None, at: 0, line: Vec::new() }
+    }
+
     /// Begins a history at the first thing that is kept.
     fn sealer(&mut self, at: u64) -> &mut Sealer {
         let begin = || Sealer::new(HistoryId::random(&mut fastrand::Rng::new()), OpenSpan::at(at));

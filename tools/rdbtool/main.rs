@@ -23,6 +23,8 @@ mod repair;
 mod report;
 mod selection;
 mod servers;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod slots;
 mod split;
 

@@ -10,8 +10,7 @@ use ironkeep::rdb::{Cause, Checksum, Error, Options, Reader, check};
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// The reader of all verbs.
-pub type FileReader = Reader<Progress<Box<dyn Read>>>;
+pub use ironkeep::cli::format::FileReader;
 
 /// Opens what `place` means. A file that was found rather than named is named on stderr; one that is no RDB at all is
 /// refused with the tool that fits.

@@ -8,13 +8,14 @@
 //! What is not carried over: keys without elements, which servers skip, are counted and left out; sizes of slots are
 //! hints of the writer and are left out; `aof-base` and `aof-preamble` say what the file is to a log and are renewed.
 
-mod log;
 mod report;
 mod source;
 mod survey;
 
 use crate::Place;
 use crate::opened::{self, FileReader};
+use crate::shared::log_folder;
+use ironkeep::aof::naming::BaseFormat;
 use ironkeep::cli::escape::Quoted;
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::target::Target;
@@ -126,7 +127,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         }
         Output::Log(folder) => {
             conversion.is_base = true;
-            let manifest = log::write(&disk, folder, |draft, name| {
+            let manifest = log_folder::write(&disk, folder, BaseFormat::Rdb, |draft, name| {
                 let writer = Writer::new(draft, version, options).map_err(|error| failed(name, error))?;
                 conversion.write(&mut reader, source.name(), writer.lossy(lossy), name).map(drop)
             })?;

@@ -2,20 +2,14 @@
 
 use crate::Place;
 use crate::opened::{self, FileReader};
+use crate::shared::replayed::{self, SPOOL_NAME};
 use anyhow::Context;
 use ironkeep::aof::{Log, LogError};
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::input::{self, Input, Magic};
-use ironkeep::cli::plural::plural;
 use ironkeep::cli::target;
 use ironkeep::disk::Disk;
-use ironkeep::engine::Engine;
-use ironkeep::engine::clock::Clock;
-use ironkeep::engine::params::Config;
-use ironkeep::persist::PersistError;
-use ironkeep::persist::load::replay_log;
-use ironkeep::persist::save::Image;
-use ironkeep::rdb::{Options, Version, WriteOptions};
+use ironkeep::rdb::Options;
 use std::cell::RefCell;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -25,8 +19,6 @@ use tempfile::SpooledTempFile;
 
 /// A spool beyond this goes to a file.
 const SPOOL_IN_MEMORY: usize = 1 << 20;
-/// For messages.
-const SPOOL_NAME: &str = "temporary file";
 
 /// An RDB that can be read more than once.
 pub struct Source {
@@ -158,31 +150,9 @@ fn spooled(out: BufWriter<SpooledTempFile>) -> io::Result<Bytes> {
 /// changed, a torn tail is passed over.
 fn replay(disk: &Arc<dyn Disk>, log: &Log, databases: usize) -> anyhow::Result<Source> {
     let name = input::Source::File(log.path().to_owned()).to_string();
-    writeln!(io::stderr(), "replaying {name}")?;
-    let mut config = Config::default();
-    config.databases = databases;
-    let mut engine = Engine::new(config, Clock::system(), fastrand::Rng::new());
-    let loaded = replay_log(&mut engine, disk, log).map_err(|error| advise(error, databases))?;
-    for warning in &loaded.warnings {
-        writeln!(io::stderr(), "{warning}")?;
-    }
-    writeln!(io::stderr(), "replayed {}, {}", plural(loaded.records, "command"), plural(loaded.keys, "key"))?;
-    let image = Image::take(&mut engine, false);
-    let options = WriteOptions { checksum: false, compress: false };
-    let mut out = spool();
-    image.write_as(Version::Rdb15, options, &mut out, Path::new(SPOOL_NAME))?;
+    let mut engine = replayed::engine_of(disk, log, databases)?;
+    let spool = replayed::spooled_rdb(&mut engine)?;
     let mut files: Vec<PathBuf> = log.files.iter().map(|file| file.path.clone()).collect();
     files.extend(log.manifest.iter().map(|(path, _)| path.clone()));
-    Ok(Source { name, bytes: spooled(out).context(SPOOL_NAME)?, files, is_log: true })
-}
-
-/// Adds what to do where the log uses a database that the engine was not given.
-fn advise(error: PersistError, databases: usize) -> anyhow::Error {
-    let text = error.to_string();
-    let is_about_databases = text.contains("DB index") || text.contains("set `databases`");
-    let error = anyhow::Error::from(error);
-    if is_about_databases {
-        return error.context(format!("there are {databases} databases here, --databases gives more"));
-    }
-    error
+    Ok(Source { name, bytes: Bytes::Spool(Spool(Rc::new(RefCell::new(spool)))), files, is_log: true })
 }

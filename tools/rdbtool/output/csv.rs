@@ -9,11 +9,11 @@
 //! that `--json` has, so that nothing is lost. What the file does not say is an empty cell. What is no key has no row.
 
 use super::Format;
-use super::sink::{Sink, write_json};
-use super::spool::Spool;
 use super::stream::Streams;
 use super::value::Values;
 use crate::opened::FileReader;
+use ironkeep::cli::format::Spool;
+use ironkeep::cli::format::sink::{Sink, write_json};
 use ironkeep::cli::json;
 use ironkeep::rdb::{self, KeyHeader, Visitor};
 use ironkeep::value::stream::StreamId;

@@ -4,9 +4,9 @@
 //! it, and `--null` does not.
 
 use super::Format;
-use super::sink::Sink;
 use crate::opened::FileReader;
 use ironkeep::cli::escape::Escaped;
+use ironkeep::cli::format::Sink;
 use ironkeep::rdb::{self, KeyHeader, Visitor};
 use std::io::Write;
 

@@ -10,11 +10,11 @@
 //! `ironkeep::cli::json`. `rdbtool build` reads all of it back.
 
 use super::Format;
-use super::sink::Sink;
 use super::stream::Streams;
 use super::value::{Values, write_module};
 use crate::library::Library;
 use crate::opened::FileReader;
+use ironkeep::cli::format::Sink;
 use ironkeep::cli::json::{self, Object};
 use ironkeep::rdb::{self, KeyHeader, KeyMetadata, Visitor};
 use ironkeep::value::stream::StreamId;

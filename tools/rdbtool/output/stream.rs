@@ -7,8 +7,8 @@
 //! "duplicates"}}`. `entries_read` and `active_time_ms` are null where the stream does not know them; `nacked` is what
 //! is pending for nobody. Fields are pairs, since their names may repeat.
 
-use super::pending::{Consumer, Delivery, Joined, Pending};
-use super::sink::Sink;
+use ironkeep::cli::format::Sink;
+use ironkeep::cli::format::pending::{Consumer, Delivery, Joined, Pending};
 use ironkeep::cli::json;
 use ironkeep::rdb::StreamCounters;
 use ironkeep::value::Element;
@@ -183,10 +183,12 @@ macro_rules! stream_as_json {
             self.streams.group(&mut self.$sink, name, last_id, entries_read);
         }
         fn stream_pending(&mut self, id: StreamId, delivery_ms: i64, count: u64) {
-            self.streams.pending(&mut self.$sink, super::pending::Delivery { id, ms: delivery_ms, count });
+            self.streams
+                .pending(&mut self.$sink, ironkeep::cli::format::pending::Delivery { id, ms: delivery_ms, count });
         }
         fn stream_consumer(&mut self, name: &[u8], seen_ms: i64, active_ms: Option<i64>) {
-            self.streams.consumer(&mut self.$sink, super::pending::Consumer { name, seen_ms, active_ms });
+            self.streams
+                .consumer(&mut self.$sink, ironkeep::cli::format::pending::Consumer { name, seen_ms, active_ms });
         }
         fn stream_consumer_pending(&mut self, id: StreamId) {
             self.streams.given(&mut self.$sink, id);

@@ -6,8 +6,8 @@
 
 use super::Format;
 use super::keys::write_key;
-use super::sink::{Sink, write_json};
 use crate::opened::FileReader;
+use ironkeep::cli::format::sink::{Sink, write_json};
 use ironkeep::cli::json;
 use ironkeep::cli::utc::Utc;
 use ironkeep::rdb::{self, KeyHeader, Kind, Visitor};

@@ -2,10 +2,10 @@
 
 use super::Format;
 use super::members::Members;
-use super::sink::Sink;
 use crate::library::Library;
 use crate::opened::FileReader;
 use ironkeep::cli::escape::{Escaped, Preview, Quoted};
+use ironkeep::cli::format::Sink;
 use ironkeep::cli::plural::plural;
 use ironkeep::cli::utc::Utc;
 use ironkeep::rdb::{self, KeyHeader, StreamCounters, Visitor};

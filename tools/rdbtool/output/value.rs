@@ -1,8 +1,8 @@
 //! The JSON of one value, element by element. `record` says what it looks like.
 
 use super::members::Members;
-use super::sink::{Sink, write_json};
-use super::spool::Spool;
+use ironkeep::cli::format::Spool;
+use ironkeep::cli::format::sink::{Sink, write_json};
 use ironkeep::cli::json::{self, Object};
 use ironkeep::rdb::KeyHeader;
 use ironkeep::value::{ArrayItem, Element, Module};

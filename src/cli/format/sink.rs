@@ -3,8 +3,8 @@
 //! Writing never fails at the place of the call: a visitor has no way to say so. The first error is kept, everything
 //! after it is dropped, and [`Sink::finish`] or [`Sink::check`] hands it out.
 
-use ironkeep::cli::json;
-use ironkeep::value::Element;
+use crate::cli::json;
+use crate::value::Element;
 use std::io::{self, Write};
 
 /// Bytes that are collected before they are written.

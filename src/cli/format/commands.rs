@@ -14,16 +14,16 @@
 //! knows its type, which most servers take; where a version was chosen that does not know the type, the value is
 //! decoded and written anew, and is held in memory meanwhile.
 
+use super::FileReader;
 use super::Format;
 use super::pending::{Consumer, Delivery, Joined, Missing, Pending};
 use super::sink::Sink;
 use super::spool::Spool;
-use crate::opened::FileReader;
-use ironkeep::codec::crc64::Crc64;
-use ironkeep::codec::number;
-use ironkeep::rdb::{self, CopyError, KeyHeader, Kind, Lineage, StreamCounters, Version, Visitor, dump};
-use ironkeep::value::stream::{Retention, StreamId};
-use ironkeep::value::{Element, Limits, Module};
+use crate::codec::crc64::Crc64;
+use crate::codec::number;
+use crate::rdb::{self, CopyError, KeyHeader, Kind, Lineage, StreamCounters, Version, Visitor, dump};
+use crate::value::stream::{Retention, StreamId};
+use crate::value::{Element, Limits, Module};
 use std::io::{self, Write};
 
 /// Elements of one command, as in a rewrite of the log.
@@ -173,7 +173,7 @@ impl Commands {
         };
         let checksum = checked.crc.value();
         if let Err(error) = taken {
-            self.failure.get_or_insert(error.context(format!("key {}", ironkeep::cli::escape::Quoted(&self.key()))));
+            self.failure.get_or_insert(error.context(format!("key {}", crate::cli::escape::Quoted(&self.key()))));
         }
         Ok(checksum)
     }

@@ -1,6 +1,7 @@
 //! Writing a command log: a folder with a base, an empty increment, and a manifest, which comes last.
 
 use anyhow::Context;
+use ironkeep::aof::naming::BaseFormat;
 use ironkeep::aof::{Manifest, Replaced};
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::input::Source;
@@ -17,6 +18,7 @@ const FILE_NAME: &str = "appendonly.aof";
 pub fn write(
     disk: &Arc<dyn Disk>,
     folder: &Path,
+    format: BaseFormat,
     write_base: impl FnOnce(&mut Draft, &str) -> anyhow::Result<()>,
 ) -> anyhow::Result<String> {
     let name = Source::File(folder.to_owned()).to_string();
@@ -31,7 +33,7 @@ pub fn write(
     };
     let mut log_dir = LogDir::new(Arc::clone(disk), parent, folder_name, FILE_NAME, Manifest::default());
     log_dir.create_folder()?;
-    let outcome = fill(disk, &mut log_dir, write_base);
+    let outcome = fill(disk, &mut log_dir, format, write_base);
     if outcome.is_err() && is_new {
         // What is left of an attempt is at most an empty folder; where that cannot go, the error is told all the same.
         let _ = disk.remove_dir(folder);
@@ -43,9 +45,10 @@ pub fn write(
 fn fill(
     disk: &Arc<dyn Disk>,
     log_dir: &mut LogDir,
+    format: BaseFormat,
     write_base: impl FnOnce(&mut Draft, &str) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let base = log_dir.next_base();
+    let base = log_dir.manifest().next_base(FILE_NAME.as_ref(), format);
     let name = Source::File(log_dir.folder().join(&base.name)).to_string();
     let mut draft = Draft::create(disk, log_dir.folder(), &base.name).with_context(|| name.clone())?;
     write_base(&mut draft, &name)?;

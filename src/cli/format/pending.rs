@@ -12,8 +12,8 @@
 //!
 //! The place is that among the entries of nobody, which are handed out again in the order of the file; else it is 0.
 
-use ironkeep::disk::{Sorted, Sorter};
-use ironkeep::value::stream::StreamId;
+use crate::disk::{Sorted, Sorter};
+use crate::value::stream::StreamId;
 use std::io;
 
 /// Bytes in memory, for each of the three sorters.
