@@ -89,6 +89,8 @@ mod tools {
     mod aoftool_convert;
     /// Some of the records of a log.
     mod aoftool_dump;
+    /// Logs into running servers.
+    mod aoftool_replay;
     /// `rdbtool build`: there and back again, and bad input.
     mod build;
     /// The verdict on a file, and all that is wrong with it.

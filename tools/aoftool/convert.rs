@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ironkeep::aof::naming::BaseFormat;
-use ironkeep::aof::{self, Log, RdbDepth, Report, Verdict};
+use ironkeep::aof::{self, Log, Report};
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::json::Object;
 use ironkeep::cli::locate::{Located, show};
@@ -98,8 +98,7 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
         let paths = log.files.iter().map(|file| &file.path).chain(log.manifest.iter().map(|(path, _)| path));
         paths.into_iter().try_for_each(|path| target::refuse_input(&**disk, path, &arguments.output))?;
     }
-    let survey = aof::check(&**disk, log, RdbDepth::Skip, &mut ())?;
-    refuse_damage(&located, &survey)?;
+    let survey = report::survey(&**disk, &located)?;
     let mut content = Content::of(disk, &located, &survey, arguments, to)?;
     let written = match (arguments.dry_run, to) {
         (true, _) => {
@@ -150,30 +149,6 @@ impl Arguments {
         }
         Ok(to)
     }
-}
-
-/// Stops at what a start would stop at; says what a torn tail is.
-fn refuse_damage(located: &Located, survey: &Report) -> anyhow::Result<()> {
-    for (file, found) in located.log.files.iter().zip(&survey.files) {
-        let exit = match &found.verdict {
-            Verdict::Clean => continue,
-            Verdict::Torn { last_good_offset, cut_bytes, reason, .. } => {
-                let name = report::name(file);
-                let what = report::plural(*cut_bytes, "byte");
-                writeln!(io::stderr(), "{name}: {reason}; {what} behind offset {last_good_offset} are left out")?;
-                continue;
-            }
-            Verdict::Damaged { .. } => Exit::Findings,
-            Verdict::Unsupported { .. } => Exit::Unsupported,
-        };
-        let (Verdict::Damaged { offset, reason, .. } | Verdict::Unsupported { offset, reason, .. }) = &found.verdict
-        else {
-            unreachable!("the others have been dealt with");
-        };
-        let message = format!("offset {offset}: {reason}; nothing was written, see `aoftool check`");
-        return Err(Failure::error(exit, message).context(report::name(file)));
-    }
-    Ok(())
 }
 
 /// What the result is made of.

@@ -120,9 +120,10 @@ impl Dump<'_> {
 
 impl Taker for Dump<'_> {
     fn rdb(&mut self, file: &str, rdb: &RdbPart) -> anyhow::Result<()> {
-        Ok(if self.is_whole() {
-            self.printer.rdb(file, rdb)?
-        })
+        if self.is_whole() {
+            self.printer.rdb(file, rdb)?;
+        }
+        Ok(())
     }
 
     fn item(&mut self, file: &str, item: &Item<'_>, timeline: &Timeline) -> anyhow::Result<()> {
@@ -135,8 +136,9 @@ impl Taker for Dump<'_> {
             return Ok(());
         }
         self.count += u64::from(item.record().is_some());
-        Ok(if !self.counts_only {
-            self.printer.item(file, item, timeline)?
-        })
+        if !self.counts_only {
+            self.printer.item(file, item, timeline)?;
+        }
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod filter;
 mod info;
 mod print;
 mod records;
+mod replay;
 mod report;
 mod selection;
 #[path = "../shared/mod.rs"]
@@ -47,6 +48,7 @@ enum Verb {
     Grep(dump::GrepArguments),
     StripCommand(strip_command::Arguments),
     Convert(convert::Arguments),
+    Replay(replay::Arguments),
     Completions(manual::CompletionsArguments),
     Man(manual::ManArguments),
 }
@@ -81,6 +83,7 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Grep(arguments) => dump::grep(&disk, &arguments),
         Verb::StripCommand(arguments) => strip_command::run(&disk, &arguments),
         Verb::Convert(arguments) => convert::run(&disk, &arguments),
+        Verb::Replay(arguments) => replay::run(&disk, &arguments),
         Verb::Completions(arguments) => manual::write_completions(&arguments, CommandLine::command()),
         Verb::Man(arguments) => manual::write_pages(&arguments, CommandLine::command()),
     }

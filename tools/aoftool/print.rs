@@ -141,7 +141,7 @@ impl Printer {
                 }
                 object.u64("db", timeline.db);
                 object.array("command", &record.arguments, |out, argument| json::write_bytes(out, argument));
-                object.array("keys", timeline::keys(record), |out, key| json::write_bytes(out, key));
+                object.array("keys", timeline::keys(record), json::write_bytes);
             }
         }
         object.close();

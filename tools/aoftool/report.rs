@@ -3,11 +3,14 @@
 use std::io::{self, Write};
 
 use anyhow::Context;
-use ironkeep::aof::{FileReport, Item, LogFile, RdbPart, Record, Role, Verdict};
+use ironkeep::aof::{self, FileReport, Item, LogFile, RdbDepth, RdbPart, Record, Report, Role, Verdict};
 use ironkeep::cli::escape::{Escaped, Preview};
+use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::json::Object;
+use ironkeep::cli::locate::Located;
 use ironkeep::command::spec::WRITE;
 use ironkeep::command::{CommandError, execute};
+use ironkeep::disk::Disk;
 
 /// The name of a file without its folder, fit for a terminal.
 pub fn name(file: &LogFile) -> String {
@@ -127,6 +130,31 @@ pub fn unplayable(item: &Item<'_>) -> Option<String> {
 
 fn quoted_name(record: &Record<'_>) -> String {
     Preview { bytes: record.arguments[0], limit: 60 }.to_string()
+}
+
+/// Reads all of a log, for verbs that want it whole: stops at what a start would stop at, and says what a torn tail is.
+pub fn survey(disk: &dyn Disk, located: &Located) -> anyhow::Result<Report> {
+    let survey = aof::check(disk, &located.log, RdbDepth::Skip, &mut ())?;
+    for (file, found) in located.log.files.iter().zip(&survey.files) {
+        let exit = match &found.verdict {
+            Verdict::Clean => continue,
+            Verdict::Torn { last_good_offset, cut_bytes, reason, .. } => {
+                let name = name(file);
+                let what = plural(*cut_bytes, "byte");
+                writeln!(io::stderr(), "{name}: {reason}; {what} behind offset {last_good_offset} are left out")?;
+                continue;
+            }
+            Verdict::Damaged { .. } => Exit::Findings,
+            Verdict::Unsupported { .. } => Exit::Unsupported,
+        };
+        let (Verdict::Damaged { offset, reason, .. } | Verdict::Unsupported { offset, reason, .. }) = &found.verdict
+        else {
+            unreachable!("the others have been dealt with");
+        };
+        let message = format!("offset {offset}: {reason}; nothing was done, see `aoftool check`");
+        return Err(Failure::error(exit, message).context(name(file)));
+    }
+    Ok(survey)
 }
 
 /// Writes a finished report to standard output.

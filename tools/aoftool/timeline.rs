@@ -26,6 +26,11 @@ pub struct Sender {
 }
 
 impl Timeline {
+    /// In the middle of a log.
+    pub fn at(db: u64, time_ms: Option<i64>) -> Self {
+        Self { db, time_ms, ..Self::default() }
+    }
+
     /// Each file begins in database 0.
     pub fn begin_file(&mut self) {
         *self = Self { time_ms: self.time_ms, ..Self::default() };
