@@ -45,7 +45,8 @@ use super::seal;
 use crate::codec::number;
 use crate::resp::request::split_words;
 
-const MAX_LINE: usize = 1024;
+/// Bytes of the longest line that a reader takes, with its LF.
+pub const MAX_LINE: usize = 1024;
 /// How a manifest of ours begins.
 pub const SUM: &[u8] = b"#MANIFEST crc=";
 /// No manifest that a server wrote comes near; a file beyond is not read into memory.
@@ -375,7 +376,8 @@ fn entry(text: &[u8]) -> Result<Entry, ManifestFault> {
     Ok(Entry { name, seq, file_type, start_offset, end_offset, past })
 }
 
-/// Appends a word so that it is read back as one: quoted and escaped where it has spaces, quotes or unprintable bytes.
+/// Appends a word so that it is read back as one: quoted where it has spaces, quotes or bytes beyond ASCII, and escaped
+/// where it has quotes or control characters.
 fn push_word(out: &mut Vec<u8>, word: &[u8]) {
     if !word.is_empty() && word.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\')) {
         return out.extend_from_slice(word);
@@ -389,7 +391,7 @@ fn push_word(out: &mut Vec<u8>, word: &[u8]) {
             b'\t' => out.extend_from_slice(b"\\t"),
             0x07 => out.extend_from_slice(b"\\a"),
             0x08 => out.extend_from_slice(b"\\b"),
-            b' '..=b'~' => out.push(byte),
+            b' '..=b'~' | 0x80.. => out.push(byte),
             _ => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
         }
     }

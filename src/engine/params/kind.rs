@@ -209,11 +209,13 @@ pub fn file_name(word: &[u8]) -> Result<(), &'static str> {
     if word.contains(&b'/') { Err("dbfilename can't be a path, just a filename") } else { Ok(()) }
 }
 
-/// The name of the log files.
+/// The name of the log files: with what is put behind it still a file's, and in a manifest one line.
 pub fn log_file_name(word: &[u8]) -> Result<(), &'static str> {
     match word {
         [] => Err("appendfilename can't be empty"),
         word if word.contains(&b'/') => Err("appendfilename can't be a path, just a filename"),
+        word if word.len() > 200 => Err("appendfilename can't be longer than 200 bytes"),
+        word if word.iter().any(u8::is_ascii_control) => Err("appendfilename can't have control characters"),
         _ => Ok(()),
     }
 }

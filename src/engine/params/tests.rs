@@ -231,6 +231,7 @@ fn wrong_values_are_named_in_the_words_of_redis() {
         ("--save 0 1", "Invalid save parameters"),
         ("--dbfilename a/b", "dbfilename can't be a path, just a filename"),
         ("--appendfilename ''", "appendfilename can't be empty"),
+        ("--appendfilename \"a\\nb\"", "appendfilename can't have control characters"),
         ("--client-output-buffer-limit x 1 2 3", "Invalid client class specified in buffer limit configuration."),
     ] {
         let complaint = complaint(line, &[]);
