@@ -279,6 +279,7 @@ fn log_fields(engine: &Engine, page: &mut Page) {
     page.line("aof_last_rewrite_time_sec", state.last_rewrite_seconds.unwrap_or(-1));
     page.line("aof_current_rewrite_time_sec", running_seconds(state.rewrite.as_ref(), engine.clock.now_ms()));
     page.line("aof_last_bgrewrite_status", status(state.last_rewrite_ok));
+    page.line("aof_last_bgrewrite_error", state.last_rewrite_error.as_deref().unwrap_or(""));
     page.line("aof_rewrites", state.rewrites);
     page.line("aof_rewrites_consecutive_failures", state.rewrite_failures);
     page.line("aof_last_write_status", status(state.log_error.is_none()));

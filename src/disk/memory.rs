@@ -175,6 +175,8 @@ struct State {
     steps: Vec<Step>,
     tree: Tree,
     last_node: usize,
+    /// Bytes that it says are free; none for more than anyone wants.
+    free: Option<u64>,
 }
 
 impl State {
@@ -223,6 +225,11 @@ pub struct MemoryDisk(Arc<Mutex<State>>);
 impl MemoryDisk {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on it says that so many bytes are free; it takes more all the same.
+    pub fn say_free(&self, bytes: u64) {
+        self.state().free = Some(bytes);
     }
 
     /// How many steps there were.
@@ -276,7 +283,7 @@ impl MemoryDisk {
         }
         // What is there now is there for good.
         let base = tree.clone();
-        Self(Arc::new(Mutex::new(State { base, steps: Vec::new(), tree, last_node: state.last_node })))
+        Self(Arc::new(Mutex::new(State { base, steps: Vec::new(), tree, last_node: state.last_node, free: None })))
     }
 
     fn record(&self, step: Step) {
@@ -431,7 +438,7 @@ impl Disk for MemoryDisk {
     }
 
     fn free_space(&self, _path: &Path) -> io::Result<u64> {
-        Ok(u64::MAX)
+        Ok(self.state().free.unwrap_or(u64::MAX))
     }
 }
 

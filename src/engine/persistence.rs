@@ -24,6 +24,10 @@ pub struct Persistence {
     pub rewrite: Option<Progress>,
     pub rewrite_scheduled: bool,
     pub last_rewrite_ok: bool,
+    /// Why the last rewrite failed or was refused, if it was.
+    pub last_rewrite_error: Option<String>,
+    /// Bytes that must be free for the next one, as the last found too few.
+    pub room_wanted: u64,
     pub last_rewrite_seconds: Option<i64>,
     /// [`Progress::deferred_peak`] of the last rewrite.
     pub last_rewrite_deferred: u64,
@@ -197,6 +201,8 @@ impl Persistence {
             rewrite: None,
             rewrite_scheduled: false,
             last_rewrite_ok: true,
+            last_rewrite_error: None,
+            room_wanted: 0,
             last_rewrite_seconds: None,
             last_rewrite_deferred: 0,
             max_rate: Arc::default(),

@@ -9,7 +9,8 @@
 //! How long: `aof-history-retention` after files were replaced, and `flush-guard` after the last FLUSHALL or FLUSHDB in
 //! them. A file that a kept one needs for being a log up to the present is kept with it: the increments behind it, not
 //! the bases between. How much: `aof-history-max-size` bytes, log and dumps each, and never more than is free on the
-//! disk beside them; the oldest goes first. Real servers delete all files of type h when they start.
+//! disk beside them; the oldest goes first, also where a rewrite has found too little room. Real servers delete all files
+//! of type h when they start.
 //!
 //! Removing unlinks first and publishes the manifest then: a crash between leaves names of history without files, which
 //! no server minds, and never a file of the log that nobody knows.
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use crate::aof::{Entry, FileType};
 use crate::disk::{Disk, Mode, publish};
-use crate::engine::params::Config;
+use crate::engine::Engine;
 use crate::engine::persistence::Kept;
 
 /// What is to be kept, and as of when.
@@ -33,18 +34,23 @@ pub struct Rules {
     pub guard_ms: i64,
     /// Bytes.
     pub max_size: u64,
+    /// Bytes that are to be free beside what is kept.
+    pub room: u64,
     /// Nothing is removed, whatever its age and size.
     pub keeps_all: bool,
 }
 
 impl Rules {
-    pub fn new(config: &Config, now_ms: i64) -> Self {
+    /// Those of this moment.
+    pub fn new(engine: &Engine) -> Self {
+        let config = &engine.config;
         let ms = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
         Self {
-            now_ms,
+            now_ms: engine.clock.now_ms(),
             retention_ms: ms(config.aof_history_retention),
             guard_ms: ms(config.flush_guard),
             max_size: if config.aof_history_max_size == 0 { u64::MAX } else { config.aof_history_max_size },
+            room: engine.persistence.room_wanted,
             keeps_all: config.aof_disable_auto_gc,
         }
     }
@@ -64,7 +70,8 @@ impl Rules {
 
     /// Bytes that may be kept where so many are free beside `size` of them.
     fn most(&self, size: u64, free: u64) -> u64 {
-        self.max_size.min(size.saturating_add(free) / 2)
+        let all = size.saturating_add(free);
+        self.max_size.min(all / 2).min(all.saturating_sub(self.room))
     }
 }
 

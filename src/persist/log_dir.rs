@@ -143,7 +143,7 @@ impl LogDir {
         if self.manifest.history.is_empty() {
             return Ok(());
         }
-        let free = self.disk.free_space(&self.folder).unwrap_or(u64::MAX);
+        let free = self.free_space().unwrap_or(u64::MAX);
         let unwanted = history::unwanted(&self.manifest.history, |entry| self.len(entry), free, rules);
         if unwanted.is_empty() {
             return Ok(());
@@ -157,6 +157,11 @@ impl LogDir {
         let mut next = self.manifest.clone();
         next.history.retain(|entry| !unwanted.contains(&entry.name));
         self.publish(next)
+    }
+
+    /// Bytes that are free beside the log. Its folder need not be there yet.
+    pub fn free_space(&self) -> std::io::Result<u64> {
+        self.disk.free_space(&self.dir)
     }
 
     /// What is kept in history.

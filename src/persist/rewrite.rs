@@ -28,6 +28,17 @@ use super::log_dir::LogDir;
 use super::outlets::Outlet;
 use super::save::Image;
 
+/// In front of step 3, on a thread: fails where fewer than `needed` bytes are free. A disk that can't tell is tried.
+pub fn find_room(log_dir: &LogDir, needed: u64) -> Result<(), PersistError> {
+    match log_dir.free_space() {
+        Ok(free) if free < needed => {
+            let reason = format!("{free} bytes are free, and a new base may take {needed}");
+            Err(PersistError::Refused { path: log_dir.folder().to_owned(), reason })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Step 3, on a thread: `old` is the increment so far, `head` the beginning of the new one.
 pub fn rotate(
     mut log_dir: LogDir,
@@ -71,7 +82,7 @@ impl Past {
     /// `flushed_ms`: the last flush among what they hold. `is_end`: nothing goes on behind them.
     pub fn new(engine: &Engine, flushed_ms: Option<i64>, is_end: bool) -> Self {
         let at_ms = engine.clock.now_ms();
-        Self { replaced: Replaced { at_ms, flushed_ms, is_end }, rules: Rules::new(&engine.config, at_ms) }
+        Self { replaced: Replaced { at_ms, flushed_ms, is_end }, rules: Rules::new(engine) }
     }
 }
 

@@ -139,14 +139,24 @@ fn hold_log(shared: &Shared) -> Option<Increment> {
 }
 
 fn refuse_rewrite<T>(engine: &mut Engine, reason: &str) -> Option<T> {
-    engine.persistence.last_rewrite_ok = false;
-    engine.persistence.last_rewrite_ended_ms = engine.clock.now_ms();
+    let persistence = &mut engine.persistence;
+    persistence.last_rewrite_ok = false;
+    persistence.last_rewrite_error = Some(reason.to_owned());
+    persistence.rewrite_scheduled = false;
+    persistence.rewrite_failures += 1;
+    persistence.last_rewrite_ended_ms = engine.clock.now_ms();
     log::warning(format!("Can't rewrite append only file in background: {reason}"));
     None
 }
 
 /// Carries out a save, a rewrite, or both, each to its own end.
 async fn run(shared: Rc<Shared>, image: Image, save: Option<Save>, mut rewrite: Option<Rewrite>) {
+    if let Some(wanted) = &rewrite
+        && let Err(error) = find_room(&shared, wanted).await
+    {
+        end_rewrite(&shared, Err(error));
+        rewrite = None;
+    }
     if let Some(Rewrite { progress, increment: Increment::Next { old, head } }) = rewrite {
         rewrite = match rotate(&shared, old, head).await {
             Ok(()) => Some(Rewrite { progress, increment: Increment::Kept }),
@@ -160,6 +170,32 @@ async fn run(shared: Rc<Shared>, image: Image, save: Option<Save>, mut rewrite: 
         write_and_end(&shared, image, save, rewrite).await;
     }
     start_scheduled(&shared);
+}
+
+/// Fails where the disk has no room for the base; what is kept of the past gives way to the next attempt then. What a failed
+/// fsync has left in doubt is tried in any case.
+async fn find_room(shared: &Rc<Shared>, rewrite: &Rewrite) -> Result<(), PersistError> {
+    if matches!(rewrite.increment, Increment::Anew { .. }) {
+        return Ok(());
+    }
+    let log_dir = shared.log_dir.borrow().clone();
+    let needed = base_room(&shared.engine.borrow());
+    let found = on_thread("rewrite", move || rewrite::find_room(&log_dir, needed)).await;
+    if let Err(PersistError::Refused { .. }) = found {
+        let persistence = &mut shared.engine.borrow_mut().persistence;
+        (persistence.room_wanted, persistence.is_sweep_wanted) = (needed, true);
+    }
+    found
+}
+
+/// Bytes that a base of this moment may take: no more than the files of the log, but for what few commands blow up, nor than the
+/// data takes in memory.
+fn base_room(engine: &Engine) -> u64 {
+    let data = engine.memory.used().saturating_sub(engine.memory.startup());
+    match engine.persistence.log_size {
+        0 => data,
+        log_size => data.min(log_size),
+    }
 }
 
 async fn write_and_end(shared: &Rc<Shared>, image: Image, save: Option<Save>, rewrite: Option<Rewrite>) {
@@ -394,10 +430,13 @@ fn end_rewrite(shared: &Rc<Shared>, outcome: Result<(), PersistError>) {
         Ok(()) => {
             engine.persistence.rewrites += 1;
             engine.persistence.rewrite_failures = 0;
+            engine.persistence.last_rewrite_error = None;
+            engine.persistence.room_wanted = 0;
             log::notice("Background AOF rewrite finished successfully");
         }
         Err(error) => {
             engine.persistence.rewrite_failures += 1;
+            engine.persistence.last_rewrite_error = Some(error.to_string());
             log::warning(format!("Background AOF rewrite failed: {error}"));
         }
     }

@@ -77,7 +77,7 @@ pub(super) fn tell_of_kept_dump(engine: &mut Engine, kept: Option<PathBuf>) {
 pub(super) fn sweep(shared: &Rc<Shared>) {
     let rules = {
         let mut engine = shared.engine.borrow_mut();
-        let (now_ms, is_held) = (engine.clock.now_ms(), shared.append.borrow().is_held());
+        let is_held = shared.append.borrow().is_held();
         let persistence = &mut engine.persistence;
         let is_busy = persistence.is_loading
             || persistence.is_sweeping
@@ -89,7 +89,7 @@ pub(super) fn sweep(shared: &Rc<Shared>) {
             return;
         }
         (persistence.is_sweeping, persistence.is_sweep_wanted) = (true, false);
-        Rules::new(&engine.config, now_ms)
+        Rules::new(&engine)
     };
     seat::spawn(sweep_on_thread(Rc::clone(shared), rules));
 }

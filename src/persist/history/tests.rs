@@ -5,7 +5,8 @@ use crate::aof::{Past, Replaced};
 use crate::disk::MemoryDisk;
 use std::io::Write;
 
-const RULES: Rules = Rules { now_ms: 100, retention_ms: 0, guard_ms: 50, max_size: u64::MAX, keeps_all: false };
+const RULES: Rules =
+    Rules { now_ms: 100, retention_ms: 0, guard_ms: 50, max_size: u64::MAX, room: 0, keeps_all: false };
 const MUCH: u64 = 1 << 40;
 
 /// A file in history, as `b1` or `i1`.
@@ -75,6 +76,8 @@ fn the_oldest_goes_first_where_there_is_no_room_with_what_is_no_log_without_it()
     assert_eq!(kept(three(), MUCH, &Rules { max_size: 39, ..rules }), ["b3", "i3"]);
     // 60 bytes are kept, 20 are free: they may take half of both.
     assert_eq!(kept(three(), 20, &rules), ["b2", "i2", "b3", "i3"]);
+    // A rewrite wants 100 free.
+    assert_eq!(kept(three(), 70, &Rules { room: 100, ..rules }), ["b3", "i3"]);
     // The increment behind what the flush guard wants is no log by itself.
     assert!(kept(three(), MUCH, &Rules { max_size: 29, ..RULES }).is_empty());
 }

@@ -10,6 +10,7 @@ mod errors;
 mod histories;
 mod model;
 mod power;
+mod room;
 mod slow;
 mod switch;
 mod traces;
