@@ -1,7 +1,7 @@
 //! A start: what is on disk becomes the data in memory.
 //!
 //! ```text
-//! appendonly yes:  a log there?        -> load it
+//! appendonly yes:  a log there?        -> load it, unless a dump is known to hold more
 //!                  an RDB there?       -> load it; it becomes the log's base before anybody is served
 //!                  nothing             -> start empty with an empty base
 //! appendonly no:   an RDB there?       -> load it; otherwise start empty
@@ -24,11 +24,13 @@ use crate::rdb::{self as rdb_format, Event};
 use super::PersistError;
 use super::log_dir::LogDir;
 
+mod dump;
 mod log;
 mod log_files;
 mod pipeline;
 mod rdb;
 
+pub use dump::NewerDump;
 use log_files::LogLoader;
 use rdb::RdbLoader;
 

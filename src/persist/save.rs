@@ -29,6 +29,11 @@ pub struct Image {
     manner: Manner,
 }
 
+/// The remark in an RDB that says up to where the log held its data: `<history> <position>`, or [`WITHOUT_LOG`].
+pub(super) const LOG_POSITION: &str = "ironkeep-log";
+/// There was no log.
+pub(super) const WITHOUT_LOG: &str = "off";
+
 /// Keys between two reports of progress.
 const TELL_EVERY: u64 = 64;
 
@@ -57,18 +62,26 @@ impl Image {
             _ => Access::Unsaid,
         };
         let seconds = engine.clock.now_ms() / 1000;
+        let position = match engine.journal.history().filter(|_| engine.journal.is_on()) {
+            Some(id) => Some(format!("{id} {}", engine.journal.end())),
+            // The base of a log that begins is no dump.
+            None => (!is_base).then(|| WITHOUT_LOG.to_owned()),
+        };
         Self {
             version: engine.rdb_version(engine.keyspace.rdb_version_needed()),
             options: WriteOptions { checksum: engine.config.rdbchecksum, compress: engine.config.rdbcompression },
             functions: engine.functions.iter().map(|library| library.code.clone()).collect(),
             module_aux: engine.module_aux.clone(),
-            aux: vec![
+            aux: [
                 ("redis-ver", crate::engine::info::REDIS_VERSION.to_owned()),
                 ("redis-bits", "64".to_owned()),
                 ("ctime", seconds.to_string()),
                 ("ironkeep-ver", env!("CARGO_PKG_VERSION").to_owned()),
                 ("aof-base", u8::from(is_base).to_string()),
-            ],
+            ]
+            .into_iter()
+            .chain(position.map(|position| (LOG_POSITION, position)))
+            .collect(),
             access,
             manner: Manner {
                 max_rate: Arc::clone(&engine.persistence.max_rate),
@@ -94,10 +107,15 @@ impl Image {
         }
     }
 
-    /// As [`Image::write_to`] for one outlet, for clients that wait: as fast as it goes.
-    pub fn write_at_once(mut self, disk: &Arc<dyn Disk>, outlet: Outlet) -> Result<Sealed, PersistError> {
+    /// For those who wait: written as fast as it goes.
+    pub fn at_once(mut self) -> Self {
         self.manner.max_rate = Arc::default();
-        self.write_to(disk, vec![outlet]).pop().expect("one outlet gives one outcome")
+        self
+    }
+
+    /// As [`Image::write_to`] for one outlet, at once.
+    pub fn write_at_once(self, disk: &Arc<dyn Disk>, outlet: Outlet) -> Result<Sealed, PersistError> {
+        self.at_once().write_to(disk, vec![outlet]).pop().expect("one outlet gives one outcome")
     }
 
     /// Writes it to `out` in `version`; `path` is for errors.
@@ -182,7 +200,7 @@ fn write_key<W: Write>(
     }
 }
 
-/// Saves at once, on this thread: SAVE, SHUTDOWN, DEBUG RELOAD. The path under which the dump before it was kept, if it
+/// Saves at once, on this thread: DEBUG RELOAD. The path under which the dump before it was kept, if it
 /// was: see [`commit_dump`].
 pub fn save_now(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<Option<PathBuf>, PersistError> {
     let folder = PathBuf::from(&engine.config.dir);

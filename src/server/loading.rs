@@ -129,8 +129,11 @@ fn load_without_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> anyhow::Result
 }
 
 fn load_with_log(engine: &mut Engine, disk: &Arc<dyn Disk>, append: &mut Append) -> anyhow::Result<(LogDir, Loaded)> {
+    let newer_dump = load::NewerDump::find(disk.as_ref(), &engine.config);
+    newer_dump.as_ref().map_or(Ok(()), load::NewerDump::refuse_unlogged)?;
     let (mut log_dir, mut loaded) = load::load_log(engine, disk)?;
     if loaded.source.is_some() {
+        loaded.warnings.extend(newer_dump.and_then(|dump| dump.doubt(loaded.log_end.as_ref())));
         match (log_dir.open_increment()?, loaded.log_end.take()) {
             (Some((path, file)), Some(end)) => continue_log(engine, append, end, (path, file))?,
             _ => rewrite::begin_increment(engine, append, &mut log_dir)?,

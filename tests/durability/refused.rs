@@ -128,3 +128,75 @@ fn a_torn_tail_stops_the_start_where_the_configuration_says_so() {
     std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
     is_refused(dir.path(), &[("appendonly", "yes"), ("aof-load-truncated", "no")], "aof-load-truncated");
 }
+
+/// Symptom: a dump was copied into the folder to be restored, and the server came up with the old data, silently.
+#[test]
+fn a_dump_that_was_put_beside_a_log_is_told_of_with_the_way_to_start_from_it() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let options = [("appendonly", "yes")];
+    // A log of its own, as another server has.
+    let server = Server::start(&Program::ours(), other.path(), &options);
+    server.client().line("SET restored 1");
+    server.client().line("SAVE");
+    drop(server);
+    logged(dir.path());
+    // A dump of the log's own server is no news, however new.
+    let server = Server::start(&Program::ours(), dir.path(), &options);
+    server.client().line("SAVE");
+    assert!(!server.output().contains("WAS NOT LOADED"), "{}", server.output());
+    drop(server);
+    let server = Server::start(&Program::ours(), dir.path(), &options);
+    assert!(!server.output().contains("WAS NOT LOADED"), "{}", server.output());
+    drop(server);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::fs::write(dir.path().join("dump.rdb"), std::fs::read(other.path().join("dump.rdb")).unwrap()).unwrap();
+    let server = Server::start(&Program::ours(), dir.path(), &options);
+    let output = server.output();
+    let line = output.lines().find(|line| line.contains("WAS NOT LOADED")).unwrap_or_else(|| panic!("{output}"));
+    let command = line.split('`').nth(1).unwrap().to_owned();
+    assert!(server.client().ask(&["SHUTDOWN", "NOSAVE"]).is_err());
+    drop(server);
+    assert!(std::process::Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    let server = Server::start(&Program::ours(), dir.path(), &options);
+    assert_eq!(server.client().line("GET restored").text(), "1");
+    assert_eq!(server.client().line("DBSIZE").int(), 1);
+}
+
+/// Symptom: what was written while the log was off, and saved, was gone when the log came on again at a start.
+#[test]
+fn a_dump_that_was_saved_while_the_log_was_off_stops_the_start_and_both_ways_on_work() {
+    for wants_dump in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        logged(dir.path());
+        std::fs::write(dir.path().join("dump.rdb"), b"REDIS0011\xff\0\0\0\0\0\0\0\0").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let server = Server::start(&Program::ours(), dir.path(), &[("appendonly", "no")]);
+        server.client().line("SET unlogged 1");
+        server.client().line("SAVE");
+        drop(server);
+        let options = [("appendonly", "yes")];
+        is_refused(dir.path(), &options, "saved while the log was off");
+        let output = Server::try_start(&Program::ours(), dir.path(), &options).map(|_| ()).unwrap_err();
+        let line = output.lines().find(|line| line.contains("saved while")).unwrap();
+        let command = line.split('`').nth(if wants_dump { 1 } else { 3 }).unwrap();
+        assert!(std::process::Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+        let server = Server::start(&Program::ours(), dir.path(), &options);
+        let expected = if wants_dump { ["unlogged"].as_slice() } else { &["hash", "key"] };
+        let keys = server.client().line("KEYS *");
+        let mut keys: Vec<String> = keys.array().into_iter().map(|key| key.text()).collect();
+        keys.sort();
+        assert_eq!(keys, expected);
+    }
+}
+
+/// Symptom: an old single file beside a dump that was saved after it was taken for one without files, or not at all.
+#[test]
+fn a_single_file_that_is_upgraded_beside_an_older_dump_is_not_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("dump.rdb"), b"REDIS0011\xff\0\0\0\0\0\0\0\0").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::fs::write(dir.path().join("appendonly.aof"), b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n").unwrap();
+    let server = Server::start(&Program::ours(), dir.path(), &[("appendonly", "yes")]);
+    assert!(!server.output().contains("WAS NOT LOADED"), "{}", server.output());
+    assert_eq!(server.client().line("DBSIZE").int(), 1);
+}
