@@ -86,6 +86,10 @@ pub enum CommandError {
     #[error("LOADING Redis is loading the dataset in memory")]
     Loading,
     /// The log can't be written: the change is refused.
+    #[error("ERR the server is shutting down, and nothing is written any more")]
+    Leaving,
+    #[error("EXECABORT Transaction discarded because of: {0}")]
+    ExecRefused(String),
     #[error("MISCONF Errors writing to the AOF file: {0}")]
     LogFailed(String),
     #[error(

@@ -63,6 +63,7 @@ fn execute_what(
             let transaction = session.transaction.get_or_insert_default();
             transaction.queue.push(copy);
             transaction.takes_memory |= command.is(DENYOOM);
+            transaction.writes |= command.is(WRITE);
             reply.simple("QUEUED");
         }
         Ok(command) => {
@@ -231,6 +232,14 @@ fn check(
     if command.is(WRITE) || (command.name == "ping" && arguments.len() == 1) {
         check_disk(engine)?;
     }
+    if command.name == "exec"
+        && session.transaction.as_ref().is_some_and(|transaction| transaction.writes && !transaction.is_aborted)
+        && let Err(error) = check_disk(engine)
+    {
+        session.transaction = None;
+        engine.watches.unwatch(session.id);
+        return Err(CommandError::ExecRefused(error.to_string()));
+    }
     Ok(())
 }
 
@@ -251,11 +260,13 @@ fn check_memory(engine: &mut Engine, session: &mut Session, command: &Command) -
 }
 
 fn check_disk(engine: &Engine) -> Result<(), CommandError> {
+    if engine.persistence.is_leaving {
+        return Err(CommandError::Leaving);
+    }
     if let Some(error) = &engine.persistence.log_error {
         return Err(CommandError::LogFailed(error.clone()));
     }
-    let config = &engine.config;
-    if !engine.persistence.last_save_ok && config.stop_writes_on_bgsave_error && !config.save.is_empty() {
+    if engine.refuses_unsaved() {
         return Err(CommandError::SaveFailed);
     }
     Ok(())

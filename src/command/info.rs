@@ -263,6 +263,8 @@ fn persistence(engine: &Engine, page: &mut Page) {
         page.line("aof_buffer_length", engine.journal.pending().len());
         page.line("aof_pending_bio_fsync", u8::from(state.is_syncing));
         page.line("aof_delayed_fsync", state.delayed_syncs);
+        page.line("aof_late_fsync", state.late_syncs);
+        page.line("aof_reserve_status", status(state.log_reserve_error.is_none()));
         page.line("aof_position", engine.journal.end());
         page.line("aof_sealed_position", engine.journal.sealed().unwrap_or(0));
     }

@@ -59,6 +59,8 @@ pub enum Pace {
     Slow(Duration),
     /// Until it is another.
     Stuck,
+    /// As stuck, but for writes, which are quick.
+    StuckInSyncs,
 }
 
 impl FaultyDisk {
@@ -111,9 +113,14 @@ impl FaultyDisk {
         self.pace.1.notify_all();
     }
 
+    /// Keeps a sync waiting, and what is no write.
     fn wait(&self) {
+        self.wait_while(|pace| matches!(pace, Pace::Stuck | Pace::StuckInSyncs));
+    }
+
+    fn wait_while(&self, is_kept: impl Fn(&Pace) -> bool) {
         let pace = self.pace.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let pace = self.pace.1.wait_while(pace, |pace| *pace == Pace::Stuck).unwrap_or_else(PoisonError::into_inner);
+        let pace = self.pace.1.wait_while(pace, |pace| is_kept(pace)).unwrap_or_else(PoisonError::into_inner);
         if let Pace::Slow(time) = *pace {
             drop(pace);
             std::thread::sleep(time);
@@ -209,7 +216,7 @@ impl io::Seek for FaultyFile {
 
 impl io::Write for FaultyFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.disk.wait();
+        self.disk.wait_while(|pace| *pace == Pace::Stuck);
         match self.disk.count() {
             Some(Fault { is_short: true, first, .. }) if self.disk.made() == first + 1 && bytes.len() > 1 => {
                 self.file.write(&bytes[..bytes.len() / 2])
@@ -242,6 +249,22 @@ impl File for FaultyFile {
         match self.disk.count() {
             Some(fault) => Err(io::Error::from_raw_os_error(fault.errno)),
             None => self.file.set_len(len),
+        }
+    }
+
+    fn reserve(&self, end: u64) -> io::Result<()> {
+        self.disk.wait_while(|pace| *pace == Pace::Stuck);
+        match self.disk.count() {
+            Some(fault) => Err(io::Error::from_raw_os_error(fault.errno)),
+            None => self.file.reserve(end),
+        }
+    }
+
+    fn give_back(&self) -> io::Result<()> {
+        self.disk.wait();
+        match self.disk.count() {
+            Some(fault) => Err(io::Error::from_raw_os_error(fault.errno)),
+            None => self.file.give_back(),
         }
     }
 

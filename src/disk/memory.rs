@@ -54,6 +54,11 @@ enum Step {
         file: usize,
         len: usize,
     },
+    /// Blocks are kept for the file up to `end`, or no more; neither changes what is read.
+    Reserve {
+        file: usize,
+        end: Option<u64>,
+    },
     /// Of a file or folder.
     Sync {
         node: usize,
@@ -123,7 +128,7 @@ impl Tree {
                 content[*at..at + bytes.len()].copy_from_slice(bytes);
             }
             Step::Cut { file, len } => self.content(*file).resize(*len, 0),
-            Step::Sync { .. } | Step::FailedSync { .. } => {}
+            Step::Reserve { .. } | Step::Sync { .. } | Step::FailedSync { .. } => {}
         }
     }
 
@@ -208,7 +213,7 @@ impl State {
                     synced.remove(node);
                     true
                 }
-                Step::Make { .. } => true, // without a name nobody sees it
+                Step::Make { .. } | Step::Reserve { .. } => true, // nobody sees it, or before it has a name
                 Step::Write { file, .. } | Step::Cut { file, .. } => synced.contains(file),
                 Step::Name { folder, .. } | Step::Remove { folder, .. } => synced.contains(folder),
                 Step::Rename { from, to, .. } => synced.contains(&from.0) && synced.contains(&to.0),
@@ -261,6 +266,8 @@ impl MemoryDisk {
                 Step::Remove { folder, name } => format!("remove {}", join(&paths, (*folder, name)).display()),
                 Step::Write { file, .. } => format!("write {}", paths[file].display()),
                 Step::Cut { file, len } => format!("cut {} to {len}", paths[file].display()),
+                Step::Reserve { file, end: Some(_) } => format!("reserve behind {}", paths[file].display()),
+                Step::Reserve { file, end: None } => format!("give back behind {}", paths[file].display()),
                 Step::Sync { node } => format!("sync {}", paths[node].display()),
                 Step::FailedSync { node } => format!("failed sync {}", paths[node].display()),
             });
@@ -519,6 +526,16 @@ impl File for MemoryFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.disk.record(Step::Cut { file: self.node, len: len as usize });
+        Ok(())
+    }
+
+    fn reserve(&self, end: u64) -> io::Result<()> {
+        self.disk.record(Step::Reserve { file: self.node, end: Some(end) });
+        Ok(())
+    }
+
+    fn give_back(&self) -> io::Result<()> {
+        self.disk.record(Step::Reserve { file: self.node, end: None });
         Ok(())
     }
 

@@ -145,6 +145,11 @@ pub trait File: io::Read + io::Write + io::Seek + Send {
     /// fsync(2).
     fn sync_all(&self) -> io::Result<()>;
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Has the file system keep blocks for the bytes up to `end`, also behind the file's length, which stays as it is. The
+    /// error is `Unsupported` where it can't.
+    fn reserve(&self, end: u64) -> io::Result<()>;
+    /// Gives back what was reserved behind the length. For a file that is synced and that nobody writes.
+    fn give_back(&self) -> io::Result<()>;
     /// Bytes.
     fn len(&self) -> io::Result<u64>;
     /// A second handle of the same open file (they share the position), so that another thread can sync it.

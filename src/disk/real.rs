@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 
 use super::{DirectoryLock, Disk, EntryKind, File, Metadata, Mode};
 
@@ -139,6 +139,19 @@ impl File for RealFile {
         self.0.set_len(len)
     }
 
+    fn reserve(&self, end: u64) -> io::Result<()> {
+        let len = self.len()?;
+        if end > len {
+            fallocate(&self.0, FallocateFlags::KEEP_SIZE, len, end - len)?;
+        }
+        Ok(())
+    }
+
+    /// ftruncate(2) to the length that it has frees what lies behind it.
+    fn give_back(&self) -> io::Result<()> {
+        self.set_len(self.len()?)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -201,6 +214,25 @@ mod tests {
         assert_eq!(RealDisk.lock_dir(folder.path()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(held);
         RealDisk.lock_dir(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_reserved_takes_blocks_and_no_length_and_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut file = RealDisk.open(&path, Mode::Append).unwrap();
+        file.write_all(b"bytes").unwrap();
+        match file.reserve(1 << 20) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return,
+            reserved => reserved.unwrap(),
+        }
+        let bytes_kept = || fs::metadata(&path).unwrap().blocks() * 512;
+        assert!(file.len().unwrap() == 5 && bytes_kept() >= 1 << 20, "{} bytes kept", bytes_kept());
+        file.write_all(b" more").unwrap();
+        file.sync_all().unwrap();
+        file.give_back().unwrap();
+        assert!(bytes_kept() < 1 << 20, "{} bytes kept", bytes_kept());
+        assert_eq!(RealDisk.read_small(&path, 100).unwrap(), b"bytes more");
     }
 
     #[test]

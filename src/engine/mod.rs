@@ -127,6 +127,11 @@ impl Engine {
         }
     }
 
+    /// Whether writes are refused because a background save has failed, until one succeeds.
+    pub fn refuses_unsaved(&self) -> bool {
+        !self.persistence.last_save_ok && self.config.stop_writes_on_bgsave_error && !self.config.save.is_empty()
+    }
+
     /// Takes over what CONFIG SET changed.
     pub fn config_changed(&mut self) {
         self.limits = self.config.limits();

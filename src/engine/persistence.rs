@@ -10,8 +10,8 @@ pub struct Persistence {
     pub last_save: i64,
     /// [`Journal::changes`](super::journal::Journal::changes) at the last good save.
     pub changes_at_last_save: u64,
-    /// Unix ms at which the last background save was begun.
-    pub last_save_attempt_ms: i64,
+    /// Unix ms at which a background save has failed last.
+    pub last_save_failed_ms: i64,
     pub last_save_ok: bool,
     pub last_save_seconds: Option<i64>,
     /// [`Progress::deferred_peak`] of the last background save.
@@ -35,6 +35,8 @@ pub struct Persistence {
     pub rewrite_failures: u32,
     /// Why the log can't be written, if it can't.
     pub log_error: Option<String>,
+    /// Why the file system keeps no blocks ahead of the log's end, where it has none.
+    pub log_reserve_error: Option<String>,
     pub log_size: u64,
     /// Position of the log up to which everything is known to be on the disk.
     pub log_synced: u64,
@@ -42,6 +44,8 @@ pub struct Persistence {
     pub is_syncing: bool,
     /// Syncs that were due while another was under way.
     pub delayed_syncs: u64,
+    /// Syncs that writes have waited for, as the oldest write that was not synced was too old.
+    pub late_syncs: u64,
     pub log_base_size: u64,
     /// Bytes of the log's files in front of the increment that is written to.
     pub log_files_before: u64,
@@ -60,6 +64,8 @@ pub struct Persistence {
     pub is_sweeping: bool,
     /// The last look could not remove what it should.
     pub has_sweep_failed: bool,
+    /// The last dump before the end is being written: what came behind it would be lost.
+    pub is_leaving: bool,
     /// CONFIG SET is switching the log on or off.
     pub is_switching: bool,
     /// Whether something may be kept that nobody has looked at.
@@ -191,7 +197,7 @@ impl Persistence {
         Self {
             last_save: now_ms / 1000,
             changes_at_last_save: 0,
-            last_save_attempt_ms: 0,
+            last_save_failed_ms: 0,
             last_save_ok: true,
             last_save_seconds: None,
             last_save_deferred: 0,
@@ -209,9 +215,11 @@ impl Persistence {
             rewrites: 0,
             rewrite_failures: 0,
             log_error: None,
+            log_reserve_error: None,
             log_size: 0,
             is_syncing: false,
             delayed_syncs: 0,
+            late_syncs: 0,
             log_base_size: 0,
             log_files_before: 0,
             last_rewrite_ended_ms: 0,
@@ -223,6 +231,7 @@ impl Persistence {
             kept_dumps: Kept::default(),
             is_sweeping: false,
             has_sweep_failed: false,
+            is_leaving: false,
             is_switching: false,
             is_sweep_wanted: true,
             loaded_keys: 0,

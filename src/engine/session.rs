@@ -53,6 +53,8 @@ pub struct Transaction {
     pub is_aborted: bool,
     /// A command of the queue takes memory.
     pub takes_memory: bool,
+    /// A command of the queue writes.
+    pub writes: bool,
 }
 
 impl Session {

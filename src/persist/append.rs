@@ -17,6 +17,9 @@
 //! stays broken until a new base, made from memory, is durable: [`Append::needs_new_base`]. Until then nothing is written:
 //! it would stand behind a hole that a power cut may leave. With the new base the log goes on in a new file.
 //!
+//! **Late syncs.** Under `everysec` a power cut may take what was written since the last sync began, and while the one under
+//! way takes its time no more than [`OLDEST`] of it: from then on nothing is written, and no write acknowledged.
+//!
 //! **A change of files** ([`Append::hold`]): while the old increment is synced and the manifest that names the new one is
 //! published, on a thread, nothing is written and no reply that depends on it leaves; then [`Append::switch_to`] goes on
 //! in the new file.
@@ -30,10 +33,14 @@ use crate::disk::File;
 use crate::engine::journal::Journal;
 use crate::engine::params::AppendFsync;
 
-use super::log_thread::{Bytes, Errand, LogThread, Report, Tray, Wake};
+use super::log_thread::{Bytes, Errand, LogThread, Report, Room, Tray, Wake};
 
-/// How long a background sync may take before writes wait for it.
-const LATE: Duration = Duration::from_secs(1);
+use reserve::Reserve;
+
+mod reserve;
+
+/// Under `everysec`, how old the oldest write may be that is not synced: then writes wait.
+const OLDEST: Duration = Duration::from_secs(2);
 
 /// The open end of the log.
 pub struct Append {
@@ -52,6 +59,13 @@ pub struct Append {
     written: u64,
     /// Position of the end of what is known to be on the disk.
     synced: u64,
+    /// When the oldest write that is not known to be on the disk was begun; and the oldest of those that the sync under way
+    /// does not cover.
+    oldest: Option<Instant>,
+    oldest_uncovered: Option<Instant>,
+    /// Writes wait for the sync under way.
+    is_late: bool,
+    late_syncs: u64,
     held: bool,
     /// When files began to change.
     held_since: Instant,
@@ -76,6 +90,7 @@ struct Target {
     head_len: u64,
     /// A second handle, for the log thread.
     second: Option<Box<dyn File>>,
+    reserve: Reserve,
 }
 
 /// How much is in a file.
@@ -94,6 +109,16 @@ pub enum Rest {
     Waits,
     /// It could not be written; the reason.
     Failed(String),
+}
+
+/// How what waits is to be written.
+#[derive(Clone, Copy)]
+struct Batch {
+    wants_sync: bool,
+    /// The disk is quick: the thread that executes may do it.
+    is_quick: bool,
+    /// Nothing is to follow in this file.
+    is_last: bool,
 }
 
 /// A batch that somebody writes.
@@ -164,6 +189,10 @@ impl Append {
             pace: Pace::default(),
             written: 0,
             synced: 0,
+            oldest: None,
+            oldest_uncovered: None,
+            is_late: false,
+            late_syncs: 0,
             held: false,
             held_since: now,
             is_closing: false,
@@ -244,7 +273,7 @@ impl Append {
                     journal.note_sync_point(self.taken);
                 }
                 let is_quick = !self.pace.judge(policy) && self.sync_in_flight.is_none();
-                self.lend(wants_sync, is_quick);
+                self.lend(Batch { wants_sync, is_quick, is_last: false });
             }
         }
         journal.note_synced(self.synced);
@@ -285,10 +314,12 @@ impl Append {
         }
         self.collect(journal);
         if !self.bytes.queue.is_empty() {
+            let began = Instant::now();
             if let Err(error) = self.write_queue() {
                 return Err(self.latch(Fault::Write(error.to_string())));
             }
             self.written = self.taken;
+            self.note_written(began);
         }
         if matches!(self.fault, Some(Fault::Write(_))) {
             self.fault = None;
@@ -299,21 +330,6 @@ impl Append {
         }
         journal.note_synced(self.synced);
         Ok(())
-    }
-
-    /// Writes what the journal holds, syncs it, and puts a seal behind it that says so: the end of the file, which is to
-    /// be synced once more.
-    pub fn finish(&mut self, journal: &mut Journal, policy: AppendFsync) -> Result<(), Fault> {
-        self.flush(journal, policy)?;
-        if self.held || self.target.is_none() {
-            return Ok(());
-        }
-        if self.synced < self.written {
-            self.sync()?;
-        }
-        journal.note_synced(self.synced);
-        journal.seal_end();
-        self.flush(journal, policy)
     }
 
     /// Position up to which everything is known to be on the disk.
@@ -331,8 +347,8 @@ impl Append {
         self.is_closing = is_closing;
     }
 
-    /// As [`Append::finish`], with the last sync, and without waiting: true when all is done. To be called until then; `sealed`
-    /// is where the last seal was put.
+    /// Has what the journal holds written and synced, and a seal that says so put behind it and synced too, without waiting:
+    /// true when all is done. To be called until then; `sealed` is where the last seal was put.
     pub fn close_up(&mut self, journal: &mut Journal, sealed: &mut Option<u64>) -> Result<bool, Fault> {
         self.take_report();
         if let Some(fault) = self.fault.clone().filter(|_| self.lent.is_none() || self.needs_new_base()) {
@@ -354,12 +370,12 @@ impl Append {
         if !self.has_thread() {
             return Err(Fault::Write("no thread can be had that writes the log".to_owned()));
         }
-        self.lend(true, true);
+        self.lend(Batch { wants_sync: true, is_quick: true, is_last: *sealed == Some(self.taken) });
         Ok(false)
     }
 
     /// Syncs what is in the file, on this thread.
-    pub fn sync(&mut self) -> Result<(), Fault> {
+    fn sync(&mut self) -> Result<(), Fault> {
         self.wait();
         let Some(target) = &self.target else { return Ok(()) };
         let started = Instant::now();
@@ -367,7 +383,7 @@ impl Append {
         Pace::note(&mut self.pace.sync_us, started.elapsed());
         match outcome {
             Ok(()) if self.fault.is_none() => {
-                self.synced = self.written;
+                self.note_all_synced();
                 Ok(())
             }
             Ok(()) => Err(self.fault.clone().unwrap_or(Fault::Sync("an earlier fsync failed".to_owned()))),
@@ -379,7 +395,7 @@ impl Append {
     /// do or one is at it.
     pub fn begin_background_sync(&mut self, journal: &mut Journal, now: Instant) -> Option<Box<dyn File>> {
         let target = self.target.as_ref()?;
-        if self.synced >= self.written {
+        if self.synced >= self.written || self.needs_new_base() {
             self.last_sync = now;
             return None;
         }
@@ -390,6 +406,7 @@ impl Append {
         let file = target.file.duplicate().ok()?;
         journal.note_sync_point(self.written);
         self.sync_in_flight = Some(self.written);
+        self.oldest_uncovered = None;
         self.last_sync = now;
         Some(file)
     }
@@ -398,7 +415,10 @@ impl Append {
     pub fn end_background_sync(&mut self, outcome: io::Result<()>) {
         let position = self.sync_in_flight.take();
         match outcome {
-            Ok(()) if self.fault.is_none() => self.synced = self.synced.max(position.unwrap_or(0)),
+            Ok(()) if !self.needs_new_base() => {
+                self.synced = self.synced.max(position.unwrap_or(0));
+                self.oldest = self.oldest_uncovered;
+            }
             Ok(()) => {}
             Err(error) => {
                 self.latch(Fault::Sync(error.to_string()));
@@ -422,7 +442,7 @@ impl Append {
     /// How long the disk has kept writes waiting: what the log thread has under way, or a sync that is late.
     pub fn stalled_for(&self, now: Instant) -> Duration {
         let lent = self.lent.as_ref().map(|lent| lent.since);
-        let late = self.sync_in_flight.map(|_| self.last_sync + LATE);
+        let late = self.oldest.filter(|_| self.is_late).map(|oldest| oldest + OLDEST);
         let held = (self.held && !self.needs_new_base()).then_some(self.held_since);
         lent.or(late).or(held).map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
@@ -442,10 +462,30 @@ impl Append {
         self.lent.is_some() || self.sync_in_flight.is_some()
     }
 
-    /// Under `everysec`: the sync under way takes so long that writes must wait for it, or more than 2 s of them could
-    /// be lost with the power.
-    pub fn is_late(&self, now: Instant) -> bool {
-        self.sync_in_flight.is_some() && now.duration_since(self.last_sync) >= LATE
+    /// Under `everysec`: the oldest write that is not synced is so old that others must wait.
+    pub fn is_late(&mut self, now: Instant) -> bool {
+        let counts = !self.is_forming && !self.needs_new_base();
+        let is_late = counts && self.oldest.is_some_and(|oldest| now.saturating_duration_since(oldest) >= OLDEST);
+        self.late_syncs += u64::from(is_late && !self.is_late);
+        self.is_late = is_late;
+        is_late
+    }
+
+    /// Syncs that writes have waited for.
+    pub fn late_syncs(&self) -> u64 {
+        self.late_syncs
+    }
+
+    /// All that is written is on the disk.
+    fn note_all_synced(&mut self) {
+        self.synced = self.written;
+        (self.oldest, self.oldest_uncovered) = (None, None);
+    }
+
+    /// Something has been written since this moment.
+    fn note_written(&mut self, since: Instant) {
+        self.oldest.get_or_insert(since);
+        self.oldest_uncovered.get_or_insert(since);
     }
 
     /// An fsync elsewhere has failed for this file.
@@ -479,10 +519,10 @@ impl Append {
     /// Goes on in a new file, of which the journal knows the head. What was written before is durable.
     pub fn switch_to(&mut self, path: PathBuf, file: Box<dyn File>, head_len: u64) {
         assert!(self.queued() == 0, "what belongs to the old file is in it");
-        self.target = Some(Target { path, file, len: head_len, head_len, second: None });
+        self.target = Some(Target { path, file, len: head_len, head_len, second: None, reserve: Reserve::default() });
         // A sync elsewhere may have failed for the old file meanwhile, and then this one's success means nothing.
         if !self.needs_new_base() {
-            self.synced = self.written;
+            self.note_all_synced();
         }
         self.held = false;
     }
@@ -509,8 +549,9 @@ impl Append {
     /// Goes on at the end of an existing file, at start.
     pub fn continue_in(&mut self, path: PathBuf, file: Box<dyn File>, extent: Extent, position: u64) {
         let Extent { len, head_len } = extent;
-        self.target = Some(Target { path, file, len, head_len, second: None });
-        (self.taken, self.written, self.synced) = (position, position, position);
+        self.target = Some(Target { path, file, len, head_len, second: None, reserve: Reserve::default() });
+        (self.taken, self.written) = (position, position);
+        self.note_all_synced();
     }
 
     /// Begins with a log that is in no manifest yet: until [`Append::end_forming`] no reply waits for it.
@@ -525,7 +566,7 @@ impl Append {
 
     /// The log is in force, and what was written before [`Append::hold`] durable: its promises hold from here on.
     pub fn end_forming(&mut self) {
-        self.synced = self.written;
+        self.note_all_synced();
         (self.is_forming, self.held) = (false, false);
     }
 
@@ -536,6 +577,11 @@ impl Append {
         self.bytes = Bytes::default();
         self.fault = None;
         (self.is_forming, self.held) = (false, false);
+    }
+
+    /// Why the file system keeps no blocks for what will be written, if it should and does not.
+    pub fn reserve_refusal(&self) -> Option<&str> {
+        self.target.as_ref().and_then(|target| target.reserve.refusal())
     }
 
     pub fn path(&self) -> Option<&std::path::Path> {
@@ -573,7 +619,7 @@ impl Append {
     }
 
     /// Gives away what waits: to the thread that executes, if the disk is quick, or to the log's.
-    fn lend(&mut self, wants_sync: bool, is_quick: bool) {
+    fn lend(&mut self, batch: Batch) {
         let (Some(target), Some(thread)) = (&mut self.target, &self.thread) else { return };
         let file = match target.second.take().map_or_else(|| target.file.duplicate(), Ok) {
             Ok(file) => file,
@@ -583,10 +629,16 @@ impl Append {
             }
         };
         let bytes = std::mem::take(&mut self.bytes);
-        let tray = self.tray.as_ref().filter(|_| is_quick);
-        let (len, is_in_tray) = (bytes.queue.len(), tray.is_some());
-        self.lent = Some(Lent { is_in_tray, len, end: self.taken, since: Instant::now() });
-        let errand = Errand { file, bytes, wants_sync };
+        let tray = self.tray.as_ref().filter(|_| batch.is_quick);
+        let (len, is_in_tray, since) = (bytes.queue.len(), tray.is_some(), Instant::now());
+        self.lent = Some(Lent { is_in_tray, len, end: self.taken, since });
+        let room = if batch.is_last {
+            target.reserve.forget();
+            Room::GiveBack
+        } else {
+            target.reserve.wanted(target.len + len as u64, since).map_or(Room::AsItIs, Room::Until) // usize has at most 64 bits
+        };
+        let errand = Errand { file, bytes, wants_sync: batch.wants_sync, room };
         if let Some(tray) = tray {
             tray.place(errand, target.len);
         } else if let Err(errand) = thread.send(errand, target.len) {
@@ -624,12 +676,19 @@ impl Append {
         Pace::note(&mut self.pace.write_us, report.write_took);
         if let Some(target) = &mut self.target {
             target.second = Some(report.file);
-            if report.written.is_ok() {
-                target.len += lent.len as u64; // usize has at most 64 bits
+            if let Some(outcome) = report.reserved {
+                target.reserve.note(outcome, Instant::now());
+            }
+            match report.written {
+                Ok(()) => target.len += lent.len as u64, // usize has at most 64 bits
+                Err(_) => target.reserve.forget(),
             }
         }
         match report.written {
             Ok(()) => {
+                if self.written < lent.end {
+                    self.note_written(lent.since);
+                }
                 self.written = lent.end;
                 if !self.needs_new_base() {
                     self.fault = None;
@@ -643,7 +702,7 @@ impl Append {
             Some((Ok(()), took)) => {
                 Pace::note(&mut self.pace.sync_us, took);
                 if !self.needs_new_base() {
-                    self.synced = self.written;
+                    self.note_all_synced();
                 }
             }
             Some((Err(error), _)) => {

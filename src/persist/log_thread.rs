@@ -17,6 +17,16 @@ pub(super) struct Errand {
     pub(super) file: Box<dyn File>,
     pub(super) bytes: Bytes,
     pub(super) wants_sync: bool,
+    pub(super) room: Room,
+}
+
+/// What becomes of the blocks that are kept for a file behind its end.
+pub(super) enum Room {
+    AsItIs,
+    /// More are kept, up to this offset, before anything is written.
+    Until(u64),
+    /// They are given back when all is synced.
+    GiveBack,
 }
 
 /// Bytes for the end of the log.
@@ -36,6 +46,8 @@ pub(super) struct Report {
     pub(super) write_took: Duration,
     /// The sync's outcome and duration, if it was asked for and everything had been written.
     pub(super) synced: Option<(io::Result<()>, Duration)>,
+    /// Up to where blocks are kept, if more were asked for.
+    pub(super) reserved: Option<io::Result<u64>>,
 }
 
 impl Bytes {
@@ -191,6 +203,10 @@ impl LogThread {
 }
 
 fn carry_out(mut errand: Errand, len: u64) -> Report {
+    let reserved = match errand.room {
+        Room::Until(end) => Some(errand.file.reserve(end).map(|()| end)),
+        Room::AsItIs | Room::GiveBack => None,
+    };
     let started = Instant::now();
     let written = errand.bytes.write_to(errand.file.as_mut(), len);
     let write_took = started.elapsed();
@@ -198,5 +214,8 @@ fn carry_out(mut errand: Errand, len: u64) -> Report {
         let started = Instant::now();
         (errand.file.sync_data(), started.elapsed())
     });
-    Report { file: errand.file, bytes: errand.bytes, written, write_took, synced }
+    if let (Room::GiveBack, Some((Ok(()), _))) = (&errand.room, &synced) {
+        let _ = errand.file.give_back(); // they stay with the file then, which only takes room
+    }
+    Report { file: errand.file, bytes: errand.bytes, written, write_took, synced, reserved }
 }

@@ -47,6 +47,7 @@ pub fn rotate(
 ) -> Result<(LogDir, std::path::PathBuf, Box<dyn File>), PersistError> {
     log_dir.create_folder()?;
     old.sync_all().map_err(|source| PersistError::Sync { path: log_dir.folder().to_owned(), source })?;
+    let _ = old.give_back(); // what stays reserved only takes room
     let (path, file) = log_dir.begin_increment(head)?;
     Ok((log_dir, path, file))
 }

@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::params::AppendFsync;
+use crate::engine::persistence::Persistence;
 use crate::persist::append::{Append, Fault};
 
 use super::background::Wanted;
 use super::shared::Shared;
 use super::{log, seat};
+
+/// How soon after a base that should have made up for a failed fsync could not be made another is tried: what waits for it
+/// goes on within 2 s of the disk's cure.
+const TRY_AGAIN_AFTER_MS: i64 = 500;
 
 /// Writes the log and sends what may leave.
 pub(super) fn flush(shared: &Rc<Shared>) {
@@ -21,7 +26,7 @@ pub(super) fn flush(shared: &Rc<Shared>) {
         (engine.config.appendfsync, engine.clock.monotonic())
     };
     // Behind a disk that can't keep up writes wait; what only read goes on.
-    if policy != AppendFsync::Everysec || !shared.append.borrow().is_late(now) {
+    if policy != AppendFsync::Everysec || !shared.append.borrow_mut().is_late(now) {
         write_log(shared);
     } else {
         shared.append.borrow_mut().take_report();
@@ -85,6 +90,7 @@ pub(super) fn write_log(shared: &Rc<Shared>) {
         }
     }
     engine.persistence.log_size = engine.persistence.log_files_before + append.len();
+    tell_of_reserve(&mut engine.persistence, append.reserve_refusal());
     let settled = append.settled(policy);
     engine.unsynced.settle(settled, policy == AppendFsync::Always && append.is_on());
     let needs_new_base = append.needs_new_base();
@@ -92,11 +98,28 @@ pub(super) fn write_log(shared: &Rc<Shared>) {
     if let Err(fault) = outcome {
         fail_waiting(shared, settled, fault.reason());
         let engine = shared.engine.borrow();
-        let may_try = engine.clock.now_ms() - engine.persistence.last_rewrite_ended_ms >= 1_000;
+        let may_try = engine.clock.now_ms() - engine.persistence.last_rewrite_ended_ms >= TRY_AGAIN_AFTER_MS;
         drop(engine);
         if needs_new_base && may_try {
             super::background::start(shared, Wanted { rewrite: true, ..Wanted::default() });
         }
+    }
+}
+
+/// Says aloud where the disk has no blocks to keep for the log, and where it has again. What is kept of the past gives way.
+fn tell_of_reserve(persistence: &mut Persistence, refusal: Option<&str>) {
+    match refusal {
+        Some(reason) if persistence.log_reserve_error.is_none() => {
+            log::warning(format!(
+                "The disk keeps no blocks ahead of the log: {reason}. Writes go on while it takes them"
+            ));
+            persistence.is_sweep_wanted = true;
+        }
+        None if persistence.log_reserve_error.is_some() => log::notice("The disk keeps blocks ahead of the log again"),
+        _ => {}
+    }
+    if refusal != persistence.log_reserve_error.as_deref() {
+        persistence.log_reserve_error = refusal.map(str::to_owned);
     }
 }
 
@@ -157,6 +180,7 @@ pub(super) fn sync_if_due(shared: &Rc<Shared>) {
     let begun = append.begin_background_sync(&mut engine.journal, now);
     engine.persistence.is_syncing = append.is_syncing();
     engine.persistence.delayed_syncs = append.delayed_syncs();
+    engine.persistence.late_syncs = append.late_syncs();
     let Some(file) = begun else { return };
     let shared = Rc::clone(shared);
     seat::spawn(async move {

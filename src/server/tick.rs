@@ -11,6 +11,10 @@ use super::{background, flush, history, limits, log};
 /// How long one tick may go on with handing what a snapshot has left to the thread that frees.
 const RECLAIM_TIME: Duration = Duration::from_millis(1);
 
+/// How soon a failed save is tried again where writes are refused until one succeeds: they come back within 2 s of the disk's cure.
+/// Elsewhere it has the 5 s of Redis.
+const TRY_AGAIN_AFTER_MS: i64 = 1_000;
+
 /// Ticks for as long as the server runs.
 pub(super) async fn tick_forever(shared: Rc<Shared>) {
     let mut last_look = 0;
@@ -74,7 +78,11 @@ fn is_save_due(shared: &Shared) -> bool {
     }
     let changes = i64::try_from(engine.journal.changes() - persistence.changes_at_last_save).unwrap_or(i64::MAX);
     let now = engine.clock.now_ms();
-    let may_retry = persistence.last_save_ok || now - persistence.last_save_attempt_ms > 5_000;
+    let since_failure_ms = now - persistence.last_save_failed_ms;
+    if engine.refuses_unsaved() {
+        return since_failure_ms >= TRY_AGAIN_AFTER_MS;
+    }
+    let may_retry = persistence.last_save_ok || since_failure_ms > 5_000;
     let due = engine.config.save.iter().find(|point| {
         changes > 0 && changes >= point.changes && now / 1000 - persistence.last_save > point.seconds && may_retry
     });

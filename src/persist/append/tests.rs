@@ -15,6 +15,10 @@ struct Mood {
     /// The next write gets half of its bytes in, and the one after it none.
     tears: AtomicBool,
     fails: AtomicBool,
+    /// Nothing can be reserved.
+    is_full: AtomicBool,
+    /// Up to where blocks have been reserved.
+    reserved: AtomicU64,
 }
 
 struct Moody(Box<dyn File>, Arc<Mood>);
@@ -69,6 +73,18 @@ impl File for Moody {
         self.0.set_len(len)
     }
 
+    fn reserve(&self, end: u64) -> io::Result<()> {
+        if self.1.is_full.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.1.reserved.fetch_max(end, Ordering::Relaxed);
+        self.0.reserve(end)
+    }
+
+    fn give_back(&self) -> io::Result<()> {
+        self.0.give_back()
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
@@ -115,6 +131,18 @@ impl Bench {
         self.journal.append(0, &[b"SET", format!("key:{index}").as_bytes(), b"value"]);
         self.journal.end_unit();
         self.expected.extend_from_slice(&self.journal.pending()[before..]);
+    }
+
+    /// Writes one, and waits until it is in the file; the moments before and behind.
+    fn write(&mut self, policy: AppendFsync) -> (Instant, Instant) {
+        let before = Instant::now();
+        self.execute(0);
+        while self.append.settled(policy) < self.journal.end() {
+            self.append.advance(&mut self.journal, policy).unwrap();
+            assert!(before.elapsed() < Duration::from_secs(20), "a write does not end");
+            std::thread::yield_now();
+        }
+        (before, Instant::now())
     }
 
     fn advance(&mut self) -> Result<(), Fault> {
@@ -226,4 +254,41 @@ fn a_sync_that_fails_while_files_change_leaves_the_old_file_in_doubt() {
     assert!(bench.append.needs_new_base());
     bench.append.give_up("in vain".to_owned());
     assert!(!bench.append.is_stalled(), "nothing is under way");
+}
+
+#[test]
+fn writes_wait_when_the_oldest_that_is_not_synced_is_two_seconds_old_and_not_before() {
+    let (mut bench, moment) = (Bench::new(), Duration::from_nanos(1));
+    let (before, behind) = bench.write(AppendFsync::Everysec);
+    assert!(!bench.append.is_late(before + OLDEST - moment));
+    let file = bench.append.begin_background_sync(&mut bench.journal, behind).unwrap();
+    // This one the sync does not cover.
+    let (later, last) = bench.write(AppendFsync::Everysec);
+    assert!(!bench.append.is_late(before + OLDEST - moment) && bench.append.late_syncs() == 0);
+    assert!(bench.append.is_late(behind + OLDEST) && bench.append.is_late(behind + OLDEST + moment));
+    assert_eq!(bench.append.late_syncs(), 1, "it is counted once");
+    assert!(bench.append.stalled_for(last + OLDEST + Duration::from_secs(10)) >= Duration::from_secs(10));
+    bench.append.end_background_sync(file.sync_data());
+    assert!(!bench.append.is_late(later + OLDEST - moment), "the second is younger");
+    assert!(bench.append.is_late(last + OLDEST));
+    assert_eq!(bench.append.late_syncs(), 2);
+    let file = bench.append.begin_background_sync(&mut bench.journal, last).unwrap();
+    bench.append.end_background_sync(file.sync_data());
+    assert!(!bench.append.is_late(last + 2 * OLDEST), "all is synced");
+}
+
+#[test]
+fn blocks_are_kept_ahead_and_writes_go_on_where_none_can_be() {
+    let mut bench = Bench::new();
+    bench.write(AppendFsync::No);
+    let kept = bench.mood.reserved.load(Ordering::Relaxed);
+    assert!(kept > bench.append.len() + (1 << 19), "{kept} bytes kept");
+    bench.mood.is_full.store(true, Ordering::Relaxed);
+    for index in 0..20_000 {
+        bench.execute(index);
+    }
+    bench.write(AppendFsync::No);
+    assert!(bench.append.len() > kept / 2 && bench.append.reserve_refusal().is_some());
+    bench.append.flush(&mut bench.journal, AppendFsync::Always).unwrap();
+    assert_eq!(std::fs::read(&bench.path).unwrap(), bench.expected);
 }
