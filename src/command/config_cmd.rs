@@ -60,21 +60,16 @@ fn set(context: &mut Context<'_>) -> Outcome {
         let reason = "the log is being switched on or off: wait for that";
         return Err(CommandError::err(SetError::failed("appendonly", reason)));
     }
-    // The reply to EXEC can't come later, and nobody waits for what a test types.
-    let may_wait = !context.session.denies_waiting && context.session.id != 0;
-    if may_wait && changed.iter().any(|changed| changed.name == "appendonly") {
+    if changed.iter().any(|changed| changed.name == "appendonly") {
+        if context.session.denies_waiting {
+            let reason =
+                "the log can't be switched inside MULTI, whose replies can't wait for the disk: send it by itself";
+            return Err(CommandError::err(SetError::failed("appendonly", reason)));
+        }
         return Ok(switch_log(context, config, changed));
     }
-    let before = std::mem::replace(&mut context.engine.config, config);
+    context.engine.config = config;
     context.engine.config_changed();
-    if changed.iter().any(|changed| changed.name == "appendonly")
-        && run_blocking(context.engine, Blocking::SwitchLog).is_err()
-    {
-        context.engine.config = before;
-        context.engine.config_changed();
-        let reason = "Unable to turn on AOF. Check server logs.";
-        return Err(CommandError::err(SetError::failed("appendonly", reason)));
-    }
     Ok(context.reply.ok())
 }
 
@@ -100,6 +95,11 @@ fn resetstat(context: &mut Context<'_>) -> Outcome {
 fn rewrite(context: &mut Context<'_>) -> Outcome {
     if context.engine.config.config_file.is_empty() {
         return Err(CommandError::err("The server is running without a config file"));
+    }
+    if !context.session.denies_waiting {
+        context.session.awaits_reply = true;
+        context.engine.jobs.push(Job::RewriteConfig { client: context.session.id });
+        return Ok(context.reply.raw(b""));
     }
     run_blocking(context.engine, Blocking::RewriteConfig)
         .map_err(|reason| CommandError::err(format!("Rewriting config file: {reason}")))?;
@@ -156,13 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_can_not_be_switched_on_stays_off() {
-        // This engine has no disk.
-        Console::new().script(
-            "config set appendonly yes hz 50 => -ERR CONFIG SET failed (possibly related to argument 'appendonly') - \
-             Unable to turn on AOF. Check server logs.
-             config get appendonly hz => %2 appendonly no hz 10",
-        );
+    fn in_a_transaction_the_log_is_not_switched() {
+        let mut console = Console::new();
+        console.script("multi => +OK\n config set appendonly yes hz 50 => +QUEUED");
+        let refused = console.run("exec");
+        let expected =
+            "-ERR CONFIG SET failed (possibly related to argument 'appendonly') - the log can't be switched inside";
+        assert!(refused.contains(expected), "{refused}");
+        console.script("config get appendonly hz => %2 appendonly no hz 10");
     }
 
     #[test]

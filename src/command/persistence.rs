@@ -1,7 +1,7 @@
 //! Saving, the log, and the end.
 //!
-//! These handlers leave intents; `persist` carries them out. SAVE and the DEBUG reloads are the exception that the
-//! contract demands: they answer when the work is done, so the server does it between two commands.
+//! These handlers leave intents; `persist` carries them out. SAVE answers when the work is done, and so does its client's next
+//! command; everybody else goes on.
 
 use crate::codec::number;
 use crate::engine::jobs::{Job, Shutdown, SyncWait};
@@ -34,13 +34,18 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn save(context: &mut Context<'_>) -> Outcome {
-    if context.engine.persistence.save.is_some() {
+    if is_saving(context) {
         return Err(CommandError::SaveInProgress);
     }
-    match crate::engine::jobs::run_blocking(context.engine, crate::engine::jobs::Blocking::Save) {
-        Ok(()) => Ok(context.reply.ok()),
-        Err(_) => Err(CommandError::text("ERR")),
-    }
+    context.session.awaits_reply = true;
+    context.engine.jobs.push(Job::Save { client: context.session.id });
+    Ok(context.reply.raw(b""))
+}
+
+/// Whether a save is under way, or was asked for in this turn.
+fn is_saving(context: &Context<'_>) -> bool {
+    let is_save = |job: &Job| matches!(job, Job::BackgroundSave | Job::Save { .. });
+    context.engine.persistence.save.is_some() || context.engine.jobs.iter().any(is_save)
 }
 
 fn bgsave(context: &mut Context<'_>) -> Outcome {
@@ -50,11 +55,10 @@ fn bgsave(context: &mut Context<'_>) -> Outcome {
         [option] if is(option, "CANCEL") => return cancel(context),
         _ => return Err(CommandError::Syntax),
     };
-    let is_asked_for = context.engine.jobs.contains(&Job::BackgroundSave);
-    let persistence = &mut context.engine.persistence;
-    if persistence.save.is_some() || is_asked_for {
+    if is_saving(context) {
         return Err(CommandError::SaveInProgress);
     }
+    let persistence = &mut context.engine.persistence;
     if persistence.rewrite.is_some() {
         if !is_scheduled {
             return Err(CommandError::RewriteInProgress);

@@ -20,6 +20,14 @@ pub enum Job {
     TellOfFlush(Flush),
     /// Reply to a client when its writes are durable.
     AwaitSync(SyncWait),
+    /// Save a snapshot, and tell the client how that went.
+    Save {
+        client: u64,
+    },
+    /// Have the configuration file say what is in force, and tell the client.
+    RewriteConfig {
+        client: u64,
+    },
 }
 
 /// What WAITAOF waits for.
@@ -61,14 +69,11 @@ pub struct Flush {
 /// Work that a command's own reply waits for: it is done at once, while the command runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blocking {
-    Save,
     ReloadFromRdb {
         save_first: bool,
     },
     ReloadFromLog,
-    /// Turn the log on or off, as the configuration now says, for a transaction: its reply can't come later.
-    SwitchLog,
-    /// Have the configuration file say what is in force.
+    /// As [`Job::RewriteConfig`], for a transaction: its reply can't come later.
     RewriteConfig,
 }
 

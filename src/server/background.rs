@@ -37,10 +37,17 @@ pub(super) struct Wanted {
 /// A save that has begun.
 struct Save {
     outlet: Outlet,
+    ending: SaveEnding,
+}
+
+/// What is needed where a save ends.
+struct SaveEnding {
     /// Changes of the data that it holds.
     changes: u64,
     /// What the dump before it holds and this one does not: see [`save::commit_dump`].
     flushed_ms: Option<i64>,
+    /// Somebody waits for it, whose affair it is if it fails.
+    told: Option<oneshot::Sender<Result<(), PersistError>>>,
 }
 
 /// A rewrite that has begun.
@@ -66,7 +73,8 @@ enum Increment {
 pub(super) fn start(shared: &Rc<Shared>, wanted: Wanted) {
     let hold = (wanted.rewrite && may_rewrite(shared)).then(|| hold_log(shared)).flatten();
     let mut engine = shared.engine.borrow_mut();
-    let is_saving = wanted.save && engine.persistence.save.is_none();
+    // The last dump is the shutdown's own.
+    let is_saving = wanted.save && engine.persistence.save.is_none() && !shared.is_stopping.get();
     if !is_saving && hold.is_none() {
         return;
     }
@@ -75,7 +83,10 @@ pub(super) fn start(shared: &Rc<Shared>, wanted: Wanted) {
     let image = Image::take(&mut engine, hold.is_some());
     engine.persistence.last_snapshot_us = u64::try_from(before.elapsed().as_micros()).unwrap_or(u64::MAX);
     engine.stats.snapshots += 1;
-    let save = is_saving.then(|| begin_save(&mut engine, &image));
+    let save = is_saving.then(|| {
+        log::notice("Background saving started");
+        begin_save(&mut engine, &image, None)
+    });
     let rewrite = hold.map(|increment| {
         let progress = Progress::new(engine.clock.now_ms(), image.keys());
         engine.persistence.rewrite = Some(progress.clone());
@@ -88,16 +99,26 @@ pub(super) fn start(shared: &Rc<Shared>, wanted: Wanted) {
     seat::spawn(run(Rc::clone(shared), image, save, rewrite));
 }
 
-fn begin_save(engine: &mut Engine, image: &Image) -> Save {
+/// Begins a save for somebody who waits for its end: as fast as it goes. It is not under way yet, as the caller has made sure.
+pub(super) fn save_at_once(shared: &Rc<Shared>) -> oneshot::Receiver<Result<(), PersistError>> {
+    let (told, outcome) = oneshot::channel();
+    let engine = &mut *shared.engine.borrow_mut();
+    assert!(engine.persistence.save.is_none(), "one save at a time");
+    let image = Image::take(engine, false).at_once();
+    engine.stats.snapshots += 1;
+    let save = begin_save(engine, &image, Some(told));
+    seat::spawn(run(Rc::clone(shared), image, Some(save), None));
+    outcome
+}
+
+fn begin_save(engine: &mut Engine, image: &Image, told: Option<oneshot::Sender<Result<(), PersistError>>>) -> Save {
     let progress = Progress::new(engine.clock.now_ms(), image.keys());
-    let persistence = &mut engine.persistence;
-    persistence.save = Some(progress.clone());
-    persistence.save_scheduled = false;
-    persistence.last_save_attempt_ms = engine.clock.now_ms();
-    log::notice("Background saving started");
+    engine.persistence.save = Some(progress.clone());
+    engine.persistence.save_scheduled = false;
     let (folder, name) = (PathBuf::from(&engine.config.dir), engine.config.dbfilename.clone().into());
     let flushed_ms = save::guarded_flush(engine);
-    Save { outlet: Outlet { folder, name, progress }, changes: engine.journal.changes(), flushed_ms }
+    let ending = SaveEnding { changes: engine.journal.changes(), flushed_ms, told };
+    Save { outlet: Outlet { folder, name, progress }, ending }
 }
 
 /// Whether nobody else is changing the log's files. A rewrite that has to wait for such a change comes next.
@@ -199,10 +220,11 @@ fn base_room(engine: &Engine) -> u64 {
 }
 
 async fn write_and_end(shared: &Rc<Shared>, image: Image, save: Option<Save>, rewrite: Option<Rewrite>) {
-    let saving = save.as_ref().map(|save| (save.changes, save.flushed_ms));
+    let (outlet, ending) = save.map(|save| (save.outlet, save.ending)).unzip();
     let rewritten = rewrite.as_ref().map(|rewrite| rewrite.progress.clone());
     let log_dir = shared.log_dir.borrow().clone();
-    let outlets = (save, rewritten.clone());
+    let flushed_ms = ending.as_ref().and_then(|ending: &SaveEnding| ending.flushed_ms);
+    let outlets = (outlet.map(|outlet| (outlet, flushed_ms)), rewritten.clone());
     let written = on_thread("snapshot", {
         let log_dir = log_dir.clone();
         move || Ok(write_files(image, &log_dir, outlets))
@@ -212,11 +234,11 @@ async fn write_and_end(shared: &Rc<Shared>, image: Image, save: Option<Save>, re
         Err(error) => {
             let reason = error.to_string();
             let failed = || PersistError::Refused { path: PathBuf::from("snapshot"), reason: reason.clone() };
-            (saving.map(|_| Err(failed())), rewritten.as_ref().map(|_| Err(failed())))
+            (ending.as_ref().map(|_| Err(failed())), rewritten.as_ref().map(|_| Err(failed())))
         }
     };
-    if let (Some(outcome), Some((changes, flushed_ms))) = (saved, saving) {
-        end_save(shared, outcome, changes, flushed_ms);
+    if let (Some(outcome), Some(ending)) = (saved, ending) {
+        end_save(shared, outcome, ending);
     }
     if let (Some(base), Some(rewrite)) = (base, rewrite) {
         let outcome = match base {
@@ -230,15 +252,18 @@ async fn write_and_end(shared: &Rc<Shared>, image: Image, save: Option<Save>, re
 /// What became of a save, with where it has kept the dump before it, and the file of a rewrite's base.
 type Written = (Option<Result<Option<PathBuf>, PersistError>>, Option<Result<Sealed, PersistError>>);
 
-/// Writes the image to the save's outlet, and to the base of a rewrite with this progress; gives the save its name. On the
-/// snapshot's thread.
-fn write_files(image: Image, log_dir: &LogDir, (save, rewrite): (Option<Save>, Option<Progress>)) -> Written {
+/// Writes the image to the save's outlet, with [`SaveEnding::flushed_ms`], and to the base of a rewrite with this progress;
+/// gives the save its name. On the snapshot's thread.
+fn write_files(
+    image: Image,
+    log_dir: &LogDir,
+    (save, rewrite): (Option<(Outlet, Option<i64>)>, Option<Progress>),
+) -> Written {
     let mut outlets = Vec::new();
-    let target = save.as_ref().map(|save| {
-        let Outlet { folder, name, progress } = &save.outlet;
-        (progress.clone(), folder.clone(), name.to_string_lossy().into_owned(), save.flushed_ms)
+    let target = save.as_ref().map(|(Outlet { folder, name, progress }, flushed_ms)| {
+        (progress.clone(), folder.clone(), name.to_string_lossy().into_owned(), *flushed_ms)
     });
-    outlets.extend(save.map(|save| save.outlet));
+    outlets.extend(save.map(|(outlet, _)| outlet));
     let has_base = rewrite.is_some();
     let mut base_folder = Ok(());
     if let Some(progress) = rewrite {
@@ -273,12 +298,8 @@ pub(super) async fn on_thread<T: Send + 'static>(
     receiver.await.unwrap_or_else(|_| Err(failed(io::Error::other("the thread ended without an answer"))))
 }
 
-fn end_save(
-    shared: &Rc<Shared>,
-    outcome: Result<Option<PathBuf>, PersistError>,
-    changes: u64,
-    flushed_ms: Option<i64>,
-) {
+fn end_save(shared: &Rc<Shared>, outcome: Result<Option<PathBuf>, PersistError>, ending: SaveEnding) {
+    let SaveEnding { changes, flushed_ms, told } = ending;
     let mut engine = shared.engine.borrow_mut();
     engine.clock.tick();
     let now = engine.clock.now_ms();
@@ -291,17 +312,22 @@ fn end_save(
     if outcome.is_err() {
         persistence.unsaved_flush_ms = flushed_ms.or(persistence.unsaved_flush_ms);
     }
-    match outcome {
-        Ok(kept) => {
-            persistence.saved(now / 1000, changes);
-            log::notice("Background saving terminated with success");
-            history::tell_of_kept_dump(&mut engine, kept);
-        }
-        Err(PersistError::Cancelled) => log::notice("Background saving cancelled"),
-        Err(error) => {
-            persistence.last_save_ok = false;
+    if outcome.is_ok() {
+        persistence.saved(now / 1000, changes);
+    }
+    match (&outcome, &told) {
+        (Ok(_), None) => log::notice("Background saving terminated with success"),
+        (Ok(_), Some(_)) => log::notice("DB saved on disk"),
+        (Err(PersistError::Cancelled), None) => log::notice("Background saving cancelled"),
+        (Err(error), None) => {
+            (persistence.last_save_ok, persistence.last_save_failed_ms) = (false, now);
             log::warning(format!("Background saving error: {error}"));
         }
+        (Err(error), Some(_)) => log::warning(format!("Error saving DB on disk: {error}")),
+    }
+    let outcome = outcome.map(|kept| history::tell_of_kept_dump(&mut engine, kept));
+    if let Some(told) = told {
+        let _ = told.send(outcome); // whoever waited may have given up
     }
 }
 
@@ -365,7 +391,7 @@ async fn replace_base(
 }
 
 /// Waits until the old file has what was executed before the snapshot.
-async fn write_rest(shared: &Rc<Shared>) -> Result<(), PersistError> {
+pub(super) async fn write_rest(shared: &Rc<Shared>) -> Result<(), PersistError> {
     loop {
         let rest = shared.append.borrow().rest();
         match rest {

@@ -1,32 +1,67 @@
 //! The server's log: `pid:M 21 Nov 2026 08:15:30.123 * text`, as Redis writes it and as operators grep it.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Mutex, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::disk::{Disk, Mode};
 use crate::engine::params::LogLevel;
 
 type Sink = Box<dyn Write + Send>;
 
+/// Lines that may wait for the disk; more are lost, and counted.
+const MAX_WAITING: usize = 10_000;
+/// How long the end of the process waits for them.
+const GIVE_UP_AFTER: Duration = Duration::from_millis(500);
+
 struct Log {
-    sink: Mutex<Sink>,
+    lines: SyncSender<Line>,
+    lost: Arc<AtomicU64>,
     least: LogLevel,
+}
+
+/// What the log's thread is told.
+enum Line {
+    Text(String),
+    /// Somebody wants to know that all before it has been written.
+    Mark(SyncSender<()>),
 }
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// Opens the log: the file, or standard output where the name is empty.
-pub(super) fn open(disk: &dyn Disk, file: &str, least: LogLevel) -> std::io::Result<()> {
+/// Opens the log: the file, or standard output where the name is empty. A thread writes it, as its disk may stop answering like
+/// any other.
+pub(super) fn open(disk: &dyn Disk, file: &str, least: LogLevel) -> io::Result<()> {
     let sink: Sink = if file.is_empty() {
-        Box::new(std::io::stdout())
+        Box::new(io::stdout())
     } else {
         Box::new(Opened(disk.open(Path::new(file), Mode::Append)?))
     };
+    let (lines, waiting) = sync_channel(MAX_WAITING);
+    let lost = Arc::<AtomicU64>::default();
+    let counted = Arc::clone(&lost);
+    std::thread::Builder::new().name("logfile".to_owned()).spawn(move || write_lines(sink, &waiting, &counted))?;
     // A second start in one process, as tests might do, keeps the first log.
-    let _ = LOG.set(Log { sink: Mutex::new(sink), least });
+    let _ = LOG.set(Log { lines, lost, least });
     Ok(())
+}
+
+fn write_lines(mut sink: Sink, waiting: &Receiver<Line>, lost: &AtomicU64) {
+    while let Ok(line) = waiting.recv() {
+        // A log that can't be written must not stop the server; there is nobody to tell.
+        let _ = match line {
+            Line::Text(text) => sink.write_all(text.as_bytes()).and_then(|()| sink.flush()),
+            Line::Mark(told) => told.send(()).map_err(io::Error::other),
+        };
+        let count = lost.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            let text = format!("{count} lines of this log are lost: its disk took none for a while");
+            let _ = sink.write_all(line_of('#', &text).as_bytes());
+        }
+    }
 }
 
 /// Whether there is a log to write to.
@@ -34,14 +69,23 @@ pub(super) fn is_open() -> bool {
     LOG.get().is_some()
 }
 
+/// Waits until all lines are written, unless the disk does not answer: for the end of the process.
+pub(super) fn drain() {
+    let Some(log) = LOG.get() else { return };
+    let (told, done) = sync_channel(1);
+    if log.lines.try_send(Line::Mark(told)).is_ok() {
+        let _ = done.recv_timeout(GIVE_UP_AFTER); // what is not written by then is lost
+    }
+}
+
 struct Opened(Box<dyn crate::disk::File>);
 
 impl Write for Opened {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -61,7 +105,7 @@ pub(super) fn warning(text: impl AsRef<str>) {
 /// A line without time and level.
 pub(super) fn raw(text: &str) {
     if let Some(log) = LOG.get() {
-        emit(log, &format!("{text}\n"));
+        emit(log, format!("{text}\n"));
     }
 }
 
@@ -70,14 +114,16 @@ fn write(level: LogLevel, mark: char, text: &str) {
     if rank(level) < rank(log.least) {
         return;
     }
-    emit(log, &format!("{}:M {} {mark} {text}\n", std::process::id(), timestamp()));
+    emit(log, line_of(mark, text));
 }
 
-fn emit(log: &Log, line: &str) {
-    // A log that can't be written must not stop the server; there is nobody to tell.
-    if let Ok(mut sink) = log.sink.lock() {
-        let _ = sink.write_all(line.as_bytes());
-        let _ = sink.flush();
+fn line_of(mark: char, text: &str) -> String {
+    format!("{}:M {} {mark} {text}\n", std::process::id(), timestamp())
+}
+
+fn emit(log: &Log, line: String) {
+    if log.lines.try_send(Line::Text(line)).is_err() {
+        log.lost.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -123,7 +169,40 @@ fn civil_date(mut days: u64) -> (u64, usize, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::civil_date;
+    use super::*;
+
+    /// Takes a line when it is told to.
+    struct Slow(Receiver<()>, Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv(); // for good, when nobody tells any more
+            self.1.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_whose_disk_hangs_keeps_nobody_waiting_and_says_what_it_has_lost() {
+        let (go, told) = sync_channel(1);
+        let written = Arc::default();
+        let sink = Box::new(Slow(told, Arc::clone(&written)));
+        let (lines, waiting) = sync_channel(2);
+        let log = Log { lines, lost: Arc::default(), least: LogLevel::Notice };
+        (0..7).for_each(|index| emit(&log, format!("{index}\n")));
+        let lost = Arc::clone(&log.lost);
+        drop(log);
+        let writing = std::thread::spawn(move || write_lines(sink, &waiting, &lost));
+        drop(go);
+        writing.join().unwrap();
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert!(text.starts_with("0\n") && text.ends_with("1\n"), "{text}");
+        assert!(text.contains("# 5 lines of this log are lost"), "{text}");
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {

@@ -18,6 +18,7 @@
 
 mod background;
 mod batch;
+mod config_file;
 mod connection;
 #[cfg(test)]
 mod faults;

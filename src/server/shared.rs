@@ -49,6 +49,8 @@ pub(super) struct Shared {
     pub(super) room_wanted: Notify,
     /// Wakes whoever waits for the log to be synced.
     pub(super) synced: Notify,
+    /// Held by who rewrites the configuration file.
+    pub(super) config_file: tokio::sync::Mutex<()>,
     /// Wakes whoever waits for the end.
     pub(super) stop: Notify,
     pub(super) exit: Cell<Option<u8>>,
@@ -77,6 +79,7 @@ impl Shared {
             is_executor_awake: Cell::new(false),
             room_wanted: Notify::new(),
             synced: Notify::new(),
+            config_file: tokio::sync::Mutex::new(()),
             stop: Notify::new(),
             exit: Cell::new(None),
             is_stopping: Cell::new(false),
@@ -120,6 +123,8 @@ impl Shared {
                 Job::TellOfFlush(flush) => super::history::tell_of_flush(self, &flush),
                 Job::Shutdown(wanted) => super::shutdown::begin(self, wanted),
                 Job::AwaitSync(wait) => super::waiting::begin(self, wait),
+                Job::Save { client } => super::waiting::save(self, client),
+                Job::RewriteConfig { client } => super::waiting::rewrite_config(self, client),
             }
         }
         super::background::start(self, wanted);

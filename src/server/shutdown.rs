@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use crate::engine::jobs::Shutdown;
 use crate::engine::params::ShutdownFlags;
-use crate::persist::save;
 
+use super::background::save_at_once;
 use super::shared::Shared;
-use super::{flush, history, log, seat};
+use super::{flush, log, seat};
 
 /// How often it is looked whether what is waited for has come.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// How long a last dump may stand still behind the deadline.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// What a signal asks for.
 pub(super) fn of_signal(flags: ShutdownFlags) -> Shutdown {
@@ -59,7 +62,7 @@ async fn end_all(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
     is_well &= wait_while(deadline, || is_busy(shared)).await;
     let synced = if is_well { sync_log(shared, deadline).await } else { Ok(false) };
     let reason = match synced {
-        Ok(true) => return settle(shared, wanted),
+        Ok(true) => return settle(shared, wanted, deadline).await,
         Ok(false) => format!("the disk has not answered for {seconds} s: acknowledged writes may not be on it"),
         Err(reason) => format!("the log could not be synced: {reason}"),
     };
@@ -128,24 +131,41 @@ fn cancel_jobs(shared: &Rc<Shared>) {
     }
 }
 
-/// Saves what is to be saved; the log is at its end.
-fn settle(shared: &Rc<Shared>, wanted: Shutdown) -> Result<(), String> {
-    let mut engine = shared.engine.borrow_mut();
-    let has_points = !engine.config.save.is_empty();
+/// Saves what is to be saved; the log is at its end. Nothing is written behind that, so no write is executed meanwhile.
+async fn settle(shared: &Rc<Shared>, wanted: Shutdown, deadline: Instant) -> Result<(), String> {
+    let has_points = !shared.engine.borrow().config.save.is_empty();
     if wanted.save.unwrap_or(has_points) {
         log::notice("Saving the final RDB snapshot before exiting.");
-        match save::save_now(&mut engine, &shared.disk) {
-            Ok(kept) => {
-                log::notice("DB saved on disk");
-                history::tell_of_kept_dump(&mut engine, kept);
-            }
-            Err(error) if wanted.force => log::warning(format!("Error trying to save the DB: {error}")),
-            Err(error) => return Err(format!("Error trying to save the DB, can't exit: {error}")),
+        shared.engine.borrow_mut().persistence.is_leaving = true;
+        match save_last(shared, deadline).await {
+            Ok(()) => {}
+            Err(reason) if wanted.force => log::warning(format!("Error trying to save the DB: {reason}")),
+            Err(reason) => return Err(format!("Error trying to save the DB, can't exit: {reason}")),
         }
     }
-    drop(engine);
     leave(shared);
     Ok(())
+}
+
+/// Saves the last dump. It takes as long as it takes while it gets on; where nothing more is written by the deadline, and for
+/// another [`SILENCE`], the disk does not answer, and the dump is given up.
+async fn save_last(shared: &Rc<Shared>, deadline: Instant) -> Result<(), String> {
+    let mut outcome = save_at_once(shared);
+    let Some(progress) = shared.engine.borrow().persistence.save.clone() else { unreachable!("it has just begun") };
+    let (mut done, mut until) = (progress.keys_done(), deadline);
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match tokio::time::timeout(left, &mut outcome).await {
+            Ok(Ok(saved)) => return saved.map_err(|error| error.to_string()),
+            Ok(Err(_)) => return Err("its task has ended".to_owned()),
+            Err(_) if progress.keys_done() > done => {}
+            Err(_) => {
+                progress.cancel(); // what is getting its name already is a good dump all the same
+                return Err("the disk does not answer".to_owned());
+            }
+        }
+        (done, until) = (progress.keys_done(), Instant::now() + SILENCE);
+    }
 }
 
 /// From here on nothing is executed any more; what was answered before leaves.
@@ -157,6 +177,7 @@ fn leave(shared: &Rc<Shared>) {
 
 fn refuse(shared: &Rc<Shared>, wanted: Shutdown, reason: &str) {
     shared.is_stopping.set(false);
+    shared.engine.borrow_mut().persistence.is_leaving = false;
     shared.append.borrow_mut().set_closing(false);
     shared.want_flush();
     log::warning(reason);

@@ -1,6 +1,6 @@
 //! From the command line to a server that is ready, and to its end.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
@@ -13,27 +13,24 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::allocator;
 use crate::disk::holders::{Handles, Holder, holder_of};
-use crate::disk::{Disk, Draft, RealDisk, real};
+use crate::disk::{Disk, RealDisk, real};
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::engine::info::REDIS_VERSION;
 use crate::engine::jobs::{Blocking, BlockingWork};
+use crate::engine::params::Config;
 use crate::engine::params::args::{Invocation, Request, parse};
-use crate::engine::params::{self, Config, file};
 use crate::persist::append::Append;
 use crate::persist::load;
-use crate::persist::{rewrite, save};
+use crate::persist::save;
 
 use super::listen::{self, accept_forever};
 use super::seat::Place;
 use super::shared::Shared;
-use super::{history, housekeep, loading, log, seat, shutdown, tick, turn};
+use super::{config_file, history, housekeep, loading, log, seat, shutdown, tick, turn};
 
 /// Tells the process that a daemon's parent has started.
 const DAEMON_MARK: &str = "IRONKEEP_DAEMON";
-
-/// The longest configuration file that is read.
-const MAX_CONFIG: u64 = 16 << 20;
 
 const USAGE: &str = "\
 Usage: ironkeep [/path/to/redis.conf] [options] [-]
@@ -51,6 +48,12 @@ Examples:
 
 /// Runs what the command line asks for.
 pub fn run(arguments: &[Vec<u8>]) -> ExitCode {
+    let code = run_request(arguments);
+    log::drain();
+    code
+}
+
+fn run_request(arguments: &[Vec<u8>]) -> ExitCode {
     let outcome = match parse(arguments) {
         Request::Version => say(&version_line()),
         Request::Help => say(USAGE),
@@ -94,7 +97,7 @@ fn version_line() -> String {
 
 fn serve(invocation: &Invocation) -> anyhow::Result<u8> {
     let stdin_text = std::cell::OnceCell::new();
-    let mut config = read_config(invocation, &stdin_text)?;
+    let mut config = config_file::read(invocation, &stdin_text)?;
     if config.daemonize && std::env::var_os(DAEMON_MARK).is_none() {
         return spawn_daemon(stdin_text.get().map_or(&[], |text: &Vec<u8>| text.as_slice()));
     }
@@ -121,7 +124,10 @@ fn serve(invocation: &Invocation) -> anyhow::Result<u8> {
     refuse_beside_another(disk.as_ref(), &config)?;
     allocator::purge_in_background(); // from here on the process does not fork
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1024).build()?;
-    let leave = |outcome: anyhow::Result<u8>| std::process::exit(outcome.map_or(1, i32::from));
+    let leave = |outcome: anyhow::Result<u8>| {
+        log::drain();
+        std::process::exit(outcome.map_or(1, i32::from))
+    };
     seat::run(runtime, |place| run_server(config, disk, place), leave)?
 }
 
@@ -139,19 +145,6 @@ fn refuse_beside_another(disk: &dyn Disk, config: &Config) -> anyhow::Result<()>
         );
     }
     Ok(())
-}
-
-fn read_config(invocation: &Invocation, stdin_text: &std::cell::OnceCell<Vec<u8>>) -> anyhow::Result<Config> {
-    let read = |path: &Path| RealDisk.read_small(path, MAX_CONFIG);
-    let expand = |pattern: &str| real::expand_glob(pattern);
-    let stdin = || -> io::Result<Vec<u8>> {
-        let mut text = Vec::new();
-        io::stdin().lock().read_to_end(&mut text)?;
-        let _ = stdin_text.set(text.clone()); // read once only
-        Ok(text)
-    };
-    let sources = file::Sources { read: &read, expand: &expand, stdin: &stdin };
-    Ok(file::load(invocation, &sources)?)
 }
 
 /// Starts this program again, as a daemon that no terminal holds, with the same words.
@@ -310,12 +303,7 @@ fn do_blocking(shared: &Rc<Shared>, engine: &mut Engine, work: &Blocking) -> any
     let needs_data = *work != Blocking::RewriteConfig;
     anyhow::ensure!(!(needs_data && engine.persistence.is_loading), "a load is under way");
     match work {
-        Blocking::RewriteConfig => rewrite_config(&engine.config, &shared.disk)?,
-        Blocking::Save => {
-            let kept = save::save_now(engine, &shared.disk)?;
-            log::notice("DB saved on disk");
-            history::tell_of_kept_dump(engine, kept);
-        }
+        Blocking::RewriteConfig => config_file::rewrite(&engine.config, &shared.disk)?,
         Blocking::ReloadFromRdb { save_first } => {
             if *save_first {
                 let kept = save::save_now(engine, &shared.disk)?;
@@ -336,55 +324,6 @@ fn do_blocking(shared: &Rc<Shared>, engine: &mut Engine, work: &Blocking) -> any
             load::load_log(engine, &shared.disk)?;
             log::notice("Append Only File loaded by DEBUG LOADAOF");
         }
-        Blocking::SwitchLog => switch_log(shared, engine)?,
     }
-    Ok(())
-}
-
-/// Has the configuration file say what is in force. It's replaced as a whole, or not at all.
-fn rewrite_config(config: &Config, disk: &Arc<dyn Disk>) -> anyhow::Result<()> {
-    let path = Path::new(&config.config_file);
-    let text = match disk.read_small(path, MAX_CONFIG) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        read => read?,
-    };
-    let read = |path: &Path| disk.read_small(path, MAX_CONFIG);
-    let expand = |pattern: &str| real::expand_glob(pattern);
-    let sources = file::Sources { read: &read, expand: &expand, stdin: &|| Ok(Vec::new()) };
-    let text = params::rewrite::rewritten(&text, config, &sources)?;
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        anyhow::bail!("{} is no file", path.display());
-    };
-    let mut draft = Draft::create(disk, folder, name)?;
-    if disk.exists(path) {
-        disk.copy_permissions(path, draft.temporary_path())?; // before there is a password in it
-    }
-    draft.write_all(&text)?;
-    draft.seal()?.commit()?;
-    log::notice("CONFIG REWRITE executed with success.");
-    Ok(())
-}
-
-/// Carries out CONFIG SET appendonly. Switched on, everything is durable in the new log when this returns.
-fn switch_log(shared: &Rc<Shared>, engine: &mut Engine) -> anyhow::Result<()> {
-    anyhow::ensure!(engine.journal.is_between_operations(), "not inside a transaction that has changed data");
-    anyhow::ensure!(engine.persistence.rewrite.is_none(), "a rewrite is under way");
-    let mut append = shared.append.borrow_mut();
-    if engine.config.appendonly == append.is_on() {
-        return Ok(());
-    }
-    if engine.config.appendonly {
-        // A look at history ends with publishing the manifest that it began with.
-        anyhow::ensure!(!engine.persistence.is_sweeping, "the log's history is being looked at, try again");
-        rewrite::begin_log(engine, &mut append, &mut shared.log_dir.borrow_mut())?;
-        log::notice("AOF switched on");
-        return Ok(());
-    }
-    let policy = engine.config.appendfsync;
-    append.finish(&mut engine.journal, policy).map_err(|fault| anyhow::anyhow!(fault.reason().to_owned()))?;
-    append.sync().map_err(|fault| anyhow::anyhow!(fault.reason().to_owned()))?;
-    engine.journal.close();
-    append.close();
-    log::notice("AOF switched off");
     Ok(())
 }

@@ -16,16 +16,15 @@ use crate::aof::OpenSpan;
 use crate::aof::seal::HistoryId;
 use crate::disk::Sealed;
 use crate::engine::jobs::Switch;
-use crate::engine::params::{AppendFsync, Peer, SetError};
+use crate::engine::params::{Peer, SetError};
 use crate::engine::persistence::Progress;
 use crate::persist::PersistError;
-use crate::persist::append::Fault;
 use crate::persist::log_dir::{Forming, Increment, LogDir};
 use crate::persist::outlets::Outlet;
 use crate::persist::rewrite::Past;
 use crate::persist::save::Image;
 
-use super::background::on_thread;
+use super::background::{on_thread, write_rest};
 use super::shared::Shared;
 use super::{flush, log, seat};
 
@@ -180,12 +179,11 @@ async fn put_in_force(shared: &Rc<Shared>, forming: Forming, base: Sealed) -> Re
     let (file, past) = {
         let mut engine = shared.engine.borrow_mut();
         let mut append = shared.append.borrow_mut();
-        let failed = |fault: Fault| refused(shared, &format!("the increment can't be written: {}", fault.reason()));
-        append.flush(&mut engine.journal, AppendFsync::No).map_err(failed)?;
         let file = append.hold(&mut engine.journal).map_err(PersistError::io(shared.log_dir.borrow().folder()))?;
         let flushed_ms = engine.persistence.flushed_before_rewrite_ms;
         (file.ok_or_else(|| refused(shared, "the log was closed"))?, Past::new(&engine, flushed_ms, true))
     };
+    write_rest(shared).await?;
     let mut log_dir = shared.log_dir.borrow().clone();
     let (log_dir, outcome) = on_thread("rewrite", move || {
         let synced = file.sync_all().map_err(|source| PersistError::Sync { path: log_dir.folder().to_owned(), source });
@@ -237,16 +235,19 @@ async fn switch_off(shared: &Rc<Shared>) -> Result<(), PersistError> {
     let file = {
         let engine = &mut *shared.engine.borrow_mut();
         let mut append = shared.append.borrow_mut();
-        let policy = engine.config.appendfsync;
-        let failed = |fault: Fault| refused(shared, &format!("the log can't be written: {}", fault.reason()));
-        append.flush(&mut engine.journal, policy).map_err(failed)?;
+        if let Some(fault) = append.fault() {
+            return Err(refused(shared, &format!("the log can't be written: {}", fault.reason())));
+        }
         engine.journal.seal_end();
-        append.flush(&mut engine.journal, policy).map_err(failed)?;
         append.hold(&mut engine.journal).map_err(PersistError::io(shared.log_dir.borrow().folder()))?
     };
+    if let Err(error) = write_rest(shared).await {
+        shared.append.borrow_mut().release();
+        return Err(error);
+    }
     let synced = match file {
         None => Ok(()),
-        Some(file) => on_thread("rotate", move || Ok(file.sync_all()))
+        Some(file) => on_thread("rotate", move || Ok(file.sync_all().inspect(|()| drop(file.give_back()))))
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error.to_string()))),
     };

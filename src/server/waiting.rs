@@ -1,14 +1,17 @@
-//! Clients that wait for their writes to be on the disk: WAITAOF.
+//! Clients that wait for the disk, and nobody else with them: WAITAOF, SAVE, CONFIG REWRITE.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::command::CommandError;
 use crate::engine::jobs::SyncWait;
 
+use super::background::save_at_once;
+use super::config_file;
 use super::connection::Connection;
-use super::seat;
 use super::shared::Shared;
+use super::{log, seat};
 
 /// How often it is looked whether the client is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -23,6 +26,48 @@ pub(super) fn begin(shared: &Rc<Shared>, wait: SyncWait) {
         shared.engine.borrow_mut().clients.waiting -= 1;
         connection.resume(&shared, reply.as_bytes(), None);
     });
+}
+
+/// Saves, and replies to the client how that went; why it failed stands in the log.
+pub(super) fn save(shared: &Rc<Shared>, client: u64) {
+    // The last dump is the shutdown's own.
+    let saving = (!shared.is_stopping.get()).then(|| save_at_once(shared));
+    let shared = Rc::clone(shared);
+    seat::spawn(async move {
+        let is_saved = match saving {
+            Some(outcome) => matches!(outcome.await, Ok(Ok(()))),
+            None => false,
+        };
+        reply(&shared, client, if is_saved { b"+OK\r\n" } else { b"-ERR\r\n" });
+    });
+}
+
+/// Has the configuration file say what is in force, and replies to the client. One after the other: the last one says the
+/// latest.
+pub(super) fn rewrite_config(shared: &Rc<Shared>, client: u64) {
+    let shared = Rc::clone(shared);
+    seat::spawn(async move {
+        let mine = shared.config_file.lock().await;
+        let (config, disk) = (shared.engine.borrow().config.clone(), Arc::clone(&shared.disk));
+        let outcome = tokio::task::spawn_blocking(move || config_file::rewrite(&config, &disk)).await;
+        drop(mine);
+        let outcome = outcome.unwrap_or_else(|error| Err(error.into()));
+        match outcome {
+            Ok(()) => reply(&shared, client, b"+OK\r\n"),
+            Err(error) => {
+                log::warning(format!("CONFIG REWRITE failed: {error:#}"));
+                reply(&shared, client, format!("-ERR Rewriting config file: {error:#}\r\n").as_bytes());
+            }
+        }
+    });
+}
+
+/// Gives the client the reply that it waits for, if it is still there.
+fn reply(shared: &Rc<Shared>, client: u64, reply: &[u8]) {
+    let connection = shared.connections.borrow().get(&client).and_then(std::rc::Weak::upgrade);
+    if let Some(connection) = connection {
+        connection.resume(shared, reply, None);
+    }
 }
 
 /// The reply, once it is clear. Who has gone gets none.

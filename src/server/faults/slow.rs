@@ -172,3 +172,103 @@ fn a_shutdown_beside_a_stuck_disk_is_refused_and_forced() {
     refuse_and_be_forced(AppendFsync::Everysec);
     refuse_and_be_forced(AppendFsync::No);
 }
+
+/// What a client asks of a disk that does not answer keeps nobody else waiting, and is done when it answers again.
+fn wait_alone(appendonly: bool, requests: &'static [&'static str]) {
+    let memory = empty_disk();
+    let disk = FaultyDisk::new(memory.clone(), None);
+    run_seated(move |place| async move {
+        let mut config = config(appendonly, AppendFsync::Everysec);
+        config.config_file = format!("{DIR}/redis.conf");
+        let shared = start_server_at(place, config, Arc::new(disk.clone())).await.unwrap();
+        let (mut asking, mut reader) = (Client::connect(&shared), Client::connect(&shared));
+        asking.ask("SET other value").await;
+        let _unstuck = Unstuck(disk.clone());
+        for request in requests {
+            disk.set_pace(Pace::Stuck);
+            asking.send(&encode(request)).await;
+            let (since, mut slowest) = (Instant::now(), Duration::ZERO);
+            while since.elapsed() < Duration::from_millis(300) {
+                let asked = Instant::now();
+                assert_eq!(reader.ask("GET other").await, Some(Answer::Bulk(b"value".to_vec())));
+                slowest = slowest.max(asked.elapsed());
+                let answer = tokio::time::timeout(Duration::from_millis(1), asking.answer()).await;
+                assert!(answer.is_err(), "{request}: the disk has done nothing");
+            }
+            tell(&format!("{request}: the slowest read beside it took {slowest:?}"));
+            assert!(slowest < SOON, "{request}: {slowest:?}");
+            disk.set_pace(Pace::Quick);
+            assert_eq!(asking.answer().await, Some(Answer::Simple(b"OK".to_vec())), "{request}");
+        }
+    });
+}
+
+#[test]
+fn a_save_or_a_rewrite_of_the_configuration_on_a_stuck_disk_keeps_nobody_else_waiting() {
+    wait_alone(false, &["SAVE", "CONFIG REWRITE", "CONFIG SET appendonly yes"]);
+    wait_alone(true, &["SAVE", "CONFIG REWRITE", "CONFIG SET appendonly no"]);
+}
+
+/// The last dump of a SHUTDOWN stands still: reads go on, writes are refused, and after `shutdown-timeout` so is the SHUTDOWN.
+#[test]
+fn a_last_dump_that_stands_still_is_given_up_and_the_server_stays() {
+    let disk = FaultyDisk::new(empty_disk(), None);
+    run_seated(move |place| async move {
+        let mut config = config(false, AppendFsync::No);
+        config.shutdown_timeout = 1;
+        let shared = start_server_at(place, config, Arc::new(disk.clone())).await.unwrap();
+        let (mut admin, mut other) = (Client::connect(&shared), Client::connect(&shared));
+        other.ask("SET other value").await;
+        let _unstuck = Unstuck(disk.clone());
+        disk.set_pace(Pace::Stuck);
+        admin.send(&encode("SHUTDOWN SAVE")).await;
+        let mut refused = 0;
+        let refusal = loop {
+            let read = tokio::time::timeout(SOON, other.ask("GET other")).await;
+            assert_eq!(read, Ok(Some(Answer::Bulk(b"value".to_vec()))));
+            refused += usize::from(other.ask("SET lost value").await.is_some_and(|answer| is_failure(&answer)));
+            if let Ok(answer) = tokio::time::timeout(Duration::from_millis(10), admin.answer()).await {
+                break answer;
+            }
+        };
+        assert_eq!(refusal, Some(Answer::Error(b"ERR Errors trying to SHUTDOWN. Check logs.".to_vec())));
+        assert!(refused > 0, "what a last dump lacks is not acknowledged");
+        disk.set_pace(Pace::Quick);
+        assert_eq!(other.ask("SET kept value").await, Some(Answer::Simple(b"OK".to_vec())));
+        admin.wait_for_jobs().await;
+        admin.send(&encode("SHUTDOWN SAVE")).await;
+        tokio::time::timeout(PATIENCE, shared.stop.notified()).await.expect("it leaves");
+    });
+}
+
+/// Under everysec, on a disk whose syncs stand still, writes go on until the oldest that is not synced is 2 s old, and reads
+/// beyond that. The exact bound is held by the tests of [`Append`].
+#[test]
+fn under_everysec_writes_wait_for_a_sync_that_stands_still_and_reads_go_on() {
+    let memory = empty_disk();
+    let disk = FaultyDisk::new(memory.clone(), None);
+    run_seated(move |place| async move {
+        let shared = start_server_at(place, config(true, AppendFsync::Everysec), Arc::new(disk.clone())).await.unwrap();
+        let (mut writer, mut reader) = (Client::connect(&shared), Client::connect(&shared));
+        let _unstuck = Unstuck(disk.clone());
+        disk.set_pace(Pace::StuckInSyncs);
+        let since = Instant::now();
+        let mut last = Duration::ZERO;
+        loop {
+            writer.send(&encode("SET key value")).await;
+            match tokio::time::timeout(Duration::from_secs(1), writer.answer()).await {
+                Ok(answer) => assert_eq!(answer, Some(Answer::Simple(b"OK".to_vec()))),
+                Err(_) => break,
+            }
+            last = since.elapsed();
+            assert!(last < PATIENCE, "writes go on and on");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        tell(&format!("the last write was acknowledged {last:?} behind the first that is not synced"));
+        assert!(last > Duration::from_secs(1), "{last:?}");
+        assert_eq!(reader.ask("GET nothing").await, Some(Answer::Null));
+        assert_eq!(reader.info("aof_late_fsync").await, "1");
+        disk.set_pace(Pace::Quick);
+        assert_eq!(writer.answer().await, Some(Answer::Simple(b"OK".to_vec())));
+    });
+}
