@@ -85,12 +85,16 @@ mod conversions;
 /// The tools as their users meet them: the binaries, run on files.
 mod tools {
     mod aoftool;
+    /// Data of logs at a time, and beside each other.
+    mod aoftool_at;
     /// Logs and RDBs in other shapes.
     mod aoftool_convert;
     /// Some of the records of a log.
     mod aoftool_dump;
     /// Logs into running servers.
     mod aoftool_replay;
+    /// What a server adds to its log.
+    mod aoftool_tail;
     /// `rdbtool build`: there and back again, and bad input.
     mod build;
     /// The verdict on a file, and all that is wrong with it.

@@ -179,7 +179,10 @@ impl Content {
                 Ok(Self::Commands(compact::commands_of(&mut reader, &located.name)?))
             }
             (_, Some(Rewrite::Commands)) => {
-                let rdb = replayed::spooled_rdb(&mut replay()?)?;
+                let mut engine = replay()?;
+                // No newer than the data needs, or it would say what no server has said.
+                let version = engine.keyspace.rdb_version_needed();
+                let rdb = replayed::spooled_rdb(&mut engine, version)?;
                 Ok(Self::Commands(compact::commands_of(&mut compact::reader_of(Box::new(rdb))?, &located.name)?))
             }
             (To::Dir, None) if log.manifest.is_some() => {

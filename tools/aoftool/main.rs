@@ -1,8 +1,10 @@
 //! `aoftool`: look into append-only logs, and mend them. One file per verb.
 
+mod at;
 mod check;
 mod compact;
 mod convert;
+mod diff;
 mod dump;
 mod filter;
 mod info;
@@ -14,7 +16,9 @@ mod selection;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod strip_command;
+mod tail;
 mod timeline;
+mod value;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +53,9 @@ enum Verb {
     StripCommand(strip_command::Arguments),
     Convert(convert::Arguments),
     Replay(replay::Arguments),
+    Tail(tail::Arguments),
+    At(at::Arguments),
+    Diff(diff::Arguments),
     Completions(manual::CompletionsArguments),
     Man(manual::ManArguments),
 }
@@ -84,6 +91,9 @@ fn run() -> anyhow::Result<Exit> {
         Verb::StripCommand(arguments) => strip_command::run(&disk, &arguments),
         Verb::Convert(arguments) => convert::run(&disk, &arguments),
         Verb::Replay(arguments) => replay::run(&disk, &arguments),
+        Verb::Tail(arguments) => tail::run(&disk, &arguments),
+        Verb::At(arguments) => at::run(&disk, &arguments),
+        Verb::Diff(arguments) => diff::run(&disk, &arguments),
         Verb::Completions(arguments) => manual::write_completions(&arguments, CommandLine::command()),
         Verb::Man(arguments) => manual::write_pages(&arguments, CommandLine::command()),
     }

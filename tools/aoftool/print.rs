@@ -33,6 +33,13 @@ enum Format {
     Resp,
 }
 
+impl Output {
+    /// Whether what is printed is not whole before its end.
+    pub fn is_one_array(&self) -> bool {
+        self.json
+    }
+}
+
 /// Prints to standard output.
 pub struct Printer {
     out: io::BufWriter<io::Stdout>,
@@ -64,6 +71,11 @@ impl Printer {
         if self.format == Format::Json {
             self.out.write_all(b"\n]\n")?;
         }
+        self.out.flush()
+    }
+
+    /// Lets go of what is printed, where more may be long in coming.
+    pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 

@@ -42,11 +42,11 @@ pub fn engine_of(disk: &Arc<dyn Disk>, log: &Log, databases: usize) -> anyhow::R
     Ok(engine)
 }
 
-/// The data of an engine as an RDB of the version that holds all an engine does, to be read from its start.
-pub fn spooled_rdb(engine: &mut Engine) -> anyhow::Result<SpooledTempFile> {
+/// The data of an engine as an RDB of this version, to be read from its start.
+pub fn spooled_rdb(engine: &mut Engine, version: Version) -> anyhow::Result<SpooledTempFile> {
     let options = WriteOptions { checksum: false, compress: false };
     let mut out = BufWriter::new(SpooledTempFile::new(SPOOL_IN_MEMORY));
-    Image::take(engine, false).write_as(Version::Rdb15, options, &mut out, Path::new(SPOOL_NAME))?;
+    Image::take(engine, false).write_as(version, options, &mut out, Path::new(SPOOL_NAME))?;
     let mut file = out.into_inner().map_err(io::IntoInnerError::into_error).context(SPOOL_NAME)?;
     file.rewind().context(SPOOL_NAME)?;
     Ok(file)

@@ -9,7 +9,7 @@ use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::input::{self, Input, Magic};
 use ironkeep::cli::target;
 use ironkeep::disk::Disk;
-use ironkeep::rdb::Options;
+use ironkeep::rdb::{Options, Version};
 use std::cell::RefCell;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -151,7 +151,7 @@ fn spooled(out: BufWriter<SpooledTempFile>) -> io::Result<Bytes> {
 fn replay(disk: &Arc<dyn Disk>, log: &Log, databases: usize) -> anyhow::Result<Source> {
     let name = input::Source::File(log.path().to_owned()).to_string();
     let mut engine = replayed::engine_of(disk, log, databases)?;
-    let spool = replayed::spooled_rdb(&mut engine)?;
+    let spool = replayed::spooled_rdb(&mut engine, Version::Rdb15)?;
     let mut files: Vec<PathBuf> = log.files.iter().map(|file| file.path.clone()).collect();
     files.extend(log.manifest.iter().map(|(path, _)| path.clone()));
     Ok(Source { name, bytes: Bytes::Spool(Spool(Rc::new(RefCell::new(spool)))), files, is_log: true })
