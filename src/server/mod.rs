@@ -40,6 +40,7 @@ mod start;
 mod switch;
 mod tick;
 mod turn;
+mod vanished;
 mod waiting;
 
 pub use start::run;

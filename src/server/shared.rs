@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub(super) synced: Notify,
     /// Held by who rewrites the configuration file.
     pub(super) config_file: tokio::sync::Mutex<()>,
+    /// A thread looks for the log's files.
+    pub(super) is_looking: Cell<bool>,
     /// Wakes whoever waits for the end.
     pub(super) stop: Notify,
     pub(super) exit: Cell<Option<u8>>,
@@ -80,6 +82,7 @@ impl Shared {
             room_wanted: Notify::new(),
             synced: Notify::new(),
             config_file: tokio::sync::Mutex::new(()),
+            is_looking: Cell::new(false),
             stop: Notify::new(),
             exit: Cell::new(None),
             is_stopping: Cell::new(false),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::background::Wanted;
 use super::shared::Shared;
-use super::{background, flush, history, limits, log};
+use super::{background, flush, history, limits, log, vanished};
 
 /// How long one tick may go on with handing what a snapshot has left to the thread that frees.
 const RECLAIM_TIME: Duration = Duration::from_millis(1);
@@ -27,6 +27,7 @@ pub(super) async fn tick_forever(shared: Rc<Shared>) {
             look_at_machine(&shared);
             limits::look_at_clients(&shared);
             history::sweep(&shared);
+            vanished::look(&shared);
             shared.spare.borrow_mut().shrink();
         }
     }

@@ -52,3 +52,43 @@ fn writes_come_back_within_two_seconds_of_the_cure() {
         assert!(took < WITHIN, "{what}, {policy:?}: {took:?}");
     }
 }
+
+/// Somebody removes a file of the log, or all of it, while the server runs: what is acknowledged a little later is there after a
+/// kill.
+#[test]
+fn a_log_that_vanishes_is_made_anew_from_memory() {
+    for names in [&["appendonly.aof.1.incr.aof"][..], &["appendonly.aof.manifest"], &[]] {
+        let memory = empty_disk();
+        let mut history = History::default();
+        run(async {
+            let config = config(true, AppendFsync::Everysec);
+            let shared = start_server(config, Arc::new(memory.clone())).await.unwrap();
+            let mut client = Client::connect(&shared);
+            assert!(history.write(&mut client, 9, || 0).await);
+            let folder = Path::new(DIR).join("appendonlydir");
+            let all: Vec<_> = memory.list(&folder).unwrap();
+            for name in &all {
+                if names.is_empty() || names.iter().any(|gone| *name == **gone) {
+                    memory.remove(&folder.join(name)).unwrap();
+                }
+            }
+            if names.is_empty() {
+                memory.remove_dir(&folder).unwrap();
+            }
+            let since = Instant::now();
+            while client.info("aof_rewrites").await == "0" {
+                assert!(since.elapsed() < PATIENCE, "nobody misses {names:?}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            while !history.write(&mut client, 1, || memory.steps()).await {
+                assert!(since.elapsed() < PATIENCE, "writes do not come back");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            tell(&format!("without {names:?}: the log was whole again after {:?}", since.elapsed()));
+            history.note_list(&mut client).await;
+        });
+        let image = memory.after(memory.steps(), PowerCut::Kept, &mut fastrand::Rng::with_seed(1));
+        let needed = history.needed(memory.steps());
+        check(&config(true, AppendFsync::Everysec), &image, &history, needed).unwrap();
+    }
+}
