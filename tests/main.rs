@@ -93,6 +93,8 @@ mod tools {
     mod aoftool_dump;
     /// Logs into running servers.
     mod aoftool_replay;
+    /// What a log is made of, and the course of what was written.
+    mod aoftool_stats;
     /// What a server adds to its log.
     mod aoftool_tail;
     /// `rdbtool build`: there and back again, and bad input.

@@ -15,6 +15,7 @@ mod report;
 mod selection;
 #[path = "../shared/mod.rs"]
 mod shared;
+mod stats;
 mod strip_command;
 mod tail;
 mod timeline;
@@ -54,6 +55,7 @@ enum Verb {
     Convert(convert::Arguments),
     Replay(replay::Arguments),
     Tail(tail::Arguments),
+    Stats(stats::Arguments),
     At(at::Arguments),
     Diff(diff::Arguments),
     Completions(manual::CompletionsArguments),
@@ -92,6 +94,7 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Convert(arguments) => convert::run(&disk, &arguments),
         Verb::Replay(arguments) => replay::run(&disk, &arguments),
         Verb::Tail(arguments) => tail::run(&disk, &arguments),
+        Verb::Stats(arguments) => stats::run(&disk, &arguments),
         Verb::At(arguments) => at::run(&disk, &arguments),
         Verb::Diff(arguments) => diff::run(&disk, &arguments),
         Verb::Completions(arguments) => manual::write_completions(&arguments, CommandLine::command()),
