@@ -110,7 +110,7 @@ fn torn(file: &LogFile, index: usize, last_good_offset: u64, reason: String) -> 
 
 const WINDOW: usize = 1 << 20;
 /// The longest `*<digits>CRLF$<digits>CRLF` that is tried.
-const MAX_HEAD: usize = 40;
+pub const MAX_HEAD: usize = 40;
 const RUN: usize = 3;
 
 /// The offset of the first run of records behind the one that `fault` is about.
@@ -150,8 +150,8 @@ fn intact_records_behind(disk: &dyn Disk, path: &Path, fault: &Fault) -> io::Res
     Ok(None)
 }
 
-/// Whether bytes begin with `*<digits>CRLF$<digits>CRLF`.
-fn is_head(bytes: &[u8]) -> bool {
+/// Whether bytes, [`MAX_HEAD`] of them where there are so many, begin with `*<digits>CRLF$<digits>CRLF`.
+pub fn is_head(bytes: &[u8]) -> bool {
     let number = |bytes: &[u8], mark: u8| -> Option<usize> {
         let digits = bytes.get(1..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
         (bytes[0] == mark && digits > 0 && bytes[1 + digits..].starts_with(b"\r\n")).then_some(digits + 3)

@@ -18,7 +18,7 @@ use anyhow::Context;
 use super::locate::show;
 use super::utc::Utc;
 use crate::aof::{Log, LogFile, Role};
-use crate::codec::shell;
+use crate::codec::{number, shell};
 use crate::disk::{Disk, Draft, Mode, publish};
 
 /// The original, put aside.
@@ -41,6 +41,65 @@ impl Aside {
         }
         format!("mv -f {backup} {original}")
     }
+
+    /// Brings the original back, in one step where the file system can exchange two names. What it replaces is kept as
+    /// `NAME.undone-<UTC>`, which is returned; `None` where nothing was there any more.
+    pub fn swap_back(&self, disk: &dyn Disk) -> anyhow::Result<Option<PathBuf>> {
+        let parent = self.original.parent().unwrap_or(Path::new("/"));
+        let failed = || format!("{}: can't be brought back; by hand: {}", show(&self.backup), self.undo());
+        let is_there = disk.exists(&self.original);
+        let undone = free_name(disk, &self.original, "undone")?;
+        if !is_there {
+            disk.rename(&self.backup, &self.original).with_context(failed)?;
+        } else if self.is_folder {
+            match disk.exchange(&self.backup, &self.original) {
+                Ok(()) => disk.rename(&self.backup, &undone).with_context(failed)?,
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    disk.rename(&self.original, &undone).with_context(failed)?;
+                    disk.rename(&self.backup, &self.original).with_context(failed)?;
+                }
+                Err(error) => return Err(error).with_context(failed),
+            }
+        } else {
+            disk.link(&self.original, &undone).with_context(failed)?;
+            disk.rename(&self.backup, &self.original).with_context(failed)?;
+        }
+        disk.sync_dir(parent).with_context(failed)?;
+        Ok(is_there.then_some(undone))
+    }
+}
+
+/// What [`put_aside`] has put aside of an original and nobody has taken back, newest first.
+pub fn asides_of(disk: &dyn Disk, original: &Path) -> anyhow::Result<Vec<Aside>> {
+    let original = std::path::absolute(original).with_context(|| show(original))?;
+    let parent = original.parent().unwrap_or(Path::new("/"));
+    let mut prefix = original.file_name().unwrap_or_default().to_owned();
+    prefix.push(".bak-");
+    let names = disk.list(parent).with_context(|| show(parent))?;
+    let stamped = names.iter().filter_map(|name| {
+        let stamp = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes())?;
+        Some((stamp_order(stamp)?, parent.join(name)))
+    });
+    let mut found: Vec<_> = stamped.collect();
+    found.sort();
+    let aside = |(_, backup): (_, PathBuf)| {
+        let is_folder = disk.metadata(&backup).with_context(|| show(&backup))?.is_dir();
+        Ok(Aside { original: original.clone(), backup, is_folder })
+    };
+    found.into_iter().rev().map(aside).collect()
+}
+
+/// `20261121T083000Z`, or with `-2` behind it, as something that can be ordered.
+fn stamp_order(stamp: &[u8]) -> Option<([u8; 16], u32)> {
+    let (time, count) = stamp.split_first_chunk::<16>()?;
+    let is_digit = |at: usize| time[at].is_ascii_digit();
+    let is_time = time[8] == b'T' && time[15] == b'Z' && (0..8).chain(9..15).all(is_digit);
+    let count = match count {
+        [] => 1,
+        [b'-', digits @ ..] => u32::try_from(number::parse_u64(digits)?).ok()?,
+        _ => return None,
+    };
+    is_time.then_some((*time, count))
 }
 
 /// Asks on a terminal; elsewhere, and with `yes`, the answer is yes.
@@ -54,23 +113,32 @@ pub fn confirm(question: &str, yes: bool) -> io::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
+/// What [`put_aside`] puts aside of a log: its folder, or its only file.
+pub fn original_of(log: &Log) -> anyhow::Result<PathBuf> {
+    let original = if log.manifest.is_some() { &log.folder } else { &log.files[0].path };
+    std::path::absolute(original).with_context(|| show(original))
+}
+
 /// Where [`put_aside`] will put the original of a log.
 pub fn backup_path(disk: &dyn Disk, log: &Log) -> anyhow::Result<(PathBuf, PathBuf)> {
-    let original = if log.manifest.is_some() { &log.folder } else { &log.files[0].path };
-    let original = std::path::absolute(original).with_context(|| show(original))?;
-    let name = original.file_name().unwrap_or(OsStr::new("log")).to_owned();
+    let original = original_of(log)?;
+    let backup = free_name(disk, &original, "bak")?;
+    Ok((original, backup))
+}
+
+/// A name that nobody has: `NAME.<what>-<UTC>`, and from the second one in a second on with a count behind it.
+fn free_name(disk: &dyn Disk, original: &Path, what: &str) -> anyhow::Result<PathBuf> {
     let stamp = Utc::now().compact();
     let candidate = |count: u32| {
-        let mut name = name.clone();
-        name.push(format!(".bak-{stamp}"));
+        let mut name = original.file_name().unwrap_or(OsStr::new("log")).to_owned();
+        name.push(format!(".{what}-{stamp}"));
         if count > 1 {
             name.push(format!("-{count}"));
         }
         original.with_file_name(name)
     };
     let free = (1..1000).map(candidate).find(|path| !disk.exists(path));
-    let backup = free.context("a thousand backups in one second are enough")?;
-    Ok((original, backup))
+    free.context("a thousand backups in one second are enough")
 }
 
 /// Puts the original of a log aside; `replaced` tells which of its files are about to be replaced.
@@ -179,6 +247,26 @@ mod tests {
         assert!(Command::new("sh").args(["-c", &aside.undo()]).status().unwrap().success());
         assert_eq!(read(&path), b"*1\r\n$4\r\nPING\r\n");
         assert!(!disk().exists(&aside.backup));
+    }
+
+    #[test]
+    fn the_newest_aside_is_swapped_back_and_what_it_replaces_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.aof");
+        let set = |content: &[u8]| publish_bytes(&disk(), folder.path(), OsStr::new("a.aof"), content).unwrap();
+        set(b"*1\r\n$4\r\nPING\r\n");
+        for content in [&b"second"[..], b"third"] {
+            let log = Log::open(&RealDisk, &path).unwrap();
+            put_aside(&disk(), &log, |_| true).unwrap();
+            set(content);
+        }
+        publish_bytes(&disk(), folder.path(), OsStr::new("a.aof.bak-mine"), b"not ours").unwrap();
+        for (kept, back) in [(&b"third"[..], &b"second"[..]), (b"second", b"*1\r\n$4\r\nPING\r\n")] {
+            let asides = asides_of(&RealDisk, &path).unwrap();
+            let undone = asides[0].swap_back(&RealDisk).unwrap().unwrap();
+            assert_eq!((read(&undone), read(&path)), (kept.to_vec(), back.to_vec()));
+        }
+        assert!(asides_of(&RealDisk, &path).unwrap().is_empty());
     }
 
     #[test]

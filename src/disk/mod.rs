@@ -100,6 +100,11 @@ pub trait Disk: Send + Sync {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>>;
     /// Gives a file another name, replacing what had it. For [`publish`], and for moving whole folders and files aside.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Lets two names change places at once; `Unsupported` where the file system can't.
+    fn exchange(&self, first: &Path, second: &Path) -> io::Result<()> {
+        let _ = (first, second);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Gives a file a second name; the target must not exist.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.

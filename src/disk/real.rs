@@ -7,6 +7,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+#[cfg(target_os = "linux")]
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
 
 use super::{DirectoryLock, Disk, EntryKind, File, Metadata, Mode};
 
@@ -29,6 +34,15 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn exchange(&self, first: &Path, second: &Path) -> io::Result<()> {
+        renameat_with(CWD, first, CWD, second, RenameFlags::EXCHANGE).map_err(|error| match error {
+            // What file systems and kernels say that do not have it.
+            Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => io::ErrorKind::Unsupported.into(),
+            other => other.into(),
+        })
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
