@@ -95,8 +95,12 @@ mod tools {
     mod aoftool_replay;
     /// What a log is made of, and the course of what was written.
     mod aoftool_stats;
+    /// What is left of a damaged log, and cuts, and seals.
+    mod aoftool_skip;
     /// What a server adds to its log.
     mod aoftool_tail;
+    /// An accident taken back, and the taking back too.
+    mod aoftool_undo;
     /// `rdbtool build`: there and back again, and bad input.
     mod build;
     /// The verdict on a file, and all that is wrong with it.

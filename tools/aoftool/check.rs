@@ -1,41 +1,58 @@
-//! `aoftool check`: whether a start would load the log, and where it would stop; `--fix` cuts a torn tail.
+//! `aoftool check`: whether a start would load the log, and where it would stop.
 //!
 //! The phrases that scripts look for are those of redis-check-aof. Unlike it, this reads every file to its end, tells a
-//! torn tail from damage in the middle, which it never cuts, and knows which commands a start refuses.
+//! torn tail from damage in the middle, and knows which commands a start refuses. `--fix` cuts a torn tail and nothing
+//! else; `--fix=skip` leaves out what can't be read, wherever it stands ([`crate::fix`]).
 
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use ironkeep::aof::{self, Item, LogFile, Observer, Place, RdbDepth, Report, Verdict};
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::json::Object;
-use ironkeep::cli::locate::{Located, show};
+use ironkeep::cli::locate::Located;
+use ironkeep::cli::lock;
 use ironkeep::cli::progress::Progress;
-use ironkeep::cli::{in_place, lock};
+use ironkeep::cli::utc::Utc;
 use ironkeep::disk::{self, Disk};
 
-use crate::selection::Choice;
-use crate::{report, selection};
+use crate::change::Wishes;
+use crate::fix::{MendedFile, Mending};
+use crate::{report, truncate};
 
 /// Read every file of a log as a start would; --fix cuts a torn tail and keeps the original
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
     place: crate::Place,
-    /// Cut a torn tail; the original is kept as NAME.bak-<UTC>. Damage in the middle is not touched
-    #[arg(long)]
-    fix: bool,
+    /// Mend the log; the original is kept as NAME.bak-<UTC>. `tail`, or nothing: cut a torn tail, and leave damage in the
+    /// middle alone. `skip`: leave out every stretch that can't be read, and go on behind it
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "tail")]
+    fix: Option<Fix>,
+    /// Cut behind this time, as `truncate --to-time` does
+    #[arg(long, value_name = "TIME", conflicts_with = "fix")]
+    truncate_to_timestamp: Option<Utc>,
+    /// With --fix: write the result into this folder and leave the log alone
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
     /// With --fix: show what would happen, write nothing
-    #[arg(long, requires = "fix")]
+    #[arg(long)]
     dry_run: bool,
     /// With --fix: don't ask
-    #[arg(long, short, requires = "fix")]
+    #[arg(long, short)]
     yes: bool,
     /// The report as one JSON object (schema aoftool.check/1)
     #[arg(long, alias = "ndjson")]
     json: bool,
+}
+
+/// What is done about what is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Fix {
+    Tail,
+    Skip,
 }
 
 /// A record whose bytes are right, but which a start refuses.
@@ -86,29 +103,56 @@ struct Outcome<'a> {
 }
 
 pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> {
-    let located = arguments.place.locate(disk)?;
-    if arguments.fix && arguments.place.path.as_deref() == Some(Path::new("-")) {
-        return Err(Failure::error(Exit::Usage, "standard input can't be fixed: give a path"));
+    let wishes = Wishes { output: arguments.output.clone(), dry_run: arguments.dry_run, yes: arguments.yes };
+    if let Some(time) = arguments.truncate_to_timestamp {
+        return truncate::to_time(disk, &arguments.place, (time, &wishes, arguments.json));
     }
+    let Some(fix) = arguments.fix else {
+        if wishes.output.is_some() || wishes.dry_run || wishes.yes {
+            return Err(Failure::error(Exit::Usage, "--output, --dry-run and --yes go with --fix"));
+        }
+        let located = arguments.place.locate(disk)?;
+        let outcome = Outcome::of(disk, &located)?;
+        outcome.print(arguments, &[])?;
+        return Ok(outcome.exit());
+    };
+    let located = arguments.place.locate_for_change(disk)?;
     // What is looked at must be what is changed.
-    let _hold = if arguments.fix { Some(lock::hold(&**disk, &located.log)?) } else { None };
-    let mut watch = Watch::default();
-    let found = aof::check(&**disk, &located.log, RdbDepth::Values, &mut watch)?;
-    let outcome = Outcome { located: &located, found, watch };
-    let mut out = Vec::new();
-    if arguments.json {
-        outcome.write_json(&mut out);
-    } else {
-        outcome.write_text(arguments.fix, &mut out).context("report")?;
+    let _hold = if wishes.output.is_none() { Some(lock::hold(&**disk, &located.log)?) } else { None };
+    let outcome = Outcome::of(disk, &located)?;
+    let verdict = outcome.found.verdict();
+    let is_wanted = matches!(verdict, Verdict::Torn { .. }) || (fix == Fix::Skip && !verdict.is_clean());
+    if !is_wanted || (fix == Fix::Skip && matches!(verdict, Verdict::Unsupported { .. })) {
+        outcome.print(arguments, &[])?;
+        return Ok(outcome.exit());
     }
-    report::print(&out)?;
-    match outcome.found.verdict() {
-        Verdict::Torn { .. } if arguments.fix => fix(disk, arguments, &outcome),
-        _ => Ok(outcome.exit()),
-    }
+    let mending = match fix {
+        Fix::Tail => Mending::cut_tail(disk, &located.log, &outcome.found),
+        Fix::Skip => Mending::skip(disk, &located.log, &outcome.found)?,
+    };
+    outcome.print(arguments, &mending.files)?;
+    mending.carry_out(&wishes)
 }
 
-impl Outcome<'_> {
+impl<'a> Outcome<'a> {
+    fn of(disk: &Arc<dyn Disk>, located: &'a Located) -> anyhow::Result<Self> {
+        let mut watch = Watch::default();
+        let found = aof::check(&**disk, &located.log, RdbDepth::Values, &mut watch)?;
+        Ok(Outcome { located, found, watch })
+    }
+
+    /// Prints the report, with what becomes of the files that are mended.
+    fn print(&self, arguments: &Arguments, mended: &[MendedFile]) -> anyhow::Result<()> {
+        let mut out = Vec::new();
+        if arguments.json {
+            self.write_json(mended, &mut out);
+        } else {
+            self.write_text(arguments.fix.is_some(), &mut out).context("report")?;
+            mended.iter().try_for_each(|file| file.write_text(&self.located.log, &mut out)).context("report")?;
+        }
+        report::print(&out)
+    }
+
     fn exit(&self) -> Exit {
         match self.found.verdict() {
             Verdict::Unsupported { .. } => Exit::Unsupported,
@@ -145,9 +189,9 @@ impl Outcome<'_> {
                     "A start with aof-load-truncated yes cuts this torn tail; aoftool check --fix cuts it now, and keeps the original."
                 )
             }
-            Verdict::Damaged { .. } => writeln!(
+            Verdict::Damaged { .. } if !fix => writeln!(
                 out,
-                "This is damage, not a torn tail: nothing is cut. Look at it with `aoftool dump`, take the file from a backup or a replica, or cut there by hand on a copy."
+                "This is damage, not a torn tail: nothing is cut. Look at it with `aoftool dump`, take the file from a backup or a replica, or leave out what can't be read by `aoftool check --fix=skip`, which keeps the original and tells what it drops."
             ),
             _ => Ok(()),
         }
@@ -189,7 +233,7 @@ impl Outcome<'_> {
         }
     }
 
-    fn write_json(&self, out: &mut Vec<u8>) {
+    fn write_json(&self, mended: &[MendedFile], out: &mut Vec<u8>) {
         let log = &self.located.log;
         let mut object = Object::open(out);
         object.str("schema", "aoftool.check/1").str("log", &self.located.name);
@@ -207,46 +251,10 @@ impl Outcome<'_> {
             object.u64("offset", refused.offset).str("reason", &refused.reason);
             object.close();
         });
+        if !mended.is_empty() {
+            object.array("mended", mended, |out, file| file.write_json(log, out));
+        }
         object.close();
         out.push(b'\n');
     }
-}
-
-/// Cuts the torn tail of the last file with bytes.
-fn fix(disk: &Arc<dyn Disk>, arguments: &Arguments, outcome: &Outcome<'_>) -> anyhow::Result<Exit> {
-    let log = &outcome.located.log;
-    let Verdict::Torn { file: index, last_good_offset, cut_bytes, .. } = *outcome.found.verdict() else {
-        return Ok(outcome.exit());
-    };
-    let file = &log.files[index];
-    let (name, size) = (report::name(file), file.len);
-    let mut words = io::stderr().lock();
-    let sentence = format!(
-        "This will shrink the AOF {name} from {size} bytes, with {cut_bytes} bytes, to {last_good_offset} bytes."
-    );
-    if arguments.dry_run {
-        let (_, backup) = in_place::backup_path(&**disk, log)?;
-        writeln!(words, "{sentence} The original would be kept as {}. Nothing was changed.", show(&backup))?;
-        return Ok(Exit::Fine);
-    }
-    if !in_place::confirm(&sentence, arguments.yes)? {
-        writeln!(words, "Aborting... Nothing was changed.")?;
-        return Ok(Exit::Findings);
-    }
-    let aside = in_place::put_aside(disk, log, |other| other.path == file.path)?;
-    let whole = LogFile { len: last_good_offset, ..file.clone() };
-    let start = outcome.found.files[index].rdb.as_ref().map_or(0, |rdb| rdb.len);
-    in_place::replace(disk, &file.path, |out| {
-        let copied = selection::copy(&**disk, &whole, start, Choice { names: &[], spared: 0 }, out)?;
-        anyhow::ensure!(copied.read_until == last_good_offset, "the file changed meanwhile: stop who writes to it");
-        Ok(())
-    })
-    .with_context(|| show(&file.path))?;
-    writeln!(
-        words,
-        "Successfully truncated AOF {name}: {cut_bytes} bytes cut, kept with the original in {}",
-        show(&aside.backup)
-    )?;
-    writeln!(words, "To undo: {}", aside.undo())?;
-    Ok(Exit::Fine)
 }

@@ -30,6 +30,7 @@ use ironkeep::rdb::{Version, WriteOptions};
 use ironkeep::resp::encode_request;
 
 use crate::compact::{self, Spooled};
+use crate::remade::{self, Marks};
 use crate::report;
 use crate::selection::{self, Choice, Copy, Sink};
 use crate::shared::log_folder;
@@ -248,14 +249,15 @@ fn copy_spans(disk: &dyn Disk, log: &Log, survey: &Report, out: &mut dyn Write) 
     let first = survey.files.first().and_then(|found| found.rdb.as_ref()).map_or(0, |rdb| rdb.len);
     if let (false, [file]) = (joined, &log.files[..]) {
         let whole = if file.is_wrapped { file.len } else { survey.files[0].whole_until.max(first) };
-        return selection::copy_range(disk, file, 0, whole, out).with_context(|| report::name(file));
+        return remade::copy_range(disk, file, 0, whole, out).with_context(|| report::name(file));
     }
     if let Some(file) = log.files.first() {
         let len = if file.is_wrapped { file.len } else { first };
-        selection::copy_range(disk, file, 0, len, out).with_context(|| report::name(file))?;
+        remade::copy_range(disk, file, 0, len, out).with_context(|| report::name(file))?;
     }
     let choice = Choice { names: &[], spared: 0 };
-    let mut copy = Copy::new(choice, out);
+    let marks = Marks::of(survey.files.iter().any(|found| found.seals.has_marks()));
+    let mut copy = Copy::new((choice, marks), out);
     for (index, (file, found)) in log.files.iter().zip(&survey.files).enumerate() {
         if index > 0 && found.records > 0 {
             let mut select = Vec::new();

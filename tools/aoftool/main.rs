@@ -1,32 +1,42 @@
 //! `aoftool`: look into append-only logs, and mend them. One file per verb.
 
 mod at;
+mod change;
 mod check;
 mod compact;
 mod convert;
 mod diff;
 mod dump;
 mod filter;
+mod fix;
 mod info;
+mod loaded;
 mod print;
 mod records;
+mod remade;
+mod removal;
 mod replay;
 mod report;
+mod seal;
 mod selection;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod stats;
+mod skip;
 mod strip_command;
 mod tail;
 mod timeline;
+mod truncate;
+mod undo;
+mod undo_flush;
 mod value;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use ironkeep::cli::exit::{self, Exit};
+use ironkeep::cli::exit::{self, Exit, Failure};
 use ironkeep::cli::locate::{self, Located};
 use ironkeep::cli::manual;
 use ironkeep::disk::{Disk, RealDisk};
@@ -58,6 +68,11 @@ enum Verb {
     Stats(stats::Arguments),
     At(at::Arguments),
     Diff(diff::Arguments),
+    UndoFlush(undo_flush::Arguments),
+    Truncate(truncate::Arguments),
+    Undo(undo::Arguments),
+    Seal(seal::Arguments),
+    Unseal(seal::UnsealArguments),
     Completions(manual::CompletionsArguments),
     Man(manual::ManArguments),
 }
@@ -76,6 +91,14 @@ pub struct Place {
 impl Place {
     fn locate(&self, disk: &Arc<dyn Disk>) -> anyhow::Result<Located> {
         locate::locate(disk, locate::Request { path: self.path.as_deref(), dir: self.dir.as_deref() })
+    }
+
+    /// As [`Place::locate`], for verbs that change what they read.
+    fn locate_for_change(&self, disk: &Arc<dyn Disk>) -> anyhow::Result<Located> {
+        if self.path.as_deref() == Some(Path::new("-")) {
+            return Err(Failure::error(Exit::Usage, "standard input can't be changed: give a path"));
+        }
+        self.locate(disk)
     }
 }
 
@@ -97,6 +120,11 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Stats(arguments) => stats::run(&disk, &arguments),
         Verb::At(arguments) => at::run(&disk, &arguments),
         Verb::Diff(arguments) => diff::run(&disk, &arguments),
+        Verb::UndoFlush(arguments) => undo_flush::run(&disk, &arguments),
+        Verb::Undo(arguments) => undo::run(&disk, &arguments),
+        Verb::Truncate(arguments) => truncate::run(&disk, &arguments),
+        Verb::Seal(arguments) => seal::run(&disk, &arguments),
+        Verb::Unseal(arguments) => seal::run_unseal(&disk, &arguments),
         Verb::Completions(arguments) => manual::write_completions(&arguments, CommandLine::command()),
         Verb::Man(arguments) => manual::write_pages(&arguments, CommandLine::command()),
     }

@@ -7,16 +7,15 @@
 use std::io::{self, Read, Write};
 
 use ironkeep::aof::check::pass_rdb;
-use ironkeep::aof::seal::{self, HistoryId, Mark, Seal};
-use ironkeep::aof::{
-    Fault, Item, LogFile, OpenSpan, Place, RdbDepth, RdbPart, Reached, Reader, Record, Sealer, Verifier,
-};
+use ironkeep::aof::seal::{self, Mark, Seal};
+use ironkeep::aof::{Fault, Item, LogFile, Place, RdbDepth, RdbPart, Reached, Reader, Record, Verifier};
 use ironkeep::cli::progress::Progress;
 use ironkeep::codec::number;
 use ironkeep::disk::{Disk, Mode};
 use ironkeep::rdb;
 use ironkeep::rdb::envelope;
 
+use crate::remade::{Marks, Remade, copy_range};
 use crate::report;
 
 /// Which records are to be left out.
@@ -122,79 +121,46 @@ pub fn pass(disk: &dyn Disk, file: &LogFile, start: u64, choice: Choice<'_>, sin
 
 /// Writes a file without the named records: the RDB in front (up to `start`), the records that stay, and a torn tail,
 /// all as they are.
-pub fn copy(disk: &dyn Disk, file: &LogFile, start: u64, choice: Choice<'_>, out: &mut dyn Write) -> io::Result<Pass> {
+pub fn copy(
+    disk: &dyn Disk,
+    file: &LogFile,
+    start: u64,
+    (choice, marks): (Choice<'_>, Marks),
+    out: &mut dyn Write,
+) -> io::Result<Pass> {
     copy_range(disk, file, 0, start, out)?;
-    let pass = pass(disk, file, start, choice, &mut Copy::new(choice, out))?;
+    let pass = pass(disk, file, start, choice, &mut Copy::new((choice, marks), out))?;
     copy_range(disk, file, pass.read_until, file.len, out)?;
     Ok(pass)
-}
-
-/// Writes the bytes of a file from one offset to another.
-pub fn copy_range(disk: &dyn Disk, file: &LogFile, from: u64, to: u64, out: &mut dyn Write) -> io::Result<()> {
-    let mut source = disk.open(&file.path, Mode::Read)?;
-    source.seek(io::SeekFrom::Start(from))?;
-    let wanted = to.saturating_sub(from);
-    let copied = io::copy(&mut source.take(wanted), out)?;
-    if copied == wanted { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Writes what is kept, with the marks written anew.
 pub struct Copy<'a> {
     choice: Choice<'a>,
-    out: &'a mut dyn Write,
-    sealer: Option<Sealer>,
-    /// Position in the history that is written.
-    at: u64,
-    line: Vec<u8>,
+    remade: Remade<'a>,
 }
 
 impl<'a> Copy<'a> {
-    pub fn new(choice: Choice<'a>, out: &'a mut dyn Write) -> Self {
-        Self { choice, out, sealer: None, at: 0, line: Vec::new() }
-    }
-
-    /// Begins a history at the first thing that is kept.
-    fn sealer(&mut self, at: u64) -> &mut Sealer {
-        let begin = || Sealer::new(HistoryId::random(&mut fastrand::Rng::new()), OpenSpan::at(at));
-        self.sealer.get_or_insert_with(begin)
+    pub fn new((choice, marks): (Choice<'a>, Marks), out: &'a mut dyn Write) -> Self {
+        Self { choice, remade: Remade::new(out, marks) }
     }
 }
 
 impl Sink for Copy<'_> {
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.sealer(0).absorb(bytes);
-        if !bytes.starts_with(b"#") {
-            self.at += bytes.len() as u64; // usize has at most 64 bits
-        }
-        self.out.write_all(bytes)
+        if bytes.starts_with(b"*") { self.remade.record(bytes) } else { self.remade.bytes(bytes) }
     }
 
     fn mark(&mut self, mark: &Mark<'_>, is_spared: bool) -> io::Result<()> {
-        if self.sealer.is_none() && matches!(mark, Mark::Identity(_)) {
-            self.at = mark.at();
-        }
-        let (at, choice) = (self.at, self.choice);
-        let mut line = std::mem::take(&mut self.line);
-        line.clear();
-        let sealer = self.sealer(at);
-        // The file that is written gets its name when it is on the disk.
-        sealer.note_synced(at);
-        match mark {
-            Mark::Identity(identity) => {
-                sealer.seal(at, identity.time_ms, None, &mut line);
-                sealer.identify(at, identity.time_ms, &mut line);
+        let goes = match mark {
+            // `FUNCTION-FLUSH` goes with the records of FUNCTION.
+            Mark::Seal(Seal { sender: Some(sender), .. }) => {
+                let name = sender.command.split(|byte| *byte == b'-').next().unwrap_or_default();
+                !is_spared && self.choice.has(name)
             }
-            Mark::Seal(seal) => {
-                // `FUNCTION-FLUSH` goes with the records of FUNCTION.
-                let name = |command: &'_ [u8]| command.split(|byte| *byte == b'-').next().unwrap_or_default().to_vec();
-                let sender = seal.sender.filter(|sender| is_spared || !choice.has(&name(sender.command)));
-                let plain = sender.map(|sender| [sender.command, sender.address, sender.user].map(seal::unescape));
-                let sender = plain.as_ref().map(|[command, address, user]| seal::Sender { command, address, user });
-                sealer.seal(at, seal.time_ms, sender, &mut line);
-            }
-        }
-        self.line = line;
-        self.out.write_all(&self.line)
+            _ => false,
+        };
+        self.remade.mark(mark, !goes)
     }
 
     fn removed(&mut self, _removed: &Removed<'_, '_>) -> io::Result<()> {
@@ -278,7 +244,8 @@ impl<'a> Filter<'a> {
     }
 
     fn take_mark(&mut self, mark: &Mark<'_>) -> io::Result<()> {
-        self.after_ms = Some(mark.time_ms());
+        // A mark that was made later, for a log that told no times, tells none.
+        self.after_ms = Some(mark.time_ms()).filter(|ms| *ms > 0).or(self.after_ms);
         if let Mark::Seal(Seal { sender: Some(sender), .. }) = mark {
             let [address, user] = [sender.address, sender.user].map(seal::unescape);
             self.sender = Some(Sender { address, user });
@@ -366,7 +333,7 @@ mod tests {
         let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
         let choice = Choice { names: &names, spared };
         let mut out = Vec::new();
-        let pass = copy(&RealDisk, &log.files[0], 0, choice, &mut out).unwrap();
+        let pass = copy(&RealDisk, &log.files[0], 0, (choice, Marks::Left), &mut out).unwrap();
         (out, pass.removed)
     }
 

@@ -1,0 +1,295 @@
+//! Records of some names, found in a log and taken out of it: what `strip-command` and `undo-flush` have in common.
+//!
+//! A first pass over all files finds the records and makes sure that the log can be read to its end. Where the log has
+//! none, the files are looked at that a rewrite has replaced, as far as the manifest still has them in history: the result
+//! is then the log as it would be had the rewrite not taken place, without the records.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use anyhow::Context;
+use ironkeep::aof::seal::Mark;
+use ironkeep::aof::{self, Log, LogFile, RdbPart, Role, Verdict};
+use ironkeep::cli::escape::{Escaped, Preview};
+use ironkeep::cli::exit::{Exit, Failure};
+use ironkeep::cli::locate::show;
+use ironkeep::cli::utc::Utc;
+use ironkeep::disk::Disk;
+
+use crate::change::{Change, Fate};
+use crate::remade::Marks;
+use crate::report;
+use crate::selection::{self, Choice, Pass, Removed, Sink};
+
+/// Which of the records are meant.
+#[derive(Clone, Copy)]
+pub struct Which {
+    pub only_last: bool,
+    /// History is looked at although the log has such records.
+    pub wants_history: bool,
+}
+
+/// Is told of every record that is to go, and its file.
+pub type Told<'a> = &'a mut dyn FnMut(&LogFile, &Removed<'_, '_>) -> io::Result<()>;
+
+/// What the first pass found in one file.
+struct Surveyed {
+    rdb: Option<RdbPart>,
+    pass: Pass,
+    /// Records of the names that stay.
+    spared: u64,
+}
+
+/// What the first pass found.
+pub struct Survey {
+    files: Vec<Surveyed>,
+}
+
+impl Survey {
+    pub fn removed(&self) -> u64 {
+        self.files.iter().map(|file| file.pass.removed).sum()
+    }
+
+    /// How many records of the names, in words.
+    pub fn what(&self, names: &[Vec<u8>]) -> String {
+        let names: Vec<String> = names.iter().map(|name| Escaped(name).to_string()).collect();
+        let emptied: u64 = self.files.iter().map(|file| file.pass.emptied).sum();
+        let mut what = format!("{} ({})", report::plural(self.removed(), "record"), names.join(", "));
+        if emptied > 0 {
+            what += &format!(" and {} left empty", report::plural(emptied, "transaction"));
+        }
+        what
+    }
+}
+
+/// A search for records.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    pub disk: &'a Arc<dyn Disk>,
+    /// What to call the log.
+    pub name: &'a str,
+    pub log: &'a Log,
+    /// The log is made of files in history too; the manifest says so in the end.
+    pub is_whole: bool,
+    pub names: &'a [Vec<u8>],
+}
+
+impl Job<'_> {
+    /// Finds what is to go, tells of it, and makes sure that nothing in the middle is broken.
+    fn survey(&self, only_last: bool, told: Told<'_>) -> anyhow::Result<Survey> {
+        let files = &self.log.files;
+        let mut spared = vec![0; files.len()];
+        if only_last {
+            let counts: Vec<u64> = self.count()?.files.iter().map(|file| file.pass.removed).collect();
+            let last = counts.iter().rposition(|count| *count > 0);
+            spared = counts.iter().enumerate().map(|(at, count)| count - u64::from(last == Some(at))).collect();
+        }
+        let mut found = Vec::new();
+        for (index, (file, spared)) in files.iter().zip(spared).enumerate() {
+            let surveyed = self.survey_file(file, spared, told).with_context(|| show(&file.path))?;
+            if let Some(fault) = &surveyed.pass.fault {
+                self.judge(index, fault, &surveyed.pass)?;
+            }
+            found.push(surveyed);
+        }
+        Ok(Survey { files: found })
+    }
+
+    fn count(&self) -> anyhow::Result<Survey> {
+        self.survey(false, &mut |_, _| Ok(()))
+    }
+
+    /// The survey of the log, or of the `whole` one that history holds where that is asked for or the log has no such
+    /// record.
+    pub fn or_with_history<'b>(
+        self,
+        whole: Option<&'b Log>,
+        which: Which,
+        told: Told<'_>,
+    ) -> anyhow::Result<(Job<'b>, Survey)>
+    where
+        Self: 'b,
+    {
+        if let Some(whole) = whole
+            && (which.wants_history || self.count()?.removed() == 0)
+        {
+            let is_new = |file: &&LogFile| !self.log.files.iter().any(|known| known.path == file.path);
+            let names: Vec<String> = whole.files.iter().filter(is_new).map(report::name).collect();
+            writeln!(io::stderr(), "{}: looking at what a rewrite has replaced too: {}", self.name, names.join(", "))?;
+            let job = Job { log: whole, is_whole: true, ..self };
+            let survey = job.survey(which.only_last, told)?;
+            if survey.removed() > 0 {
+                return Ok((job, survey));
+            }
+        }
+        let survey = self.survey(which.only_last, told)?;
+        Ok((self, survey))
+    }
+
+    fn survey_file(&self, file: &LogFile, spared: u64, told: Told<'_>) -> anyhow::Result<Surveyed> {
+        let rdb = match selection::rdb_part(&**self.disk, file) {
+            Ok(rdb) => rdb,
+            // A base is copied and not changed, so it need not be understood.
+            Err(error) if file.role == Role::Base => {
+                writeln!(io::stderr(), "{}: left as it is: {error}", report::name(file))?;
+                return Ok(Surveyed { rdb: None, pass: Pass::none(file), spared: 0 });
+            }
+            Err(error) => {
+                let exit = if error.is_unsupported() { Exit::Unsupported } else { Exit::Findings };
+                return Err(Failure::error(exit, format!("the RDB in front can't be read: {error}")));
+            }
+        };
+        let start = rdb.as_ref().map_or(0, |rdb| rdb.len);
+        let choice = Choice { names: self.names, spared };
+        let pass = selection::pass(&**self.disk, file, start, choice, &mut Teller { file, told })?;
+        Ok(Surveyed { rdb, pass, spared })
+    }
+
+    fn judge(&self, index: usize, fault: &aof::Fault, pass: &Pass) -> anyhow::Result<()> {
+        let file = &self.log.files[index];
+        match aof::judge(&**self.disk, self.log, index, fault, &pass.reached)? {
+            Verdict::Damaged { reason, .. } | Verdict::Unsupported { reason, .. } => {
+                let message = format!("{reason}; nothing was changed, see `aoftool check`");
+                Err(Failure::error(Exit::Findings, message).context(show(&file.path)))
+            }
+            Verdict::Torn { cut_bytes, .. } => {
+                let name = report::name(file);
+                writeln!(io::stderr(), "{name}: {fault}; this torn tail of {cut_bytes} bytes is kept as it is")?;
+                Ok(())
+            }
+            Verdict::Clean => Ok(()),
+        }
+    }
+
+    /// Says where the command may have gone.
+    pub fn nothing_found(&self, survey: &Survey) -> anyhow::Result<Exit> {
+        let names: Vec<String> = self.names.iter().map(|name| Escaped(name).to_string()).collect();
+        let mut words = io::stderr().lock();
+        write!(words, "{}: no {} in this log. ", self.name, names.join(" and no "))?;
+        match base(self.log, survey) {
+            Some((file, Some(0))) => {
+                writeln!(
+                    words,
+                    "A rewrite has already swallowed it: the base {} holds no keys, and what was before is in no file of this log. Look for a backup, a replica, or a dump.rdb that was not saved since.",
+                    report::name(file)
+                )?;
+            }
+            Some((file, count)) => {
+                let holds =
+                    count.map_or_else(String::new, |count| format!(", which holds {}", report::plural(count, "key")));
+                writeln!(
+                    words,
+                    "If there was one, the rewrite that wrote the base {}{holds}, has already swallowed it with all that was before.",
+                    report::name(file)
+                )?;
+            }
+            None => {
+                writeln!(words, "If there was one, a rewrite since has already swallowed it with all that was before.")?
+            }
+        }
+        for name in self.older_files() {
+            writeln!(words, "An older file is still there: {name}")?;
+        }
+        for path in self.kept_dumps() {
+            writeln!(words, "A dump from before a flush is kept: {path}")?;
+        }
+        Ok(Exit::Findings)
+    }
+
+    /// Dumps that the server has kept beside the log's folder: `dump.rdb.flushed-<Unix ms>`.
+    fn kept_dumps(&self) -> Vec<String> {
+        let Ok(folder) = std::path::absolute(&self.log.folder) else { return Vec::new() };
+        let folder = if self.log.manifest.is_some() { folder.parent().unwrap_or(&folder) } else { &folder };
+        let names = self.disk.list(folder).unwrap_or_default();
+        let is_kept = |name: &&std::ffi::OsString| name.to_string_lossy().contains(".flushed-");
+        names.iter().filter(is_kept).map(|name| show(&folder.join(name))).collect()
+    }
+
+    /// Files that the manifest calls history, as far as they are there.
+    fn older_files(&self) -> Vec<String> {
+        let log = self.log;
+        let history = log.manifest.iter().flat_map(|(_, manifest)| &manifest.history);
+        let paths = history.map(|entry| log.folder.join(&entry.name));
+        paths.filter(|path| self.disk.exists(path)).map(|path| show(&path)).collect()
+    }
+
+    /// The change that takes out what the survey found; `fill` is [`Job::fill`].
+    pub fn change<'b>(
+        &'b self,
+        survey: &Survey,
+        (does, did): (&'b str, &'b str),
+        fill: &'b dyn Fn(usize, &mut dyn Write) -> anyhow::Result<()>,
+    ) -> Change<'b> {
+        let fate = |file: &Surveyed| if file.pass.removed > 0 { Fate::Rewritten } else { Fate::Stays };
+        let fates = survey.files.iter().map(fate).collect();
+        let manifest = self.log.manifest.as_ref().filter(|_| self.is_whole).map(|(_, manifest)| manifest.clone());
+        Change { disk: self.disk, log: self.log, does, did, fates, manifest, fill }
+    }
+
+    /// Writes a file without what the survey found in it.
+    pub fn fill(&self, index: usize, survey: &Survey, out: &mut dyn Write) -> anyhow::Result<()> {
+        let (file, surveyed) = (&self.log.files[index], &survey.files[index]);
+        let start = surveyed.rdb.as_ref().map_or(0, |rdb| rdb.len);
+        let copied = {
+            let choice = Choice { names: self.names, spared: surveyed.spared };
+            let marks = Marks::of(surveyed.pass.reached.seals.has_marks());
+            selection::copy(&**self.disk, file, start, (choice, marks), out)?
+        };
+        anyhow::ensure!(
+            copied.removed == surveyed.pass.removed && copied.read_until == surveyed.pass.read_until,
+            "the file changed meanwhile: stop who writes to it"
+        );
+        Ok(())
+    }
+}
+
+/// The file that a rewrite wrote, and how many keys it holds, where that is known.
+fn base<'a>(log: &'a Log, survey: &Survey) -> Option<(&'a LogFile, Option<u64>)> {
+    let (file, surveyed) =
+        log.files.iter().zip(&survey.files).find(|(file, _)| file.role == Role::Base || file.has_rdb)?;
+    let keys = match &surveyed.rdb {
+        Some(rdb) => Some(rdb.keys),
+        None if !file.has_rdb && surveyed.pass.records == 0 => Some(0),
+        None => None,
+    };
+    Some((file, keys))
+}
+
+struct Teller<'a> {
+    file: &'a LogFile,
+    told: Told<'a>,
+}
+
+impl Sink for Teller<'_> {
+    fn keep(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn mark(&mut self, _mark: &Mark<'_>, _is_spared: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn removed(&mut self, removed: &Removed<'_, '_>) -> io::Result<()> {
+        (self.told)(self.file, removed)
+    }
+}
+
+/// One line about a record that goes.
+pub fn write_line(out: &mut dyn Write, file: &LogFile, removed: &Removed<'_, '_>) -> io::Result<()> {
+    let record = removed.record;
+    write!(out, "{} offset {}, database {}", report::name(file), record.offset, removed.db)?;
+    if let Some((address, user)) = removed.sender {
+        write!(out, ", sent by {} (user {})", Escaped(address), Escaped(user))?;
+    }
+    if let Some(ms) = removed.after_ms {
+        write!(out, ", at or after {}", Utc(ms))?;
+    }
+    if let Some(multi) = removed.multi {
+        write!(out, ", in the transaction at {multi}")?;
+    }
+    write!(out, ": {}", Escaped(record.arguments[0]))?;
+    for argument in record.arguments[1..].iter().take(8) {
+        write!(out, " {}", Preview { bytes: argument, limit: 60 })?;
+    }
+    writeln!(out, "{}", if record.arguments.len() > 9 { " ..." } else { "" })
+}
