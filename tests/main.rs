@@ -91,12 +91,14 @@ mod tools {
     mod aoftool_convert;
     /// Some of the records of a log.
     mod aoftool_dump;
+    /// Called by the names of others.
+    mod aoftool_names;
     /// Logs into running servers.
     mod aoftool_replay;
-    /// What a log is made of, and the course of what was written.
-    mod aoftool_stats;
     /// What is left of a damaged log, and cuts, and seals.
     mod aoftool_skip;
+    /// What a log is made of, and the course of what was written.
+    mod aoftool_stats;
     /// What a server adds to its log.
     mod aoftool_tail;
     /// An accident taken back, and the taking back too.

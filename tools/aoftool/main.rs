@@ -3,6 +3,7 @@
 mod at;
 mod change;
 mod check;
+mod check_aof;
 mod compact;
 mod convert;
 mod diff;
@@ -21,8 +22,8 @@ mod seal;
 mod selection;
 #[path = "../shared/mod.rs"]
 mod shared;
-mod stats;
 mod skip;
+mod stats;
 mod strip_command;
 mod tail;
 mod timeline;
@@ -103,6 +104,11 @@ impl Place {
 }
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = PathBuf::from(words.next().unwrap_or_default());
+    if let Some(name) = check_aof::name_of(&program) {
+        return check_aof::main(name, &words.collect::<Vec<_>>());
+    }
     exit::run(run)
 }
 
