@@ -49,7 +49,8 @@ impl Timeline {
             self.time_ms = Some(second.saturating_mul(1000));
         }
         let Some(Ok(mark)) = annotation.mark() else { return };
-        self.time_ms = Some(mark.time_ms());
+        // A server that has just begun may not know the time yet.
+        self.time_ms = Some(mark.time_ms()).filter(|time_ms| *time_ms > 0).or(self.time_ms);
         if let Mark::Seal(Seal { sender: Some(sender), .. }) = mark {
             let [address, user] = [sender.address, sender.user].map(seal::unescape);
             self.sender = Some(Sender { address, user });
