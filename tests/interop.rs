@@ -185,6 +185,39 @@ fn our_own_restart_holds_the_same() {
     peer_agrees(&Program::ours(), dir.path(), &contents, Some(&digest));
 }
 
+/// `aof-use-rdb-preamble no`: the base is commands, or RESTORE where there are none.
+#[test]
+fn a_base_of_commands_is_loaded_by_us_and_by_every_peer() {
+    let options = [("aof-use-rdb-preamble", "no"), ("aof-timestamp-enabled", "yes")];
+    let (dir, contents, digest) = written_by_us(&options);
+    let is_base = |path: &&std::path::PathBuf| path.to_string_lossy().contains(".base.");
+    let files = files_below(dir.path());
+    let bases: Vec<_> = files.iter().filter(is_base).collect();
+    assert!(bases.len() == 1 && bases[0].to_string_lossy().ends_with(".base.aof"), "{bases:?}");
+    assert!(std::fs::read(bases[0]).unwrap().starts_with(b"#TS:"));
+    peer_agrees(&Program::ours(), dir.path(), &contents, Some(&digest));
+    for program in [Program::redis_8(), Program::valkey_9()].into_iter().flatten() {
+        check_tools_pass(&program, dir.path());
+        peer_agrees(&program, dir.path(), &contents, None);
+    }
+}
+
+#[test]
+fn fields_that_expire_are_in_a_base_of_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = [("appendonly", "yes"), ("aof-use-rdb-preamble", "no")];
+    let server = Server::start(&Program::ours(), dir.path(), &options);
+    let mut client = server.client();
+    client.line("HSET hash kept 1 going 2");
+    client.line("HPEXPIREAT hash 4000000000000 FIELDS 1 going");
+    client.line("BGREWRITEAOF");
+    client.wait_for_rewrite();
+    drop(server);
+    let server = Server::start(&Program::ours(), dir.path(), &options);
+    let times = server.client().line("HPEXPIRETIME hash FIELDS 2 kept going").array();
+    assert_eq!(times.iter().map(|time| time.int()).collect::<Vec<_>>(), [-1, 4_000_000_000_000]);
+}
+
 /// A key travels by DUMP and RESTORE.
 fn carry(from: &mut Client, to: &mut Client, contents: &Contents) {
     let mut db = None;

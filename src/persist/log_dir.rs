@@ -32,6 +32,7 @@ pub struct LogDir {
     folder: PathBuf,
     append_file_name: OsString,
     manifest: Manifest,
+    base_format: BaseFormat,
 }
 
 impl LogDir {
@@ -44,7 +45,8 @@ impl LogDir {
         manifest: Manifest,
     ) -> Self {
         let (dir, folder) = (dir.to_owned(), dir.join(append_dir_name));
-        Self { disk, dir, folder, append_file_name: append_file_name.into(), manifest }
+        let append_file_name = append_file_name.into();
+        Self { disk, dir, folder, append_file_name, manifest, base_format: BaseFormat::Rdb }
     }
 
     pub fn disk(&self) -> &Arc<dyn Disk> {
@@ -118,9 +120,19 @@ impl LogDir {
         !content.is_empty() && !is_head
     }
 
+    /// What bases are written as from here on.
+    pub fn set_base_format(&mut self, format: BaseFormat) {
+        self.base_format = format;
+    }
+
     /// The file name and entry of the next base.
     pub fn next_base(&self) -> Entry {
-        self.manifest.next_base(&self.append_file_name, BaseFormat::Rdb)
+        self.manifest.next_base(&self.append_file_name, self.base_format)
+    }
+
+    /// The names that the next base may have been given before a crash.
+    fn next_base_names(&self) -> [OsString; 2] {
+        [BaseFormat::Rdb, BaseFormat::Resp].map(|format| self.manifest.next_base(&self.append_file_name, format).name)
     }
 
     /// Puts a base in force that holds everything before the last `keep_increments` increments: names its file and
@@ -186,12 +198,13 @@ impl LogDir {
     /// its name, but no manifest yet. Returns their names.
     pub fn remove_leftovers(&self) -> Vec<PathBuf> {
         let mut removed = Vec::new();
-        let orphan = self.folder.join(&self.next_base().name);
         // Only where it is the one file that no manifest names, and a log goes on without it: then it is what a rewrite
         // left behind. Where there are more, someone has put files or manifests here, and they are his.
-        let is_ours = self.manifest.last_increment().is_some() && self.unnamed_files() == [self.next_base().name];
-        if is_ours && self.disk.remove(&orphan).is_ok() {
-            removed.push(orphan);
+        if let (Some(_), [name]) = (self.manifest.last_increment(), self.unnamed_files().as_slice())
+            && self.next_base_names().contains(name)
+        {
+            let orphan = self.folder.join(name);
+            removed.extend(self.disk.remove(&orphan).is_ok().then_some(orphan));
         }
         for folder in [&self.dir, &self.folder] {
             for name in self.disk.list(folder).unwrap_or_default() {
@@ -210,8 +223,8 @@ impl LogDir {
     pub fn lone_base(&self) -> Option<PathBuf> {
         let mut names = self.disk.list(&self.folder).unwrap_or_default();
         names.retain(|name| !crate::disk::is_temporary(name) && !self.names(name));
-        let first = self.next_base().name;
-        (self.manifest.is_empty() && names == [first.as_os_str()]).then(|| self.folder.join(first))
+        let first = names.pop().filter(|name| names.is_empty() && self.next_base_names().contains(name))?;
+        self.manifest.is_empty().then(|| self.folder.join(first))
     }
 
     /// Whether it is the manifest, or a file that this names.

@@ -26,7 +26,7 @@ use super::append::{Append, Extent};
 use super::history::Rules;
 use super::log_dir::LogDir;
 use super::outlets::Outlet;
-use super::save::Image;
+use super::save::{Image, base_format};
 
 /// In front of step 3, on a thread: fails where fewer than `needed` bytes are free. A disk that can't tell is tried.
 pub fn find_room(log_dir: &LogDir, needed: u64) -> Result<(), PersistError> {
@@ -103,6 +103,7 @@ pub fn replace_all(
 /// Makes a log from what is in memory, at once, on this thread: at a start, and where the log is switched on. When it
 /// returns everything in memory is durable in the log, which goes on in a new increment.
 pub fn begin_log(engine: &mut Engine, append: &mut Append, log_dir: &mut LogDir) -> Result<(), PersistError> {
+    log_dir.set_base_format(base_format(engine));
     let image = Image::take(engine, true);
     let progress = Progress::new(engine.clock.now_ms(), image.keys());
     log_dir.create_folder()?;

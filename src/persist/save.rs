@@ -1,9 +1,10 @@
-//! An RDB from a snapshot.
+//! An RDB from a snapshot; or, for the base of a log that is to have no RDB, commands.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::aof::naming::BaseFormat;
 use crate::disk::{Disk, Sealed};
 use crate::engine::Engine;
 use crate::engine::module_aux::ModuleAux;
@@ -17,6 +18,10 @@ use super::PersistError;
 use super::history::keep_dump;
 use super::outlets::{Manner, Outlet, Outlets, first_path};
 
+use commands::Commands;
+
+mod commands;
+
 /// All that an RDB of one moment is made from. It's taken on the executor and written anywhere.
 pub struct Image {
     snapshot: Result<Snapshot, SnapshotTooOld>,
@@ -27,6 +32,8 @@ pub struct Image {
     aux: Vec<(&'static str, String)>,
     access: Access,
     manner: Manner,
+    /// A base of commands, and its time in Unix seconds where it is to be told.
+    commands: Option<Option<i64>>,
 }
 
 /// The remark in an RDB that says up to where the log held its data: `<history> <position>`, or [`WITHOUT_LOG`].
@@ -87,6 +94,8 @@ impl Image {
                 max_rate: Arc::clone(&engine.persistence.max_rate),
                 syncs_early: engine.config.rdb_save_incremental_fsync,
             },
+            commands: (is_base && base_format(engine) == BaseFormat::Resp)
+                .then(|| engine.config.aof_timestamp_enabled.then_some(seconds)),
             snapshot: engine.keyspace.snapshot(),
         }
     }
@@ -130,6 +139,9 @@ impl Image {
     }
 
     fn write(self, out: &mut dyn Write, path: &Path, jobs: &[Progress]) -> Result<(), PersistError> {
+        if self.commands.is_some() {
+            return self.write_commands(out, path, jobs);
+        }
         let failed = |source| PersistError::Write { path: path.to_owned(), source };
         let snapshot = self.snapshot?;
         let mut writer = Writer::new(out, self.version, self.options).map_err(failed)?;
@@ -155,12 +167,7 @@ impl Image {
             |_, entry| {
                 write_key(&mut writer_cell.borrow_mut(), &entry, access, &mut unpacked).map_err(failed)?;
                 keys_done += 1;
-                if keys_done % YIELD_EVERY == 0 {
-                    std::thread::yield_now();
-                }
-                if keys_done % TELL_EVERY == 0 {
-                    jobs.iter().for_each(|job| job.set_keys_done(keys_done));
-                }
+                step(keys_done, jobs);
                 Ok(())
             },
         )?;
@@ -172,6 +179,54 @@ impl Image {
         writer.finish().map_err(failed)?;
         Ok(())
     }
+}
+
+impl Image {
+    fn write_commands(self, out: &mut dyn Write, path: &Path, jobs: &[Progress]) -> Result<(), PersistError> {
+        let failed = |source| PersistError::Write { path: path.to_owned(), source };
+        let snapshot = self.snapshot?;
+        let mut commands = Commands::new(out, self.version);
+        if let Some(seconds) = self.commands.flatten() {
+            commands.timestamp(seconds);
+        }
+        for code in &self.functions {
+            commands.command(&[b"FUNCTION", b"LOAD", code]).map_err(PersistError::io(path))?;
+        }
+        let mut unpacked = Object::List(List::new());
+        let commands_cell = std::cell::RefCell::new(commands);
+        let mut keys_done = 0;
+        snapshot.visit(
+            |index, _| {
+                let index = index.to_string();
+                commands_cell.borrow_mut().command(&[b"SELECT", index.as_bytes()]).map_err(PersistError::io(path))?;
+                Ok::<_, PersistError>(true)
+            },
+            |_, entry| {
+                commands_cell.borrow_mut().key(&entry, &mut unpacked).map_err(failed)?;
+                keys_done += 1;
+                step(keys_done, jobs);
+                Ok(())
+            },
+        )?;
+        jobs.iter().for_each(|job| job.set_keys_done(keys_done));
+        commands_cell.into_inner().finish().map_err(PersistError::io(path))
+    }
+}
+
+/// Behind every key: offers the core, and tells how far it is.
+fn step(keys_done: u64, jobs: &[Progress]) {
+    if keys_done.is_multiple_of(YIELD_EVERY) {
+        std::thread::yield_now();
+    }
+    if keys_done.is_multiple_of(TELL_EVERY) {
+        jobs.iter().for_each(|job| job.set_keys_done(keys_done));
+    }
+}
+
+/// What the next base of the log is written as. Commands can't say what modules have stored beside the keys.
+pub fn base_format(engine: &Engine) -> BaseFormat {
+    let has_aux = !engine.module_aux.before_keys.is_empty() || !engine.module_aux.behind_keys.is_empty();
+    if engine.config.aof_use_rdb_preamble || has_aux { BaseFormat::Rdb } else { BaseFormat::Resp }
 }
 
 fn write_key<W: Write>(

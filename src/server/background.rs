@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::aof::naming::BaseFormat;
 use crate::disk::{File, Sealed};
 use crate::engine::Engine;
 use crate::engine::persistence::Progress;
@@ -33,6 +34,8 @@ pub(super) struct Wanted {
     pub(super) save: bool,
     pub(super) rewrite: bool,
 }
+
+const BOTH: Wanted = Wanted { save: true, rewrite: true };
 
 /// A save that has begun.
 struct Save {
@@ -70,7 +73,11 @@ enum Increment {
 }
 
 /// Begins what is wanted and not under way yet.
-pub(super) fn start(shared: &Rc<Shared>, wanted: Wanted) {
+pub(super) fn start(shared: &Rc<Shared>, mut wanted: Wanted) {
+    if wanted == BOTH && save::base_format(&shared.engine.borrow()) == BaseFormat::Resp {
+        // They can't share their bytes.
+        (wanted.rewrite, shared.engine.borrow_mut().persistence.rewrite_scheduled) = (false, true);
+    }
     let hold = (wanted.rewrite && may_rewrite(shared)).then(|| hold_log(shared)).flatten();
     let mut engine = shared.engine.borrow_mut();
     // The last dump is the shutdown's own.
@@ -81,6 +88,7 @@ pub(super) fn start(shared: &Rc<Shared>, wanted: Wanted) {
     // Step 2 of a rewrite: nothing was executed since the log is held.
     let before = Instant::now();
     let image = Image::take(&mut engine, hold.is_some());
+    shared.log_dir.borrow_mut().set_base_format(save::base_format(&engine));
     engine.persistence.last_snapshot_us = u64::try_from(before.elapsed().as_micros()).unwrap_or(u64::MAX);
     engine.stats.snapshots += 1;
     let save = is_saving.then(|| {

@@ -22,7 +22,7 @@ use crate::persist::PersistError;
 use crate::persist::log_dir::{Forming, Increment, LogDir};
 use crate::persist::outlets::Outlet;
 use crate::persist::rewrite::Past;
-use crate::persist::save::Image;
+use crate::persist::save::{Image, base_format};
 
 use super::background::{on_thread, write_rest};
 use super::shared::Shared;
@@ -147,6 +147,7 @@ async fn reserve(shared: &Rc<Shared>) -> Result<(Forming, Increment, u64), Persi
     };
     let head_len = head.len() as u64; // usize has at most 64 bits
     let mut log_dir = shared.log_dir.borrow().clone();
+    log_dir.set_base_format(base_format(&shared.engine.borrow()));
     let (log_dir, reserved) = on_thread("rotate", move || {
         let reserved = log_dir.reserve();
         let made = reserved.and_then(|forming| log_dir.create_formed(&forming, &head).map(|made| (forming, made)));

@@ -309,11 +309,6 @@ impl Config {
                     if row.is_secret() { "(secret)".into() } else { String::from_utf8_lossy(&value) }
                 )
             })
-            .chain((!self.aof_use_rdb_preamble).then(|| {
-                "WARNING: 'aof-use-rdb-preamble no': bases of the log are written as RDB all the same, since commands \
-                 cannot say everything that the data may hold."
-                    .to_owned()
-            }))
             .collect()
     }
 
