@@ -22,6 +22,9 @@ mod formats {
 /// Clients with habits of their own.
 mod clients;
 
+/// What commands answer, beside real servers.
+mod commands;
+
 /// redis.conf, as a running server reads and writes it.
 mod configuration;
 

@@ -15,6 +15,7 @@ pub mod replay;
 pub mod spec;
 pub mod table;
 
+mod bitmap;
 mod client;
 mod config_cmd;
 mod connection;
@@ -24,12 +25,16 @@ mod debug;
 mod functions;
 mod generic;
 mod hash;
+mod hyperloglog;
 mod info;
 mod introspection;
+mod lcs;
 mod list;
 mod memory;
 mod persistence;
 mod sample;
+#[cfg(test)]
+mod scripts;
 mod server_cmd;
 mod set;
 mod stream;

@@ -2,10 +2,9 @@
 
 use crate::codec::number;
 use crate::keyspace::Expiry;
-use crate::value::Element;
 
 use super::args::{self, is};
-use super::spec::{ALL_KEYS, CAT_BITMAP, CAT_STRING, Command, DENYOOM, FAST, Keys, ONE_KEY, READONLY, WRITE, command};
+use super::spec::{ALL_KEYS, CAT_STRING, Command, DENYOOM, FAST, Keys, ONE_KEY, READONLY, WRITE, command};
 use super::{CommandError, Context, Outcome};
 
 pub const COMMANDS: &[Command] = &[
@@ -30,8 +29,6 @@ pub const COMMANDS: &[Command] = &[
     command("mget", -2, READONLY | FAST, ALL_KEYS, CAT_STRING, "1.0.0", mget),
     command("mset", -3, WRITE | DENYOOM, PAIRS, CAT_STRING, "1.0.1", mset),
     command("msetnx", -3, WRITE | DENYOOM, PAIRS, CAT_STRING, "1.0.1", msetnx),
-    command("setbit", 4, WRITE | DENYOOM, ONE_KEY, CAT_BITMAP, "2.2.0", setbit),
-    command("getbit", 3, READONLY | FAST, ONE_KEY, CAT_BITMAP, "2.2.0", getbit),
 ];
 
 const PAIRS: Keys = Keys::Range { first: 1, last: -1, step: 2 };
@@ -262,7 +259,11 @@ fn append(context: &mut Context<'_>) -> Outcome {
 
 /// Changes a string's bytes: in place where it is a large one of its own, by a copy where it is short. Returns the new
 /// length; the expiry stays.
-fn edit(context: &mut Context<'_>, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Result<usize, CommandError> {
+pub(super) fn edit(
+    context: &mut Context<'_>,
+    key: &[u8],
+    change: impl FnOnce(&mut Vec<u8>),
+) -> Result<usize, CommandError> {
     let former = context.read_string(key)?.map(|string| string.len());
     let mut db = context.db_mut();
     if let Some(crate::value::Object::String(string)) = db.object_mut(key) {
@@ -280,7 +281,8 @@ fn edit(context: &mut Context<'_>, key: &[u8], change: impl FnOnce(&mut Vec<u8>)
     Ok(bytes.len())
 }
 
-fn check_len(context: &Context<'_>, len: usize) -> Result<(), CommandError> {
+/// Whether a string may be as long.
+pub(super) fn check_len(context: &Context<'_>, len: usize) -> Result<(), CommandError> {
     let max = context.engine.config.proto_max_bulk_len;
     // What the log holds was allowed when it was written.
     if !context.is_replay && i64::try_from(len).unwrap_or(i64::MAX) > max {
@@ -407,46 +409,4 @@ fn msetnx(context: &mut Context<'_>) -> Outcome {
 
 fn check_pairs(context: &Context<'_>, name: &str) -> Result<(), CommandError> {
     if context.args.len().is_multiple_of(2) { Err(CommandError::WrongArity(name.to_owned())) } else { Ok(()) }
-}
-
-/// Byte and mask of a bit offset.
-fn bit_position(context: &Context<'_>) -> Result<(usize, u8), CommandError> {
-    let invalid = || CommandError::err("bit offset is not an integer or out of range");
-    let offset = number::parse_u64(context.args[2]).ok_or_else(invalid)?;
-    let max = u64::try_from(context.engine.config.proto_max_bulk_len).unwrap_or(0);
-    if !context.is_replay && offset >> 3 >= max {
-        return Err(invalid());
-    }
-    Ok((usize::try_from(offset >> 3).map_err(|_| invalid())?, 0x80 >> (offset & 7)))
-}
-
-fn getbit(context: &mut Context<'_>) -> Outcome {
-    let args = context.args;
-    let (byte, mask) = bit_position(context)?;
-    let is_set = match context.read_string(args[1])? {
-        None => false,
-        Some(Element::Bytes(bytes)) => bytes.get(byte).is_some_and(|found| found & mask != 0),
-        Some(string) => string.with(|bytes| bytes.get(byte).is_some_and(|found| found & mask != 0)),
-    };
-    Ok(context.reply.int(i64::from(is_set)))
-}
-
-fn setbit(context: &mut Context<'_>) -> Outcome {
-    let (byte, mask) = bit_position(context)?;
-    let key = context.args[1];
-    let is_set = match context.args[3] {
-        b"0" => false,
-        b"1" => true,
-        _ => return Err(CommandError::err("bit is not an integer or out of range")),
-    };
-    let mut former = 0;
-    edit(context, key, |bytes| {
-        if bytes.len() <= byte {
-            bytes.resize(byte + 1, 0);
-        }
-        former = i64::from(bytes[byte] & mask != 0);
-        bytes[byte] = if is_set { bytes[byte] | mask } else { bytes[byte] & !mask };
-    })?;
-    context.changed(1);
-    Ok(context.reply.int(former))
 }

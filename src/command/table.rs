@@ -8,6 +8,9 @@ use super::Command;
 /// One place in memory: a constant may have several, and rows are known by their address.
 static GROUPS: &[&[Command]] = &[
     super::string::COMMANDS,
+    super::lcs::COMMANDS,
+    super::bitmap::COMMANDS,
+    super::hyperloglog::COMMANDS,
     super::stream::COMMANDS,
     super::list::COMMANDS,
     super::set::COMMANDS,

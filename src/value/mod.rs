@@ -9,6 +9,7 @@ pub mod array;
 pub mod compact;
 pub mod footprint;
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub mod module;
 mod ordered;

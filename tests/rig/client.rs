@@ -160,4 +160,29 @@ impl Client {
             other => Err(io::Error::other(format!("a reply that begins with {other}"))),
         }
     }
+
+    /// Waits for one reply of either version of the protocol, and returns its bytes.
+    pub fn raw_reply(&mut self) -> io::Result<Vec<u8>> {
+        let (mut reply, mut missing) = (Vec::new(), 1);
+        while missing > 0 {
+            let start = reply.len();
+            self.stream.read_until(b'\n', &mut reply)?;
+            let Some(line) = reply[start..].strip_suffix(b"\r\n") else {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            };
+            let count = std::str::from_utf8(&line[1..]).ok().and_then(|text| text.parse::<usize>().ok());
+            missing -= 1;
+            match (line[0], count) {
+                (b'*' | b'~' | b'>', Some(count)) => missing += count,
+                (b'%', Some(count)) => missing += 2 * count,
+                (b'$' | b'=' | b'!', Some(len)) => {
+                    let start = reply.len();
+                    reply.resize(start + len + 2, 0);
+                    self.stream.read_exact(&mut reply[start..])?;
+                }
+                _ => {}
+            }
+        }
+        Ok(reply)
+    }
 }

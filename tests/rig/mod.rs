@@ -5,6 +5,7 @@ mod client;
 mod contents;
 mod corpus;
 mod folder;
+pub mod script;
 mod server;
 
 pub use client::{Client, Value};
