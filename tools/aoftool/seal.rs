@@ -97,7 +97,7 @@ fn not_whole(file: &LogFile, verdict: &Verdict) -> anyhow::Error {
         Verdict::Unsupported { reason, .. } => (reason, Exit::Unsupported),
         Verdict::Clean => unreachable!("only a file that is not clean is told of"),
     };
-    let message = format!("{reason}; nothing was changed, mend the log first: `aoftool check --fix`");
+    let message = format!("{reason}; nothing was changed, mend the log first: `aoftool check --fix`, or `--fix=skip`");
     Failure::error(exit, message).context(show(&file.path))
 }
 

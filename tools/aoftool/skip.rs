@@ -181,12 +181,16 @@ impl Walk {
 
     /// Drops what can't be read; where to read on.
     fn pass_over(&mut self, fault: &Fault) -> io::Result<u64> {
-        let mut from = fault.record();
-        // A count that has become smaller ends the record too early: the rest of it begins with a length.
-        if let (Fault::NoRecord { got: b'$', .. }, Some(record)) = (fault, self.last_record) {
-            from = record;
+        let (mut from, mut to) = (fault.record(), None);
+        // A length that has become larger may end where a line ends, and then the head of what follows is in the record
+        // before. A count that has become smaller ends that too early: the rest of it begins with a length.
+        if let (Fault::NoRecord { got, .. }, Some(record)) = (fault, self.last_record) {
+            let next = self.resync(record, fault.offset())?;
+            if next < fault.offset() || *got == b'$' {
+                (from, to) = (record, Some(next));
+            }
         }
-        let to = self.resync(from, fault.offset())?;
+        let to = to.map_or_else(|| self.resync(from, fault.offset()), Ok)?;
         self.last_record = None;
         self.span_from = None;
         let mut bytes = Vec::new();
