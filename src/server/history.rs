@@ -17,12 +17,11 @@ pub(super) fn tell_of_flush(shared: &Shared, flush: &Flush) {
     let engine = shared.engine.borrow();
     let Flush { command, address, name, keys, .. } = flush;
     let name = if name.is_empty() { String::new() } else { format!(", name \"{}\"", name.escape_ascii()) };
-    let way =
-        if shared.append.borrow().is_on() { way_by_log(&engine, flush) } else { way_by_dump(shared, &engine, flush) };
+    let way = if shared.append.borrow().is_on() { way_by_log(&engine) } else { way_by_dump(shared, &engine, flush) };
     log::warning(format!("{command} from {address} (user default{name}) has removed {keys} keys. {way}"));
 }
 
-fn way_by_log(engine: &Engine, flush: &Flush) -> String {
+fn way_by_log(engine: &Engine) -> String {
     let config = &engine.config;
     let folder = Path::new(&config.dir).join(&config.appenddirname);
     let folder = quote(&folder.to_string_lossy());
@@ -31,9 +30,8 @@ fn way_by_log(engine: &Engine, flush: &Flush) -> String {
         seconds => format!("for {seconds} s (flush-guard)"),
     };
     format!(
-        "The log keeps them {until}. To bring them back: SHUTDOWN NOSAVE, then `aoftool strip-command {} --last \
-         {folder}`, then start the server again",
-        flush.command
+        "The log keeps them {until}. To bring them back: SHUTDOWN NOSAVE, then `aoftool undo-flush \
+         {folder}`, then start the server again"
     )
 }
 

@@ -47,11 +47,12 @@ pub fn rdb_words(rdb: &RdbPart) -> String {
 
 /// What the seals of a file prove.
 pub fn seal_words(report: &FileReport) -> String {
-    let (seals, end) = (plural(report.seals.seals(), "seal"), report.seals.sealed_until());
+    let (count, end) = (report.seals.seals(), report.seals.sealed_until());
+    let seals = format!("{} {}", plural(count, "seal"), if count == 1 { "proves" } else { "prove" });
     match report.unsealed_bytes() {
-        0 => format!("{seals} prove all of it"),
+        0 => format!("{seals} all of it"),
         unsealed => {
-            format!("{seals} prove what is before offset {end}, {} behind it are unsealed", plural(unsealed, "byte"))
+            format!("{seals} what is before offset {end}, {} behind it are unsealed", plural(unsealed, "byte"))
         }
     }
 }
