@@ -66,6 +66,8 @@ impl<'a> Run<'a> {
             ("appendfsync", self.kind.policy),
             ("aof-use-rdb-preamble", self.kind.rdb_base),
             ("auto-aof-rewrite-percentage", "0"),
+            // On a machine whose disk stands still for a while no write may be refused.
+            ("write-wait-timeout", "50"),
         ];
         Server::try_start(self.program, self.dir.path(), &options)
             .map_err(|output| Loss { lost: None, description: format!("does not start again:\n{output}") })
