@@ -5,6 +5,7 @@ mod client;
 mod contents;
 mod corpus;
 mod folder;
+mod log;
 pub mod script;
 mod server;
 
@@ -12,6 +13,7 @@ pub use client::{Client, Value};
 pub use contents::{Contents, Data, differences, read_contents};
 pub use corpus::{corpus_root, flushed_logs, logs, rdb_files, truth_of};
 pub use folder::{copy_folder, files_below};
+pub use log::{log_file, records};
 pub use server::{Program, Server, free_port};
 
 /// A length of a test that the environment may change.

@@ -1,11 +1,10 @@
 //! `aoftool at` and `aoftool diff`: values at a time, and what two logs do not agree on, to the letter.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::rig::{Program, Server, flushed_logs, logs};
+use crate::rig::{Program, Server, flushed_logs, log_file, logs};
 use serde_json::Value as Json;
-use tempfile::TempDir;
 
 fn aoftool(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aoftool"));
@@ -14,21 +13,6 @@ fn aoftool(arguments: &[&str]) -> Output {
 
 fn stdout_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// A log in one file; a line that begins with `#` is an annotation.
-fn log(lines: &[&str]) -> (TempDir, PathBuf) {
-    let mut bytes = Vec::new();
-    for line in lines {
-        match line.starts_with('#') {
-            true => bytes.extend_from_slice(format!("{line}\r\n").as_bytes()),
-            false => ironkeep::resp::encode_request(&mut bytes, &line.split(' ').collect::<Vec<_>>()),
-        }
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.aof");
-    std::fs::write(&path, bytes).unwrap();
-    (folder, path)
 }
 
 fn at(key: &str, path: &Path, more: &[&str]) -> (String, Option<i32>) {
@@ -58,7 +42,7 @@ const LINES: &[&str] = &[
 
 #[test]
 fn a_key_is_what_it_was_also_where_it_came_from_another() {
-    let (_folder, path) = log(LINES);
+    let (_folder, path) = log_file(LINES);
     let at = |key: &str, more: &[&str]| at(key, &path, more);
     let list = "db 0 key \"list\" at 2023-11-14T22:13:30.000Z: list, expires at 2023-11-14T22:13:45.000Z\n  \"0\" \"a\"\n  \"1\" \"b\"\n  \"2\" \"c\"\n";
     assert_eq!(at("list", &["--time", "1700000010"]), (list.to_owned(), Some(0)));
@@ -73,7 +57,7 @@ fn a_key_is_what_it_was_also_where_it_came_from_another() {
 
 #[test]
 fn the_history_is_every_record_that_touched_it() {
-    let (_folder, path) = log(LINES);
+    let (_folder, path) = log_file(LINES);
     let (said, _) = at("list", &path, &["--history"]);
     let places: Vec<&str> = said.lines().take_while(|line| line.contains("a.aof:")).collect();
     let expected = [
@@ -115,7 +99,7 @@ fn a_log_of_ours_tells_who_flushed_a_key_away_also_behind_a_rewrite() {
 
 #[test]
 fn a_time_is_refused_where_the_log_tells_none_or_its_base_is_younger() {
-    let (_folder, path) = log(&["SET a 1"]);
+    let (_folder, path) = log_file(&["SET a 1"]);
     let output = aoftool(&["at", "a", path.to_str().unwrap(), "--time", "1700000000"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("tells no times"));
@@ -129,8 +113,8 @@ fn diff(old: &Path, new: &Path, more: &[&str]) -> (String, Option<i32>) {
 #[test]
 fn logs_that_end_in_the_same_data_do_not_differ() {
     let (_old, old) =
-        log(&["RPUSH l a", "RPUSH l b", "HSET h f 1 g 2", "SELECT 2", "SADD s x y", "SET gone 1", "DEL gone"]);
-    let (_new, new) = log(&["SELECT 2", "SADD s y x", "SELECT 0", "HSET h g 2 f 1", "RPUSH l a b"]);
+        log_file(&["RPUSH l a", "RPUSH l b", "HSET h f 1 g 2", "SELECT 2", "SADD s x y", "SET gone 1", "DEL gone"]);
+    let (_new, new) = log_file(&["SELECT 2", "SADD s y x", "SELECT 0", "HSET h g 2 f 1", "RPUSH l a b"]);
     assert_eq!(diff(&old, &new, &[]), ("0 only in OLD, 0 only in NEW, 0 changed, 3 the same\n".to_owned(), Some(0)));
     for log in logs() {
         assert_eq!(diff(&log, &log, &[]).1, Some(0), "{}", log.display());
@@ -142,7 +126,7 @@ fn logs_that_end_in_the_same_data_do_not_differ() {
 
 #[test]
 fn differences_are_told_by_key_and_element() {
-    let (_old, old) = log(&[
+    let (_old, old) = log_file(&[
         "SET only-old 1",
         "SET type 1",
         "SET expiry 1",
@@ -152,7 +136,7 @@ fn differences_are_told_by_key_and_element() {
         "SELECT 3",
         "ZADD z 1 m",
     ]);
-    let (_new, new) = log(&[
+    let (_new, new) = log_file(&[
         "RPUSH type 1",
         "SET expiry 1",
         "HSET h same 1 changed 2 come 1",

@@ -1,28 +1,9 @@
 //! `aoftool dump` with its filters, and `aoftool grep`: what comes out of small logs, to the byte.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use tempfile::TempDir;
-
-/// A log in one file; a line that begins with `#` is an annotation.
-fn log(lines: &[&str]) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.aof");
-    std::fs::write(&path, bytes(lines)).unwrap();
-    (folder, path)
-}
-
-fn bytes(lines: &[&str]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for line in lines {
-        match line.starts_with('#') {
-            true => bytes.extend_from_slice(format!("{line}\r\n").as_bytes()),
-            false => ironkeep::resp::encode_request(&mut bytes, &line.split(' ').collect::<Vec<_>>()),
-        }
-    }
-    bytes
-}
+use crate::rig::{log_file, records};
 
 fn run(arguments: &[&str], path: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aoftool"));
@@ -49,7 +30,7 @@ const LINES: &[&str] = &[
 
 #[test]
 fn filters_choose_by_key_command_database_time_offset_and_file() {
-    let (_folder, path) = log(LINES);
+    let (_folder, path) = log_file(LINES);
     let cases: &[(&[&str], &[&str])] = &[
         (&["--key", "user:*"], &["[0] SET user:1 ann", "[0] MSET user:2 bob item:1 x", "[3] DEL user:1"]),
         (&["--command", "del", "--command", "MSET"], &["[0] MSET user:2 bob item:1 x", "[3] DEL user:1"]),
@@ -71,7 +52,7 @@ fn filters_choose_by_key_command_database_time_offset_and_file() {
 
 #[test]
 fn selected_records_as_json_lines_have_time_database_and_keys() {
-    let (_folder, path) = log(LINES);
+    let (_folder, path) = log_file(LINES);
     let output = run(&["dump", "--ndjson", "--key", "user:1", "--key", "item:1"], &path);
     let expected = r#"{"file":"a.aof","offset":23,"db":0,"command":["SET","user:1","ann"],"keys":["user:1"]}
 {"file":"a.aof","offset":73,"time_ms":1700000000000,"db":0,"command":["MSET","user:2","bob","item:1","x"],"keys":["user:2","item:1"]}
@@ -82,17 +63,17 @@ fn selected_records_as_json_lines_have_time_database_and_keys() {
 
 #[test]
 fn selected_records_as_bytes_come_with_the_selects_they_need() {
-    let (_folder, path) = log(LINES);
-    let expected = bytes(&["SET user:1 ann", "SELECT 3", "DEL user:1"]);
+    let (_folder, path) = log_file(LINES);
+    let expected = records(&["SET user:1 ann", "SELECT 3", "DEL user:1"]);
     let output = run(&["dump", "--resp", "--key", "user:1"], &path);
     assert_eq!(output.stdout.escape_ascii().to_string(), expected.escape_ascii().to_string());
     let whole = run(&["dump", "--resp"], &path).stdout;
-    assert_eq!(whole, bytes(&LINES.iter().copied().filter(|line| !line.starts_with('#')).collect::<Vec<_>>()));
+    assert_eq!(whole, records(&LINES.iter().copied().filter(|line| !line.starts_with('#')).collect::<Vec<_>>()));
 }
 
 #[test]
 fn times_that_the_log_does_not_tell_are_said() {
-    let (_folder, path) = log(&["SET a 1"]);
+    let (_folder, path) = log_file(&["SET a 1"]);
     let output = run(&["dump", "--from", "1700000000"], &path);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("this log tells no times"));
@@ -100,7 +81,7 @@ fn times_that_the_log_does_not_tell_are_said() {
 
 #[test]
 fn grep_finds_patterns_in_arguments() {
-    let (_folder, path) = log(LINES);
+    let (_folder, path) = log_file(LINES);
     let cases: &[(&[&str], &[&str])] = &[
         (&["-i", "^bob$"], &["[0] MSET user:2 bob item:1 x", "[3] SET item:2 Bob"]),
         (&["^bob$"], &["[0] MSET user:2 bob item:1 x"]),

@@ -3,8 +3,7 @@
 //!
 //! `IRONKEEP_NAMED_LOGS` says on how many broken logs this is tried.
 
-use super::aoftool_undo::log;
-use crate::rig::{copy_folder, length, logs, skip};
+use crate::rig::{copy_folder, length, logs, records, skip};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -59,7 +58,7 @@ fn it_says_and_does_what_the_real_one_does() {
     let folder = dir.path().join("logs");
     fs::create_dir(&folder).unwrap();
     let name = "appendonly.aof";
-    let whole = log(&["SELECT 0", "#TS:5", "SET a 1", "MULTI", "SET b 2", "EXEC", "#TS:9", "SET c 3"]);
+    let whole = records(&["SELECT 0", "#TS:5", "SET a 1", "MULTI", "SET b 2", "EXEC", "#TS:9", "SET c 3"]);
     let count = length("IRONKEEP_NAMED_LOGS", 60);
     for seed in 0..count as u64 {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -108,7 +107,7 @@ fn logs_of_real_servers_get_the_same_lines() {
 fn what_it_cuts_is_kept_and_a_servers_file_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let (ours, path) = (ours(dir.path()), dir.path().join("appendonly.aof"));
-    let torn = [log(&["SET a 1"]), b"*2\r\n$3".to_vec()].concat();
+    let torn = [records(&["SET a 1"]), b"*2\r\n$3".to_vec()].concat();
     fs::write(&path, &torn).unwrap();
     let words = ["--fix", "appendonly.aof"];
     let holder = fs::File::options().append(true).open(&path).unwrap();
@@ -120,7 +119,7 @@ fn what_it_cuts_is_kept_and_a_servers_file_is_left_alone() {
     assert_eq!((code, fs::read(&path).unwrap()), (Some(1), torn.clone()), "{text}");
     assert!(text.contains("has this file open"), "{text}");
     assert_eq!(outcome(&ours, dir.path(), &words, "y\n").1, Some(0));
-    assert_eq!(fs::read(&path).unwrap(), log(&["SET a 1"]));
+    assert_eq!(fs::read(&path).unwrap(), records(&["SET a 1"]));
     let kept = crate::rig::files_below(dir.path()).into_iter().find(|path| path.to_string_lossy().contains(".bak-"));
     assert_eq!(fs::read(kept.unwrap()).unwrap(), torn);
 }

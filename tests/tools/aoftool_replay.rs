@@ -1,10 +1,10 @@
 //! `aoftool replay`: what arrives in real servers, and where it stops and goes on.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::rig::{Client, Program, Server, Value, differences, logs, read_contents, truth_of};
+use crate::rig::{Client, Program, Server, Value, differences, log_file, logs, read_contents, truth_of};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -26,21 +26,6 @@ fn started(program: &Program) -> (TempDir, Server) {
 
 fn peers() -> Vec<Program> {
     [Program::redis_8(), Program::valkey_9(), Some(Program::ours())].into_iter().flatten().collect()
-}
-
-/// A log in one file; a line that begins with `#` is an annotation.
-fn log(lines: &[&str]) -> (TempDir, PathBuf) {
-    let mut bytes = Vec::new();
-    for line in lines {
-        match line.starts_with('#') {
-            true => bytes.extend_from_slice(format!("{line}\r\n").as_bytes()),
-            false => ironkeep::resp::encode_request(&mut bytes, &line.split(' ').collect::<Vec<_>>()),
-        }
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.aof");
-    std::fs::write(&path, bytes).unwrap();
-    (folder, path)
 }
 
 fn get(client: &mut Client, key: &str) -> Option<String> {
@@ -72,7 +57,7 @@ fn real_servers_hold_the_truth_after_a_replay() {
 #[test]
 fn a_server_with_data_is_not_written_to_unasked() {
     let (_folder, server) = started(&Program::ours());
-    let (_log, path) = log(&["FLUSHALL", "SET a 1"]);
+    let (_log, path) = log_file(&["FLUSHALL", "SET a 1"]);
     let mut client = server.client();
     client.line("SET precious 1");
     let output = replay(&server, &path, &[]);
@@ -88,7 +73,7 @@ fn a_server_with_data_is_not_written_to_unasked() {
 #[test]
 fn a_refused_command_stops_it_and_a_later_replay_goes_on_behind() {
     let (_folder, server) = started(&Program::ours());
-    let (folder, path) = log(&["SELECT 2", "INCR n", "NOSUCHCOMMAND x", "INCR n", "SELECT 0", "INCR n"]);
+    let (folder, path) = log_file(&["SELECT 2", "INCR n", "NOSUCHCOMMAND x", "INCR n", "SELECT 0", "INCR n"]);
     let state = folder.path().join("state");
     let arguments = ["--pipeline", "1", "--resume", state.to_str().unwrap()];
     let output = replay(&server, &path, &arguments);
@@ -112,7 +97,7 @@ fn a_refused_command_stops_it_and_a_later_replay_goes_on_behind() {
 #[test]
 fn refused_commands_are_counted_where_it_is_to_go_on() {
     let (_folder, server) = started(&Program::ours());
-    let (_log, path) = log(&["SET s x", "MULTI", "LPUSH s 1", "INCR n", "EXEC", "NOSUCHCOMMAND", "INCR n"]);
+    let (_log, path) = log_file(&["SET s x", "MULTI", "LPUSH s 1", "INCR n", "EXEC", "NOSUCHCOMMAND", "INCR n"]);
     let output = replay(&server, &path, &["--continue", "--json"]);
     let report: Json = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &report["refused"]), (Some(1), &2.into()), "{report}");
@@ -124,7 +109,7 @@ fn refused_commands_are_counted_where_it_is_to_go_on() {
 #[test]
 fn what_a_cut_connection_leaves_in_doubt_is_for_the_user_to_decide() {
     let (_folder, server) = started(&Program::ours());
-    let (folder, path) = log(&["INCR n", "INCR n", "INCR n"]);
+    let (folder, path) = log_file(&["INCR n", "INCR n", "INCR n"]);
     let state = folder.path().join("state");
     let place = |offset: u64| format!(r#"{{"index":0,"file":"a.aof","in_records":true,"offset":{offset},"db":0}}"#);
     // One INCR is 21 bytes; the second one was sent, and nobody knows more.
@@ -145,7 +130,7 @@ fn what_a_cut_connection_leaves_in_doubt_is_for_the_user_to_decide() {
 fn times_choose_and_pace() {
     let (_folder, server) = started(&Program::ours());
     let lines = ["SET a 1", "#TS:1700000000", "SET b 1", "#TS:1700000010", "SET c 1", "#TS:1700000020", "SET d 1"];
-    let (_log, path) = log(&lines);
+    let (_log, path) = log_file(&lines);
     let begun = Instant::now();
     let output = replay(&server, &path, &["--from", "1700000000", "--to", "1700000010", "--speed", "10"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));

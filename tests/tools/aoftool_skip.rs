@@ -2,8 +2,8 @@
 //!
 //! `IRONKEEP_SKIPPED_LOGS` says on how many damaged logs this is tried.
 
-use super::aoftool_undo::{increments, load, log, run, run_to, words_of};
-use crate::rig::{Program, copy_folder, length, logs};
+use super::aoftool_undo::{increments, load, run, run_to, words_of};
+use crate::rig::{Program, copy_folder, length, logs, records};
 use ironkeep::aof::{Item, Place, Reader};
 use ironkeep::resp::encode_request;
 use serde_json::Value;
@@ -87,7 +87,7 @@ fn sealed_logs_are_mended_to_logs_that_prove_themselves() {
     let lines: Vec<String> = (0..3000).map(|number| format!("SET key:{number} value:{number}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     for seed in 0..10 {
-        let dir = increments(&[log(&lines[..2000]), log(&lines[2000..])]);
+        let dir = increments(&[records(&lines[..2000]), records(&lines[2000..])]);
         run_to(0, &["seal"], dir.path());
         let path = dir.path().join("appendonlydir/appendonly.aof.1.incr.aof");
         let mut bytes = fs::read(&path).unwrap();
@@ -107,7 +107,7 @@ fn sealed_logs_are_mended_to_logs_that_prove_themselves() {
 fn it_says_which_keys_the_dropped_stretch_was_about() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("appendonly.aof");
-    let mut bytes = log(&["SET first 1", "RPUSH second a b c", "SET third 3", "SET fourth 4"]);
+    let mut bytes = records(&["SET first 1", "RPUSH second a b c", "SET third 3", "SET fourth 4"]);
     let at = bytes.windows(5).position(|window| window == b"$1\r\nb").unwrap();
     bytes[at] = b'%';
     fs::write(&path, &bytes).unwrap();
@@ -117,7 +117,10 @@ fn it_says_which_keys_the_dropped_stretch_was_about() {
     assert_eq!(fs::read(&path).unwrap(), bytes);
     let beside = dir.path().join("beside");
     run_to(0, &["check", "--fix=skip", "--output", beside.to_str().unwrap()], &path);
-    assert_eq!(fs::read(beside.join("appendonly.aof")).unwrap(), log(&["SET first 1", "SET third 3", "SET fourth 4"]));
+    assert_eq!(
+        fs::read(beside.join("appendonly.aof")).unwrap(),
+        records(&["SET first 1", "SET third 3", "SET fourth 4"])
+    );
     assert_eq!(fs::read(&path).unwrap(), bytes);
     let output = run_to(0, &["check", "--fix=skip"], &path);
     assert!(words_of(&output).contains("keys: \"second\"\n"), "{}", words_of(&output));
@@ -141,7 +144,7 @@ fn a_log_is_cut_at_a_time_and_none_without_times() {
     // Second, and the names that are there then.
     for (time, names) in [("1700000000", "a"), ("1700000004", "ab"), ("1700000005", "ab"), ("1700000006", "abcde")] {
         for is_sealed in [false, true] {
-            let dir = increments(&[log(&first), log(&second)]);
+            let dir = increments(&[records(&first), records(&second)]);
             if is_sealed {
                 run_to(0, &["seal"], dir.path());
             }
@@ -153,20 +156,20 @@ fn a_log_is_cut_at_a_time_and_none_without_times() {
             assert_eq!(found, names, "{time}");
         }
     }
-    let dir = increments(&[log(&first), log(&second)]);
+    let dir = increments(&[records(&first), records(&second)]);
     let early = run_to(1, &["truncate", "--to-time", "1699999999"], dir.path());
     assert!(words_of(&early).contains("nothing before 2023-11-14T22:13:19.000Z"), "{}", words_of(&early));
-    let timeless = increments(&[log(&["SELECT 0", "SET a 1"])]);
+    let timeless = increments(&[records(&["SELECT 0", "SET a 1"])]);
     let output = run_to(1, &["check", "--truncate-to-timestamp", "1700000000"], timeless.path());
     assert!(words_of(&output).contains("tells no times"), "{}", words_of(&output));
 }
 
 #[test]
 fn a_cut_falls_between_units_and_files_behind_it_leave_the_manifest() {
-    let first = log(&["SELECT 0", "SET a 1", "MULTI", "SET b 2", "SET c 3", "EXEC", "FLUSHALL", "SET d 4"]);
-    let second = log(&["SELECT 0", "SET e 5"]);
-    let multi = log(&["SELECT 0", "SET a 1"]).len();
-    let exec = log(&["SELECT 0", "SET a 1", "MULTI", "SET b 2", "SET c 3", "EXEC"]).len();
+    let first = records(&["SELECT 0", "SET a 1", "MULTI", "SET b 2", "SET c 3", "EXEC", "FLUSHALL", "SET d 4"]);
+    let second = records(&["SELECT 0", "SET e 5"]);
+    let multi = records(&["SELECT 0", "SET a 1"]).len();
+    let exec = records(&["SELECT 0", "SET a 1", "MULTI", "SET b 2", "SET c 3", "EXEC"]).len();
     let manifest = |dir: &Path| fs::read_to_string(dir.join("appendonlydir/appendonly.aof.manifest")).unwrap();
     let name = "appendonly.aof.1.incr.aof";
     for (offset, wanted) in [(multi + 20, multi), (exec, exec), (exec + 1, exec), (0, 0)] {
@@ -212,7 +215,8 @@ fn logs_of_real_servers_are_sealed_and_unsealed_and_stay_what_they_are() {
 
 #[test]
 fn real_servers_load_a_sealed_log() {
-    let dir = increments(&[log(&["SELECT 0", "SET a 1", "MULTI", "SET b 2", "EXEC"]), log(&["SELECT 3", "SET c 3"])]);
+    let dir =
+        increments(&[records(&["SELECT 0", "SET a 1", "MULTI", "SET b 2", "EXEC"]), records(&["SELECT 3", "SET c 3"])]);
     run_to(0, &["seal"], dir.path());
     for program in [Program::redis_7(), Program::redis_8(), Program::valkey_9()].into_iter().flatten() {
         assert_eq!(load(&program, dir.path()).keys.len(), 3, "{}", program.name);

@@ -1,29 +1,14 @@
 //! `aoftool stats` and `aoftool info` on small logs, to the letter.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::rig::log_file;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 fn aoftool(verb: &str, log: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aoftool"));
     command.arg(verb).arg(log).args(more).env_remove("IRONKEEP_DIR").stdin(Stdio::null()).output().unwrap()
-}
-
-/// A log in one file; a line that begins with `#` is an annotation.
-fn log(lines: &[&str]) -> (TempDir, PathBuf) {
-    let mut bytes = Vec::new();
-    for line in lines {
-        match line.starts_with('#') {
-            true => bytes.extend_from_slice(format!("{line}\r\n").as_bytes()),
-            false => ironkeep::resp::encode_request(&mut bytes, &line.split(' ').collect::<Vec<_>>()),
-        }
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.aof");
-    std::fs::write(&path, bytes).unwrap();
-    (folder, path)
 }
 
 const LINES: &[&str] = &[
@@ -41,7 +26,7 @@ const LINES: &[&str] = &[
 
 #[test]
 fn steps_have_their_writes_bytes_and_hottest_key() {
-    let (_folder, path) = log(LINES);
+    let (_folder, path) = log_file(LINES);
     let output = String::from_utf8(aoftool("stats", &path, &[]).stdout).unwrap();
     let bar = "#".repeat(40);
     let expected = format!(
@@ -71,7 +56,7 @@ hot keys:
 fn a_long_time_gets_longer_steps_and_none_is_lost() {
     let lines: Vec<String> =
         (0..5000).flat_map(|at| [format!("#TS:{}", 1_700_000_000 + at * 7), format!("SET k{} 1", at % 3)]).collect();
-    let (_folder, path) = log(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let (_folder, path) = log_file(&lines.iter().map(String::as_str).collect::<Vec<_>>());
     let report: Value = serde_json::from_slice(&aoftool("stats", &path, &["--json"]).stdout).unwrap();
     let steps = report["steps"].as_array().unwrap();
     assert!((10..=60).contains(&steps.len()), "{}", steps.len());
@@ -83,7 +68,7 @@ fn a_long_time_gets_longer_steps_and_none_is_lost() {
 
 #[test]
 fn the_page_needs_nothing_from_elsewhere() {
-    let (folder, path) = log(LINES);
+    let (folder, path) = log_file(LINES);
     let page = folder.path().join("page.html");
     let arguments = ["--html", page.to_str().unwrap()];
     assert_eq!(aoftool("stats", &path, &arguments).status.code(), Some(0));
@@ -97,7 +82,7 @@ fn the_page_needs_nothing_from_elsewhere() {
 
 #[test]
 fn info_tells_keys_by_prefix_databases_and_what_a_start_does() {
-    let (_folder, path) = log(LINES);
+    let (_folder, path) = log_file(LINES);
     let output = aoftool("info", &path, &[]);
     let text = String::from_utf8(output.stdout).unwrap();
     let expected = "\
@@ -113,7 +98,7 @@ a start replays 8 commands
     let report: Value = serde_json::from_slice(&aoftool("info", &path, &["--json"]).stdout).unwrap();
     assert_eq!(report["databases"][1], json!({"db": 3, "count": 1, "bytes": 23}));
     assert_eq!(report["start"], "replays 8 commands");
-    let (_folder, unknown) = log(&["SET a 1", "NOSUCH a"]);
+    let (_folder, unknown) = log_file(&["SET a 1", "NOSUCH a"]);
     let report: Value = serde_json::from_slice(&aoftool("info", &unknown, &["--json"]).stdout).unwrap();
     let start = report["start"].as_str().unwrap();
     assert!(start.starts_with("stops in a.aof at offset 27: unknown command"), "{start}");

@@ -1,7 +1,8 @@
 //! `aoftool undo-flush` and `aoftool undo`: what loads afterwards is what a log holds in which nobody has typed FLUSHALL.
 
 use crate::rig::{
-    Contents, Program, Server, copy_folder, differences, files_below, flushed_logs, read_contents, skip, truth_of,
+    Contents, Program, Server, copy_folder, differences, files_below, flushed_logs, read_contents, records, skip,
+    truth_of,
 };
 use serde_json::Value;
 use std::fs;
@@ -24,18 +25,6 @@ pub fn run_to(code: i32, words: &[&str], path: &Path) -> Output {
     let output = run(words, path);
     assert_eq!(output.status.code(), Some(code), "{words:?} {}:\n{}", path.display(), words_of(&output));
     output
-}
-
-/// Records, one for each line; a line that begins with `#` is an annotation.
-pub fn log(lines: &[&str]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for line in lines {
-        match line.starts_with('#') {
-            true => bytes.extend_from_slice(format!("{line}\r\n").as_bytes()),
-            false => ironkeep::resp::encode_request(&mut bytes, &line.split(' ').collect::<Vec<_>>()),
-        }
-    }
-    bytes
 }
 
 /// A data folder whose log has these increments.
@@ -123,7 +112,7 @@ fn without_flush(parts: &[&[&str]]) -> Vec<Vec<u8>> {
         if index == last {
             lines.remove(lines.iter().rposition(|line| is_flush(line)).unwrap());
         }
-        log(&lines)
+        records(&lines)
     };
     parts.iter().enumerate().map(keep).collect()
 }
@@ -132,7 +121,7 @@ fn without_flush(parts: &[&[&str]]) -> Vec<Vec<u8>> {
 fn a_flush_is_undone_wherever_it_stands() {
     for (what, parts) in CASES {
         let wanted = increments(&without_flush(parts));
-        let whole: Vec<_> = parts.iter().map(|part| log(part)).collect();
+        let whole: Vec<_> = parts.iter().map(|part| records(part)).collect();
         for tail in [&b""[..], b"*3\r\n$3\r\nSET\r\n$1\r\nz\r\n$5\r\nha"] {
             let mut torn = whole.clone();
             torn.last_mut().unwrap().extend_from_slice(tail);
@@ -182,7 +171,7 @@ fn a_flush_behind_which_the_log_was_rewritten_comes_out_of_history_and_the_print
 #[test]
 fn a_result_that_does_not_load_is_not_left_in_place() {
     // What stands behind the flush can't be replayed: neither can what is there, and it's left as it is.
-    let dir = increments(&[log(&["SELECT 0", "SET a 1", "FLUSHALL", "NOSUCH a"])]);
+    let dir = increments(&[records(&["SELECT 0", "SET a 1", "FLUSHALL", "NOSUCH a"])]);
     let before = fs::read(dir.path().join("appendonlydir/appendonly.aof.1.incr.aof")).unwrap();
     let output = run_to(4, &["undo-flush"], dir.path());
     assert!(words_of(&output).contains("unknown command 'NOSUCH'"), "{}", words_of(&output));
@@ -194,7 +183,7 @@ fn a_result_that_does_not_load_is_not_left_in_place() {
 fn undo_goes_back_change_by_change_and_says_where_there_is_none() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("appendonly.aof");
-    let original = log(&["SET a 1", "DEL b", "FLUSHALL"]);
+    let original = records(&["SET a 1", "DEL b", "FLUSHALL"]);
     fs::write(&path, &original).unwrap();
     let empty = run_to(1, &["undo"], &path);
     assert!(words_of(&empty).contains("nothing is put aside"), "{}", words_of(&empty));
