@@ -1,7 +1,8 @@
 /* The longest turn of a server's event loop, in CPU time of the thread that runs it: from one return of epoll_wait to that
- * thread's next call of it. Whoever waits so is watched: no server here has two such threads at work at once. Preloaded
- * (LD_PRELOAD); the file that TURNS_FILE names holds four numbers of 64 bits, native order: nanoseconds of the longest turn
- * since the first number was last set to 0, turns, turns above 1 ms, turns above 5 ms. */
+ * thread's next call of it. Whoever waits so is watched: no server here has two such threads at work at once, and where
+ * another one has waited meanwhile, what the first did until it comes back is no turn. Preloaded (LD_PRELOAD); the file that
+ * TURNS_FILE names holds four numbers of 64 bits, native order: nanoseconds of the longest turn since the first number was
+ * last set to 0, turns, turns above 1 ms, turns above 5 ms. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
@@ -15,6 +16,8 @@
 static volatile uint64_t *figures;
 static pid_t owner;
 static __thread uint64_t began;
+/* Of the thread that waited last. */
+static uint64_t *volatile last;
 
 __attribute__((constructor)) static void open_figures(void) {
     const char *path = getenv("TURNS_FILE");
@@ -40,7 +43,7 @@ static int is_watched(void) {
 
 int epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout, const sigset_t *mask) {
     int watched = is_watched();
-    if (watched && began) {
+    if (watched && began && last == &began) {
         uint64_t took = cpu_time() - began;
         if (took > figures[0]) figures[0] = took;
         figures[1]++;
@@ -48,7 +51,10 @@ int epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout, co
         figures[3] += took > 5000000;
     }
     int found = (int)syscall(SYS_epoll_pwait, epoll, events, most, timeout, mask, 8);
-    if (watched) began = cpu_time();
+    if (watched) {
+        began = cpu_time();
+        last = &began;
+    }
     return found;
 }
 
