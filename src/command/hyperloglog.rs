@@ -40,24 +40,42 @@ fn read<'a>(context: &'a mut Context<'_>, key: &[u8]) -> Result<Option<&'a [u8]>
 
 fn pfadd(context: &mut Context<'_>) -> Outcome {
     let (key, elements) = (context.args[1], &context.args[2..]);
-    let is_new = read(context, key)?.is_none();
+    let former = read(context, key)?;
+    let is_new = former.is_none();
+    // A sparse value may turn out to be broken behind its first change, so a copy is changed; a dense one can't.
+    let copy = match former {
+        None => Some(hll::empty()),
+        Some(bytes) => (!hll::is_dense(bytes)).then(|| bytes.to_vec()),
+    };
     let max = context.engine.config.hll_sparse_max_bytes;
-    let mut changes = Ok(usize::from(is_new));
-    edit(context, key, |bytes| {
-        if is_new {
-            *bytes = hll::empty();
+    let changes = match copy {
+        Some(mut bytes) => {
+            let changes = usize::from(is_new) + add_all(&mut bytes, elements, max, is_new)?;
+            if changes > 0 {
+                context.db_mut().set_bytes(key, &bytes, Expiry::Keep);
+            }
+            changes
         }
-        for element in elements {
-            let has_changed = hll::add(bytes, element, max);
-            changes = changes.and_then(|count| has_changed.map(|has_changed| count + usize::from(has_changed)));
+        None => {
+            let mut changes = Ok(0);
+            edit(context, key, |bytes| changes = add_all(bytes, elements, max, false))?;
+            changes?
         }
-        if changes != Ok(0) {
-            hll::forget_count(bytes);
-        }
-    })?;
-    let changes = changes?;
+    };
     context.changed(changes);
     Ok(context.reply.int(i64::from(changes > 0)))
+}
+
+/// Adds elements to a value. Returns how many of them have changed it; then, or where it `is_new`, its estimate is forgotten.
+fn add_all(bytes: &mut Vec<u8>, elements: &[&[u8]], max_sparse_bytes: usize, is_new: bool) -> Result<usize, Corrupt> {
+    let mut changes = 0;
+    for element in elements {
+        changes += usize::from(hll::add(bytes, element, max_sparse_bytes)?);
+    }
+    if is_new || changes > 0 {
+        hll::forget_count(bytes);
+    }
+    Ok(changes)
 }
 
 fn pfcount(context: &mut Context<'_>) -> Outcome {

@@ -29,8 +29,7 @@ pub(super) fn read(invocation: &Invocation, stdin_text: &OnceCell<Vec<u8>>) -> a
     Ok(file::load(invocation, &sources)?)
 }
 
-/// Has the configuration file say what is in force. It's replaced as a whole, or not at
-/// all. However long the disk takes.
+/// Has the configuration file say what is in force, however long the disk takes. It's replaced as a whole, or not at all.
 pub(super) fn rewrite(config: &Config, disk: &Arc<dyn Disk>) -> anyhow::Result<()> {
     let path = Path::new(&config.config_file);
     let text = match disk.read_small(path, MAX_CONFIG) {
