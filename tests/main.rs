@@ -25,6 +25,9 @@ mod clients;
 /// What commands answer, beside real servers.
 mod commands;
 
+/// What several clients see of each other, beside real servers.
+mod sessions;
+
 /// redis.conf, as a running server reads and writes it.
 mod configuration;
 

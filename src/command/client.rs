@@ -9,7 +9,7 @@ use super::connection::{check_name, help};
 use super::spec::{
     ADMIN, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, Command, LOADING, NO_KEYS, NOSCRIPT, STALE, command, container,
 };
-use super::{CommandError, Context, Outcome};
+use super::{CommandError, Context, Outcome, waiting};
 
 pub const COMMANDS: &[Command] = &[container("client", 0, "2.4.0", SUBCOMMANDS)];
 
@@ -70,7 +70,8 @@ fn setinfo(context: &mut Context<'_>) -> Outcome {
 fn info(context: &mut Context<'_>) -> Outcome {
     refresh_own_entry(context);
     let now_ms = context.now_ms();
-    let line = context.engine.clients.get(context.session.id).map(|client| line(client, now_ms)).unwrap_or_default();
+    let client = context.engine.clients.get(context.session.id);
+    let line = client.map(|client| line(client, flags(context, client), now_ms)).unwrap_or_default();
     Ok(context.reply.verbatim("txt", &line))
 }
 
@@ -92,7 +93,7 @@ fn list(context: &mut Context<'_>) -> Outcome {
     let mut text = Vec::new();
     for client in context.engine.clients.iter() {
         if only_normal && ids.as_ref().is_none_or(|ids| ids.contains(&client.id)) {
-            text.extend(line(client, now_ms));
+            text.extend(line(client, flags(context, client), now_ms));
         }
     }
     Ok(context.reply.verbatim("txt", &text))
@@ -113,8 +114,18 @@ fn refresh_own_entry(context: &mut Context<'_>) {
     context.engine.clients.update(context.session, watched);
 }
 
+/// The letters of what a client is doing; N is nothing of note.
+fn flags(context: &Context<'_>, client: &ClientInfo) -> String {
+    let is_waiting = context.engine.waiters.get(client.id).is_some();
+    let flags: String = [(client.queued.is_some(), 'x'), (is_waiting, 'b')]
+        .into_iter()
+        .filter_map(|(is_set, letter)| is_set.then_some(letter))
+        .collect();
+    if flags.is_empty() { "N".to_owned() } else { flags }
+}
+
 /// A client as CLIENT LIST shows it, in the fields of Redis 7.4. What is not measured here is 0.
-fn line(client: &ClientInfo, now_ms: i64) -> Vec<u8> {
+fn line(client: &ClientInfo, flags: String, now_ms: i64) -> Vec<u8> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let seconds_since = |then_ms: i64| now_ms.saturating_sub(then_ms).max(0) / 1000;
     let multi = client.queued.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
@@ -128,7 +139,6 @@ fn line(client: &ClientInfo, now_ms: i64) -> Vec<u8> {
         name = text(&client.name),
         age = seconds_since(client.created_ms),
         idle = seconds_since(client.last_command_ms),
-        flags = if client.queued.is_some() { "x" } else { "N" },
         db = client.db,
         watch = client.watched,
         cmd = client.last_command,
@@ -210,6 +220,7 @@ fn kill(context: &mut Context<'_>) -> Outcome {
         if id == own_id {
             context.session.is_closing = true;
         } else {
+            context.engine.waiters.remove(id);
             context.engine.jobs.push(Job::KillClient(id));
         }
     }
@@ -247,15 +258,19 @@ fn no_evict(context: &mut Context<'_>) -> Outcome {
     if is(mode, "ON") || is(mode, "OFF") { Ok(context.reply.ok()) } else { Err(CommandError::Syntax) }
 }
 
-/// No command blocks, so no client is.
+/// Ends the waiting of a client for a key, as if its time were up, or with an error.
 fn unblock(context: &mut Context<'_>) -> Outcome {
-    args::int(context.args[2])?;
-    match context.args[3..] {
-        [] => Ok(context.reply.int(0)),
-        [reason] if is(reason, "TIMEOUT") || is(reason, "ERROR") => Ok(context.reply.int(0)),
-        [_] => Err(CommandError::err("CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
-        _ => Err(CommandError::Syntax),
-    }
+    let is_error = match context.args[3..] {
+        [] => false,
+        [reason] if is(reason, "TIMEOUT") => false,
+        [reason] if is(reason, "ERROR") => true,
+        [_] => return Err(CommandError::err("CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+        _ => return Err(CommandError::Syntax),
+    };
+    let client = u64::try_from(args::int(context.args[2])?).unwrap_or(0);
+    let engine = &mut *context.engine;
+    let has_waited = if is_error { waiting::interrupt(engine, client) } else { waiting::give_up(engine, client) };
+    Ok(context.reply.int(i64::from(has_waited)))
 }
 
 fn tracking(context: &mut Context<'_>) -> Outcome {

@@ -7,7 +7,7 @@ use crate::resp::request::Arguments;
 use smallvec::SmallVec;
 
 use super::spec::{DENYOOM, LOADING, NO_AUTH, NO_MULTI, READONLY, WRITE};
-use super::{Command, CommandError, Context, Outcome, args, table};
+use super::{Command, CommandError, Context, Outcome, args, table, waiting};
 
 /// Executes one request of a client and appends the reply to `out`.
 ///
@@ -68,17 +68,55 @@ fn execute_what(
         }
         Ok(command) => {
             session.last_command = command.name;
-            let before = engine.journal.end();
-            let touched = engine.unsynced.is_tracking().then(|| Touched::by(engine, session, command, arguments));
-            engine.journal.begin_unit();
-            run(engine, session, command, arguments, out);
-            engine.journal.end_unit();
+            rests_on = run_unit(engine, session, command, arguments, out);
             session.log_end = engine.journal.end();
-            rests_on = position_of(engine, touched, before);
         }
     }
     apply_reply_mode(session, out, start);
+    if engine.waiters.has_ready() {
+        waiting::serve_ready(engine);
+    }
     rests_on
+}
+
+/// Runs a command as one unit of the log. Returns the position that its reply rests on, if on any.
+fn run_unit(
+    engine: &mut Engine,
+    session: &mut Session,
+    command: &'static Command,
+    arguments: &[&[u8]],
+    out: &mut Vec<u8>,
+) -> Option<u64> {
+    let before = engine.journal.end();
+    let touched = engine.unsynced.is_tracking().then(|| Touched::by(engine, session, command, arguments));
+    engine.journal.begin_unit();
+    run(engine, session, command, arguments, out);
+    engine.journal.end_unit();
+    position_of(engine, touched, before)
+}
+
+/// Executes once more the request of a client that has waited since: it was found and counted when it came.
+pub(super) fn execute_again(
+    engine: &mut Engine,
+    session: &mut Session,
+    arguments: &[&[u8]],
+    out: &mut Vec<u8>,
+) -> Option<u64> {
+    let checked = find(arguments).and_then(|command| check(engine, session, command, arguments).map(|()| command));
+    match checked {
+        Ok(command) => {
+            let counted = engine.stats.calls.of_mut(command).calls;
+            let position = run_unit(engine, session, command, arguments, out);
+            engine.stats.calls.of_mut(command).calls = counted;
+            position
+        }
+        Err(error) => {
+            let text = error.to_string();
+            engine.stats.count_error(&text);
+            Encoder::new(out, session.protocol).error(text.as_bytes());
+            None
+        }
+    }
 }
 
 /// What a command may read or change, told before it runs: the transaction is gone when EXEC has.
@@ -203,9 +241,9 @@ pub(super) fn settle(
         engine.journal.append(db, arguments);
     }
     engine.journal.count_changes(changes);
-    if !engine.watches.is_idle() {
+    if !engine.watches.is_idle() || !engine.waiters.is_idle() {
         for position in command.key_positions(arguments) {
-            engine.watches.touch(db, arguments[position]);
+            engine.key_changed(db, arguments[position]);
         }
     }
 }

@@ -151,12 +151,13 @@ fn clients(engine: &Engine, page: &mut Page) {
     page.line("cluster_connections", 0);
     page.line("maxclients", engine.config.maxclients);
     page.zeros(&["client_recent_max_input_buffer", "client_recent_max_output_buffer"]);
-    page.line("blocked_clients", engine.clients.waiting);
+    page.line("blocked_clients", engine.clients.waiting + engine.waiters.len());
     page.zeros(&["tracking_clients", "pubsub_clients"]);
     page.line("watching_clients", engine.watches.session_count());
-    page.line("clients_in_timeout_table", 0);
+    page.line("clients_in_timeout_table", engine.waiters.deadline_count());
     page.line("total_watched_keys", engine.watches.key_count());
-    page.zeros(&["total_blocking_keys", "total_blocking_keys_on_nokey"]);
+    page.line("total_blocking_keys", engine.waiters.key_count());
+    page.line("total_blocking_keys_on_nokey", engine.waiters.group_key_count());
 }
 
 /// What is in use is the allocator's count. Overhead is what was in use before there was data, the tables of the keys, and

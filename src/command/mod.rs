@@ -41,12 +41,14 @@ mod stream;
 mod string;
 mod transaction;
 mod typed;
+mod waiting;
 mod zset;
 
 pub use context::Context;
 pub use error::CommandError;
 pub use execute::{execute, execute_found, find_plain};
 pub use spec::Command;
+pub use waiting::{serve_ready, time_out};
 
 /// What a handler returns.
 pub type Outcome = Result<crate::resp::Reply, CommandError>;

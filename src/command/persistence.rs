@@ -3,15 +3,16 @@
 //! These handlers leave intents; `persist` carries them out. SAVE answers when the work is done, and so does its client's next
 //! command; everybody else goes on.
 
-use crate::codec::number;
 use crate::engine::jobs::{Job, Shutdown, SyncWait};
 use crate::engine::persistence::Progress;
+use crate::engine::wait::Awaited;
 
 use super::args::{self, is};
 use super::spec::{
     ADMIN, ALLOW_BUSY, BLOCKING, CAT_ADMIN, CAT_BLOCKING, CAT_CONNECTION, CAT_DANGEROUS, Command, FAST, LOADING,
     NO_ASYNC_LOADING, NO_KEYS, NO_MULTI, NOSCRIPT, STALE, command,
 };
+use super::waiting::{self, Wait};
 use super::{CommandError, Context, Outcome};
 
 const SAVING: u32 = ADMIN | NOSCRIPT | NO_ASYNC_LOADING;
@@ -30,6 +31,7 @@ pub const COMMANDS: &[Command] = &[
         "1.0.0",
         shutdown,
     ),
+    command("wait", 3, BLOCKING, NO_KEYS, CAT_BLOCKING | CAT_CONNECTION, "3.0.0", wait),
     command("waitaof", 4, BLOCKING, NO_KEYS, CAT_BLOCKING | CAT_CONNECTION, "7.2.0", waitaof),
 ];
 
@@ -126,6 +128,16 @@ fn shutdown(context: &mut Context<'_>) -> Outcome {
     Ok(context.reply.raw(b""))
 }
 
+/// Waits for replicas to have the client's writes. Nothing replicates, so that more than none is waited for in vain.
+fn wait(context: &mut Context<'_>) -> Outcome {
+    let replicas = args::int(context.args[1])?;
+    let timeout = waiting::milliseconds(context.args[2], context.now_ms())?;
+    if replicas <= 0 || !context.may_wait() {
+        return Ok(context.reply.int(0));
+    }
+    Ok(context.wait_for(Wait::new(&[], Awaited::Replicas, timeout)))
+}
+
 /// Waits until all that was logged up to the client's last command is on the disk. Nothing replicates, so there are no replicas
 /// to wait for but those that never come. The server writes the reply, where it comes later.
 fn waitaof(context: &mut Context<'_>) -> Outcome {
@@ -135,7 +147,7 @@ fn waitaof(context: &mut Context<'_>) -> Outcome {
         _ => return Err(CommandError::err("value is out of range, value must between 0 and 1")),
     };
     let replicas = args::count(context.args[2])?;
-    let timeout_ms = timeout(context.args[3], context.engine.clock.now_ms())?;
+    let timeout = waiting::milliseconds(context.args[3], context.now_ms())?;
     let is_on = context.engine.journal.is_on();
     if wants_local && !is_on {
         return Err(CommandError::NoLogToWaitFor);
@@ -150,17 +162,6 @@ fn waitaof(context: &mut Context<'_>) -> Outcome {
     }
     context.session.awaits_reply = true;
     let client = context.session.id;
-    context.engine.jobs.push(Job::AwaitSync(SyncWait { client, position, wants_local, replicas, timeout_ms }));
+    context.engine.jobs.push(Job::AwaitSync(SyncWait { client, position, wants_local, replicas, timeout }));
     Ok(context.reply.raw(b""))
-}
-
-/// A timeout in ms; 0 is none.
-fn timeout(argument: &[u8], now_ms: i64) -> Result<Option<u64>, CommandError> {
-    let timeout =
-        number::parse_i64(argument).ok_or_else(|| CommandError::err("timeout is not an integer or out of range"))?;
-    if timeout > i64::MAX - now_ms {
-        return Err(CommandError::err("timeout is out of range"));
-    }
-    let timeout = u64::try_from(timeout).map_err(|_| CommandError::err("timeout is negative"))?;
-    Ok((timeout > 0).then_some(timeout))
 }

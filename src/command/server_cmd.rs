@@ -4,7 +4,7 @@ use super::args::{self, is};
 use super::connection::help;
 use super::introspection::{category_bit, visit_rows};
 use super::spec::{
-    ADMIN, ALLOW_BUSY, BLOCKING, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, CATEGORY_NAMES, Command, FAST, LOADING,
+    ADMIN, ALLOW_BUSY, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, CATEGORY_NAMES, Command, FAST, LOADING,
     NO_ASYNC_LOADING, NO_KEYS, NO_MULTI, NOSCRIPT, READONLY, STALE, command, container,
 };
 use super::{CommandError, Context, Outcome};
@@ -18,7 +18,6 @@ pub const COMMANDS: &[Command] = &[
     command("time", 1, ALWAYS | FAST, NO_KEYS, 0, "2.6.0", time),
     command("lolwut", -1, READONLY | FAST, NO_KEYS, 0, "5.0.0", lolwut),
     command("role", 1, NOSCRIPT | ALWAYS | FAST, NO_KEYS, CAT_ADMINS, "2.8.12", role),
-    command("wait", 3, BLOCKING, NO_KEYS, CAT_CONNECTION, "3.0.0", wait),
     command("cluster", -2, ALWAYS, NO_KEYS, 0, "3.0.0", cluster),
     command("readonly", 1, ALWAYS | FAST, NO_KEYS, CAT_CONNECTION, "3.0.0", cluster),
     command("readwrite", 1, ALWAYS | FAST, NO_KEYS, CAT_CONNECTION, "3.0.0", cluster),
@@ -103,17 +102,6 @@ fn role(context: &mut Context<'_>) -> Outcome {
     context.reply.int(0);
     context.reply.array(0);
     Ok(reply)
-}
-
-/// No replica will ever acknowledge, so there is nothing to wait for.
-fn wait(context: &mut Context<'_>) -> Outcome {
-    args::int(context.args[1])?;
-    let timeout =
-        args::int(context.args[2]).map_err(|_| CommandError::err("timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(CommandError::err("timeout is negative"));
-    }
-    Ok(context.reply.int(0))
 }
 
 fn cluster(_context: &mut Context<'_>) -> Outcome {
@@ -318,11 +306,6 @@ mod tests {
     fn it_is_a_master_alone() {
         Console::new().script(
             "role => *3 master :0 *0
-             wait 0 0 => :0
-             wait 1 100 => :0
-             wait 0 -1 => -ERR timeout is negative
-             wait 0 x => -ERR timeout is not an integer or out of range
-             wait x 0 => -ERR value is not an integer or out of range
              cluster slots => -ERR This instance has cluster support disabled
              readonly => -ERR This instance has cluster support disabled
              replicaof no one => +OK

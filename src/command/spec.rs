@@ -44,6 +44,8 @@ pub const ONE_KEY: Keys = Keys::Range { first: 1, last: 1, step: 1 };
 pub const TWO_KEYS: Keys = Keys::Range { first: 1, last: 2, step: 1 };
 /// All arguments are keys.
 pub const ALL_KEYS: Keys = Keys::Range { first: 1, last: -1, step: 1 };
+/// All arguments are keys but the last, which is a timeout.
+pub const ALL_KEYS_BUT_LAST: Keys = Keys::Range { first: 1, last: -2, step: 1 };
 pub const NO_KEYS: Keys = Keys::None;
 
 macro_rules! bits {

@@ -148,7 +148,7 @@ impl Engine {
             return;
         }
         self.stats.evicted_keys += 1;
-        self.watches.touch(db, key);
+        self.key_changed(db, key);
         let verb: &[u8] = if self.config.lazyfree_lazy_eviction { b"UNLINK" } else { b"DEL" };
         self.journal.begin_unit();
         self.journal.append(db, &[verb, key]);

@@ -55,7 +55,7 @@ impl Engine {
         }
         database.remove(key);
         self.stats.expired_keys += 1;
-        self.watches.touch(db, key);
+        self.key_changed(db, key);
         let verb: &[u8] = if self.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
         self.journal.append(db, &[verb, key]);
         true
@@ -80,7 +80,7 @@ impl Engine {
             }
         }
         self.stats.expired_fields += fields.len() as u64; // usize has at most 64 bits
-        self.watches.touch(db, key);
+        self.key_changed(db, key);
         if is_all && fields.len() > FIELDS_AT_ONCE {
             let verb: &[u8] = if self.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
             self.journal.append(db, &[verb, key]);

@@ -40,7 +40,7 @@ pub struct SyncWait {
     /// Replicas that are to have it durably too.
     pub replicas: usize,
     /// None is for ever.
-    pub timeout_ms: Option<u64>,
+    pub timeout: Option<std::time::Duration>,
 }
 
 /// A CONFIG SET of appendonly whose client waits.

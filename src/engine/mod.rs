@@ -11,12 +11,14 @@ pub mod functions;
 pub mod info;
 pub mod jobs;
 pub mod journal;
+pub mod mail;
 pub mod memory;
 pub mod module_aux;
 pub mod params;
 pub mod persistence;
 pub mod session;
 pub mod unsynced;
+pub mod wait;
 pub mod watch;
 
 use crate::keyspace::Keyspace;
@@ -31,11 +33,13 @@ use functions::Functions;
 use info::Stats;
 use jobs::{BlockingWork, Job};
 use journal::Journal;
+use mail::Mail;
 use memory::Memory;
 use module_aux::ModuleAux;
 use params::{Config, RdbVersion};
 use persistence::Persistence;
 use unsynced::Unsynced;
+use wait::Waiters;
 use watch::Watches;
 
 pub use session::Session;
@@ -64,6 +68,10 @@ pub struct Engine {
     pub module_aux: ModuleAux,
     pub clients: Clients,
     pub watches: Watches,
+    /// Clients that wait for keys.
+    pub waiters: Waiters,
+    /// For clients, to be handed out before the next command.
+    pub mail: Mail,
     pub stats: Stats,
     pub persistence: Persistence,
     pub clock: Clock,
@@ -95,6 +103,8 @@ impl Engine {
             module_aux: ModuleAux::default(),
             clients: Clients::default(),
             watches: Watches::default(),
+            waiters: Waiters::default(),
+            mail: Mail::default(),
             stats: Stats::default(),
             persistence,
             memory: Memory::new(clock.now_us()),
@@ -142,6 +152,18 @@ impl Engine {
         self.evictor.reconsider();
     }
 
+    /// A key has changed: who watches it or waits for it is to know.
+    pub fn key_changed(&mut self, db: usize, key: &[u8]) {
+        self.watches.touch(db, key);
+        self.waiters.touch(db, key);
+    }
+
+    /// Any key may have changed.
+    pub fn all_changed(&mut self) {
+        self.watches.touch_all();
+        self.waiters.touch_all();
+    }
+
     /// The value that an access in this second leaves on a key: the LRU clock of 24 bits, in seconds.
     pub fn access_clock(&self) -> u32 {
         (self.clock.now_ms() / 1000) as u32 & 0x00FF_FFFF // the lower 24 bits are what is meant
@@ -158,7 +180,7 @@ impl Engine {
         (self.keyspace, self.functions, self.module_aux, self.journal) = (keyspace, functions, module_aux, journal);
         // What the configuration says of the keyspace may have changed meanwhile.
         self.config_changed();
-        self.watches.touch_all();
+        self.all_changed();
     }
 
     /// Empties everything that a load fills.
@@ -166,6 +188,6 @@ impl Engine {
         self.keyspace.clear();
         self.functions.clear();
         self.module_aux = ModuleAux::default();
-        self.watches.touch_all();
+        self.all_changed();
     }
 }

@@ -15,6 +15,7 @@ use crate::resp::request::{Arguments, RequestLimits, Step};
 
 use super::connection::Connection;
 use super::log;
+use super::shared::Shared;
 
 /// Requests of one batch, and of one client in it.
 const MOST_REQUESTS: usize = 256;
@@ -206,15 +207,15 @@ impl Batch {
     }
 
     /// Executes what was found, until the time is up.
-    pub(super) fn run(&mut self, engine: &mut Engine, budget: &mut Budget) {
+    pub(super) fn run(&mut self, shared: &Rc<Shared>, engine: &mut Engine, budget: &mut Budget) {
         let mut members = std::mem::take(&mut self.members);
         for member in &mut members {
-            self.run_member(engine, member, budget);
+            self.run_member(shared, engine, member, budget);
         }
         self.members = members;
     }
 
-    fn run_member(&self, engine: &mut Engine, member: &mut Member, budget: &mut Budget) {
+    fn run_member(&self, shared: &Rc<Shared>, engine: &mut Engine, member: &mut Member, budget: &mut Budget) {
         let connection = &member.connection;
         let mut session = connection.session.borrow_mut();
         let input = connection.input.borrow();
@@ -229,7 +230,7 @@ impl Batch {
             for key in &self.keys[request.keys.clone()] {
                 engine.keyspace.know(arguments[key.argument - request.arguments.start], key.hash);
             }
-            execute_one(engine, &mut session, request.command, &arguments, connection);
+            execute_one(shared, engine, (&mut session, connection), request.command, &arguments);
             engine.keyspace.forget();
             budget.count_one();
             member.consumed = request.end;
@@ -239,7 +240,7 @@ impl Batch {
                 member.is_cut = true;
             } else {
                 let arguments: Arguments<'_> = words.iter().map(Vec::as_slice).collect();
-                execute_one(engine, &mut session, None, &arguments, connection);
+                execute_one(shared, engine, (&mut session, connection), None, &arguments);
                 member.consumed = *end;
             }
         }
@@ -255,11 +256,11 @@ impl Batch {
 }
 
 fn execute_one(
+    shared: &Rc<Shared>,
     engine: &mut Engine,
-    session: &mut Session,
+    (session, connection): (&mut Session, &Connection),
     command: Option<&'static Command>,
     arguments: &[&[u8]],
-    connection: &Connection,
 ) {
     let Some(name) = arguments.first() else { return };
     // What a browser sends to a server that it takes for one of its own: no reply, no second line of it.
@@ -272,4 +273,7 @@ fn execute_one(
         Some(command) => command::execute_found(engine, session, command, arguments, out),
         None => command::execute(engine, session, arguments, out),
     });
+    if !engine.mail.is_empty() {
+        shared.deliver(engine);
+    }
 }

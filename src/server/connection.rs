@@ -107,12 +107,13 @@ impl Connection {
         outbox.len() < most && (engine.journal.pending().len() < MAX_UNLOGGED || !outbox.is_held())
     }
 
-    /// Adds what `write` appends; it returns the log position that this rests on, if on any.
+    /// Adds what `write` appends, if anything; it returns the log position that this rests on, if on any.
     pub(super) fn append_reply(&self, write: impl FnOnce(&mut Vec<u8>) -> Option<u64>) {
         let mut outbox = self.outbox.borrow_mut();
         let start = outbox.end();
         let position = write(outbox.bytes_mut());
-        if let (Some(position), false) = (position, cfg!(feature = "fault-reply-first")) {
+        let is_held = outbox.end() > start && !cfg!(feature = "fault-reply-first");
+        if let (Some(position), true) = (position, is_held) {
             outbox.hold_since(start, position);
         }
     }
@@ -133,6 +134,7 @@ impl Connection {
         let is_wanted = {
             let mut session = self.session.borrow_mut();
             session.awaits_reply = false;
+            session.log_end = session.log_end.max(position.unwrap_or(0));
             session.reply_mode == ReplyMode::On
         };
         if is_wanted {
@@ -292,10 +294,15 @@ impl Connection {
                 return Poll::Ready(());
             }
             let is_busy = self.is_ready.get() || self.is_stalled.get();
-            if self.has_ended.get() && !is_busy {
+            let (awaits_reply, id) = (self.session.borrow().awaits_reply, self.session.borrow().id);
+            // Who waits for a key is not there to get it any more.
+            let has_given_up = || shared.engine.borrow().waiters.get(id).is_some();
+            if self.has_ended.get() && (!is_busy || (awaits_reply && has_given_up())) {
                 return Poll::Ready(());
             }
-            if self.has_ended.get() || self.is_stalled.get() || (is_busy && self.input.borrow().is_far_ahead()) {
+            // Who waits for a reply is read from, as its end is to be noticed.
+            let has_no_room = self.is_stalled.get() && !awaits_reply;
+            if self.has_ended.get() || has_no_room || (is_busy && self.input.borrow().is_far_ahead()) {
                 self.reader_waits.set(true);
                 return Poll::Pending;
             }
@@ -349,6 +356,8 @@ pub(super) async fn serve(shared: Rc<Shared>, connection: Rc<Connection>, mut re
 
 /// Lets the last replies leave, and forgets the client.
 async fn part(shared: &Rc<Shared>, connection: &Rc<Connection>) {
+    let id = connection.session.borrow().id;
+    shared.engine.borrow_mut().waiters.remove(id);
     connection.is_parting.set(true);
     while !connection.is_closed.get() && connection.unsent() > 0 {
         let before = connection.unsent();
@@ -358,7 +367,6 @@ async fn part(shared: &Rc<Shared>, connection: &Rc<Connection>) {
         }
     }
     connection.close();
-    let id = connection.session.borrow().id;
     shared.connections.borrow_mut().remove(&id);
     let mut engine = shared.engine.borrow_mut();
     engine.clients.remove(id);

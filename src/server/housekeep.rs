@@ -41,7 +41,9 @@ fn expire(shared: &Rc<Shared>, slice: Duration, spent: &mut Duration) -> bool {
     let has_more = {
         let mut engine = shared.engine.borrow_mut();
         engine.clock.tick();
-        engine.expire_for(slice)
+        let has_more = engine.expire_for(slice);
+        shared.serve_waiters(&mut engine);
+        has_more
     };
     *spent += started.elapsed();
     flush_if_logged(shared);
@@ -56,7 +58,9 @@ pub(super) async fn make_room_forever(shared: Rc<Shared>) {
             let room = {
                 let mut engine = shared.engine.borrow_mut();
                 engine.clock.tick();
-                engine.make_room()
+                let room = engine.make_room();
+                shared.serve_waiters(&mut engine);
+                room
             };
             flush_if_logged(&shared);
             if room != Room::Coming {

@@ -47,6 +47,9 @@ pub(super) struct Shared {
     pub(super) is_executor_awake: Cell<bool>,
     /// Wakes the task that evicts.
     pub(super) room_wanted: Notify,
+    /// When it is looked next whose waiting for a key is over, and what has that looked at sooner.
+    pub(super) next_look: Cell<Option<Instant>>,
+    pub(super) deadline_came: Notify,
     /// Wakes whoever waits for the log to be synced.
     pub(super) synced: Notify,
     /// Held by who rewrites the configuration file.
@@ -80,6 +83,8 @@ impl Shared {
             is_turn_wanted: Cell::new(false),
             is_executor_awake: Cell::new(false),
             room_wanted: Notify::new(),
+            next_look: Cell::new(None),
+            deadline_came: Notify::new(),
             synced: Notify::new(),
             config_file: tokio::sync::Mutex::new(()),
             is_looking: Cell::new(false),
@@ -113,9 +118,31 @@ impl Shared {
         engine.clock.monotonic()
     }
 
+    /// Hands out what is to go to clients beside the replies to their requests of this turn.
+    pub(super) fn deliver(self: &Rc<Self>, engine: &mut Engine) {
+        for letter in engine.mail.take() {
+            let connection = self.connections.borrow().get(&letter.client).and_then(Weak::upgrade);
+            if let Some(connection) = connection {
+                connection.resume(self, &letter.bytes, letter.position);
+            }
+        }
+    }
+
+    /// Serves those who wait for what has changed without a command.
+    pub(super) fn serve_waiters(self: &Rc<Self>, engine: &mut Engine) {
+        crate::command::serve_ready(engine);
+        self.deliver(engine);
+    }
+
     /// Carries out what commands asked for.
     pub(super) fn take_up_jobs(self: &Rc<Self>) {
-        let jobs = std::mem::take(&mut self.engine.borrow_mut().jobs);
+        let (jobs, deadline) = {
+            let engine = &mut *self.engine.borrow_mut();
+            (std::mem::take(&mut engine.jobs), engine.waiters.next_deadline())
+        };
+        if deadline.is_some_and(|deadline| self.next_look.get().is_none_or(|look| deadline < look)) {
+            self.deadline_came.notify_one();
+        }
         let mut wanted = super::background::Wanted::default();
         for job in jobs {
             match job {

@@ -27,7 +27,7 @@ use crate::persist::save;
 use super::listen::{self, accept_forever};
 use super::seat::Place;
 use super::shared::Shared;
-use super::{config_file, history, housekeep, loading, log, seat, shutdown, tick, turn};
+use super::{config_file, history, housekeep, loading, log, seat, shutdown, tick, turn, waiting};
 
 /// Tells the process that a daemon's parent has started.
 const DAEMON_MARK: &str = "IRONKEEP_DAEMON";
@@ -261,6 +261,7 @@ async fn serve_clients(
                 is_loaded = true;
                 seat::spawn(housekeep::expire_forever(Rc::clone(&shared)));
                 seat::spawn(housekeep::make_room_forever(Rc::clone(&shared)));
+                seat::spawn(waiting::time_out_forever(Rc::clone(&shared)));
                 announce_ready(port, &unixsocket);
             }
             () = shared.stop.notified() => break,

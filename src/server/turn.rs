@@ -85,7 +85,7 @@ fn take_turn(shared: &Rc<Shared>, batch: &mut Batch) -> bool {
         {
             let mut engine = shared.engine.borrow_mut();
             batch.prefetch(&engine.keyspace);
-            batch.run(&mut engine, &mut budget);
+            batch.run(shared, &mut engine, &mut budget);
             if engine.is_room_wanted() {
                 shared.room_wanted.notify_one();
             }
@@ -307,7 +307,7 @@ mod tests {
             assert!(gather(&shared, &mut batch), "both have sent something");
             assert_eq!(batch.members.len(), 2);
             let mut budget = Budget::new(Instant::now(), TURN);
-            batch.run(&mut shared.engine.borrow_mut(), &mut budget);
+            batch.run(&shared, &mut shared.engine.borrow_mut(), &mut budget);
             assert!(batch.members.iter().all(|member| member.consumed > 0), "each had its share");
             assert!(batch.members[0].has_more, "the rest waits behind the other");
         });

@@ -1,4 +1,5 @@
-//! Clients that wait for the disk, and nobody else with them: WAITAOF, SAVE, CONFIG REWRITE.
+//! Clients that wait, and nobody else with them: for the disk (WAITAOF, SAVE, CONFIG REWRITE), or for a key until their time
+//! is up.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,6 +63,25 @@ pub(super) fn rewrite_config(shared: &Rc<Shared>, client: u64) {
     });
 }
 
+/// Lets those go whose waiting for a key has lasted long enough, for as long as the server runs.
+pub(super) async fn time_out_forever(shared: Rc<Shared>) {
+    loop {
+        let deadline = shared.engine.borrow().waiters.next_deadline();
+        shared.next_look.set(deadline);
+        match deadline {
+            None => shared.deadline_came.notified().await,
+            Some(deadline) => {
+                // Whichever comes first, the earliest deadline is looked at anew.
+                let _ = tokio::time::timeout_at(deadline.into(), shared.deadline_came.notified()).await;
+            }
+        }
+        shared.tick();
+        let mut engine = shared.engine.borrow_mut();
+        crate::command::time_out(&mut engine);
+        shared.deliver(&mut engine);
+    }
+}
+
 /// Gives the client the reply that it waits for, if it is still there.
 fn reply(shared: &Rc<Shared>, client: u64, reply: &[u8]) {
     let connection = shared.connections.borrow().get(&client).and_then(std::rc::Weak::upgrade);
@@ -72,7 +92,7 @@ fn reply(shared: &Rc<Shared>, client: u64, reply: &[u8]) {
 
 /// The reply, once it is clear. Who has gone gets none.
 async fn decide(shared: &Shared, connection: &Connection, wait: SyncWait) -> String {
-    let deadline = wait.timeout_ms.map(|timeout_ms| Instant::now() + Duration::from_millis(timeout_ms));
+    let deadline = wait.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
         let (is_on, synced) = {
             let engine = shared.engine.borrow();

@@ -161,6 +161,15 @@ impl Client {
         }
     }
 
+    /// Whether anything comes within this time.
+    #[allow(dead_code)] // for the tests, which the benches share this module with
+    pub fn has_come(&mut self, within: Duration) -> bool {
+        self.stream.get_ref().set_read_timeout(Some(within)).unwrap();
+        let has_come = self.stream.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+        has_come
+    }
+
     /// Waits for one reply of either version of the protocol, and returns its bytes.
     pub fn raw_reply(&mut self) -> io::Result<Vec<u8>> {
         let (mut reply, mut missing) = (Vec::new(), 1);

@@ -75,7 +75,7 @@ pub(super) fn copy(context: &mut Context<'_>) -> Outcome {
         return Ok(context.reply.int(0));
     }
     target.insert(to, object, expire_at_ms);
-    context.engine.watches.touch(target_db, to);
+    context.engine.key_changed(target_db, to);
     context.changed(1);
     Ok(context.reply.int(1))
 }
@@ -100,7 +100,7 @@ pub(super) fn move_key(context: &mut Context<'_>) -> Outcome {
     }
     if let Some((object, expire_at_ms)) = context.db_mut().take(key) {
         context.engine.keyspace.db(target_db).insert(key, object, expire_at_ms);
-        context.engine.watches.touch(target_db, key);
+        context.engine.key_changed(target_db, key);
         context.changed(1);
     }
     Ok(context.reply.int(1))

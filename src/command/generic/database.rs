@@ -39,7 +39,7 @@ fn flushed(context: &mut Context<'_>, command: &'static str, removed: usize) -> 
     if removed > 0 {
         tell_of_flush(context, command, removed);
     }
-    context.engine.watches.touch_all();
+    context.engine.all_changed();
     context.changed(removed.max(1));
     Ok(context.reply.ok())
 }
@@ -75,7 +75,7 @@ pub(super) fn swapdb(context: &mut Context<'_>) -> Outcome {
     };
     let (first, second) = (index(context.args[1], "first")?, index(context.args[2], "second")?);
     context.engine.keyspace.swap(first, second);
-    context.engine.watches.touch_all();
+    context.engine.all_changed();
     context.changed(1);
     Ok(context.reply.ok())
 }

@@ -1,11 +1,11 @@
-//! XREAD and XREADGROUP.
-//!
-//! A BLOCK that finds nothing answers at once as if its time were over; waiting comes with blocked clients.
+//! XREAD and XREADGROUP, at once, or as soon as there is something new.
 
+use crate::engine::wait::Awaited;
 use crate::resp::{Encoder, Protocol, Reply};
 use crate::value::Stream;
 use crate::value::stream::{Pending, StreamId};
 
+use super::super::waiting::{self, Timeout, Wait};
 use super::super::{CommandError, Context, Outcome, args};
 use super::{Claim, Member, look, no_group, parse_id, reply_entries, reply_entry, reply_id};
 
@@ -24,6 +24,8 @@ struct Options<'a> {
     count: usize,
     group: Option<(&'a [u8], &'a [u8])>,
     no_ack: bool,
+    /// With BLOCK.
+    timeout: Option<Timeout>,
     keys: &'a [&'a [u8]],
     ids: &'a [&'a [u8]],
 }
@@ -44,13 +46,16 @@ pub(super) fn position_of_streams(arguments: &[&[u8]]) -> Option<usize> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(arguments: &'a [&'a [u8]], is_group: bool) -> Result<Self, CommandError> {
-        let mut options = Options { count: usize::MAX, group: None, no_ack: false, keys: &[], ids: &[] };
+    fn parse(arguments: &'a [&'a [u8]], is_group: bool, now_ms: i64) -> Result<Self, CommandError> {
+        let mut options = Options { count: usize::MAX, group: None, no_ack: false, timeout: None, keys: &[], ids: &[] };
         let mut at = 1;
         while let Some(word) = arguments.get(at) {
             let rest = &arguments[at + 1..];
             at += match *word {
-                word if args::is(word, "BLOCK") && !rest.is_empty() => check_timeout(rest[0])?,
+                word if args::is(word, "BLOCK") && !rest.is_empty() => {
+                    options.timeout = Some(waiting::milliseconds(rest[0], now_ms)?);
+                    2
+                }
                 word if args::is(word, "COUNT") && !rest.is_empty() => {
                     let count = usize::try_from(args::int(rest[0])?).unwrap_or(0);
                     options.count = if count == 0 { usize::MAX } else { count };
@@ -104,17 +109,8 @@ fn refuse_outside_group(is_group: bool, option: &str) -> Result<(), CommandError
     )))
 }
 
-/// Checks BLOCK's milliseconds; returns how many arguments the option has.
-fn check_timeout(text: &[u8]) -> Result<usize, CommandError> {
-    match crate::codec::number::parse_i64(text) {
-        None => Err(CommandError::err("timeout is not an integer or out of range")),
-        Some(..0) => Err(CommandError::err("timeout is negative")),
-        Some(_) => Ok(2),
-    }
-}
-
 pub(super) fn xread(context: &mut Context<'_>) -> Outcome {
-    let options = Options::parse(context.args, false)?;
+    let options = Options::parse(context.args, false, context.now_ms())?;
     let mut sources = Vec::with_capacity(options.keys.len());
     for (key, id) in options.keys.iter().zip(options.ids) {
         let stream = look(context, key)?;
@@ -133,7 +129,23 @@ pub(super) fn xread(context: &mut Context<'_>) -> Outcome {
         reply_entries(&mut reply, stream.range(first, StreamId::MAX), options.count, |_| {});
         served += 1;
     }
+    if let (0, Some(timeout)) = (served, options.timeout) {
+        let request = Some(with_ids(context.args, &options, &sources));
+        return Ok(context.wait_for(Wait { request, ..Wait::new(options.keys, Awaited::Stream, timeout) }));
+    }
     Ok(finish(context, &body, served))
+}
+
+/// The request with the ids that `$` stands for now.
+fn with_ids<S>(request: &[&[u8]], options: &Options<'_>, sources: &[(&&[u8], S, StreamId)]) -> Vec<Vec<u8>> {
+    let first = request.len() - options.ids.len();
+    let mut request: Vec<Vec<u8>> = request.iter().map(|argument| argument.to_vec()).collect();
+    for (id, (_, _, after)) in request[first..].iter_mut().zip(sources) {
+        if id == b"$" {
+            *id = after.to_text();
+        }
+    }
+    request
 }
 
 /// The id after which XREAD begins.
@@ -167,7 +179,7 @@ fn finish(context: &mut Context<'_>, body: &[u8], served: usize) -> Reply {
 }
 
 pub(super) fn xreadgroup(context: &mut Context<'_>) -> Outcome {
-    let options = Options::parse(context.args, true)?;
+    let options = Options::parse(context.args, true, context.now_ms())?;
     let (group, consumer) = options.group.unwrap_or_default();
     let mut sources = Vec::with_capacity(options.keys.len());
     for (&key, id) in options.keys.iter().zip(options.ids) {
@@ -186,6 +198,9 @@ pub(super) fn xreadgroup(context: &mut Context<'_>) -> Outcome {
             Source::After(id) => read_history(context, &mut reply, Slice { member, after: id, count: options.count })?,
             Source::New => read_new(context, &mut reply, member, &options)?,
         });
+    }
+    if let (0, Some(timeout)) = (served, options.timeout) {
+        return Ok(context.wait_for(Wait::new(options.keys, Awaited::Group, timeout)));
     }
     Ok(finish(context, &body, served))
 }

@@ -1,11 +1,17 @@
 //! Lists.
 
-use crate::codec::number;
+mod pop;
+
 use crate::resp::Encoder;
 use crate::value::{Limits, List};
 
+pub(super) use pop::MultiPop;
+
 use super::args::{self, is, rank_range};
-use super::spec::{CAT_LIST, Command, DENYOOM, FAST, Keys, MOVABLE_KEYS, ONE_KEY, READONLY, TWO_KEYS, WRITE, command};
+use super::spec::{
+    ALL_KEYS_BUT_LAST, BLOCKING, CAT_LIST, Command, DENYOOM, FAST, Keys, MOVABLE_KEYS, ONE_KEY, READONLY, TWO_KEYS,
+    WRITE, command,
+};
 use super::{CommandError, Context, Outcome, typed};
 
 pub const COMMANDS: &[Command] = &[
@@ -13,8 +19,8 @@ pub const COMMANDS: &[Command] = &[
     command("rpush", -3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_LIST, "1.0.0", rpush),
     command("lpushx", -3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_LIST, "2.2.0", lpushx),
     command("rpushx", -3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_LIST, "2.2.0", rpushx),
-    command("lpop", -2, WRITE | FAST, ONE_KEY, CAT_LIST, "1.0.0", lpop),
-    command("rpop", -2, WRITE | FAST, ONE_KEY, CAT_LIST, "1.0.0", rpop),
+    command("lpop", -2, WRITE | FAST, ONE_KEY, CAT_LIST, "1.0.0", pop::lpop),
+    command("rpop", -2, WRITE | FAST, ONE_KEY, CAT_LIST, "1.0.0", pop::rpop),
     command("llen", 2, READONLY | FAST, ONE_KEY, CAT_LIST, "1.0.0", llen),
     command("lindex", 3, READONLY, ONE_KEY, CAT_LIST, "1.0.0", lindex),
     command("lrange", 4, READONLY, ONE_KEY, CAT_LIST, "1.0.0", lrange),
@@ -23,12 +29,18 @@ pub const COMMANDS: &[Command] = &[
     command("lrem", 4, WRITE, ONE_KEY, CAT_LIST, "1.0.0", lrem),
     command("ltrim", 4, WRITE, ONE_KEY, CAT_LIST, "1.0.0", ltrim),
     command("lpos", -3, READONLY, ONE_KEY, CAT_LIST, "6.0.6", lpos),
-    command("lmove", 5, WRITE | DENYOOM, TWO_KEYS, CAT_LIST, "6.2.0", lmove),
-    command("rpoplpush", 3, WRITE | DENYOOM, TWO_KEYS, CAT_LIST, "1.2.0", rpoplpush),
-    command("lmpop", -4, WRITE | MOVABLE_KEYS, COUNTED, CAT_LIST, "7.0.0", lmpop),
+    command("lmove", 5, WRITE | DENYOOM, TWO_KEYS, CAT_LIST, "6.2.0", pop::lmove),
+    command("rpoplpush", 3, WRITE | DENYOOM, TWO_KEYS, CAT_LIST, "1.2.0", pop::rpoplpush),
+    command("lmpop", -4, WRITE | MOVABLE_KEYS, COUNTED, CAT_LIST, "7.0.0", pop::lmpop),
+    command("blpop", -3, WRITE | BLOCKING, ALL_KEYS_BUT_LAST, CAT_LIST, "2.0.0", pop::blpop),
+    command("brpop", -3, WRITE | BLOCKING, ALL_KEYS_BUT_LAST, CAT_LIST, "2.0.0", pop::brpop),
+    command("blmove", 6, WRITE | DENYOOM | BLOCKING, TWO_KEYS, CAT_LIST, "6.2.0", pop::blmove),
+    command("brpoplpush", 4, WRITE | DENYOOM | BLOCKING, TWO_KEYS, CAT_LIST, "2.2.0", pop::brpoplpush),
+    command("blmpop", -5, WRITE | BLOCKING | MOVABLE_KEYS, COUNTED_SECOND, CAT_LIST, "7.0.0", pop::blmpop),
 ];
 
 const COUNTED: Keys = Keys::Counted { count_at: 1, also: 0 };
+const COUNTED_SECOND: Keys = Keys::Counted { count_at: 2, also: 0 };
 
 /// An end of a list.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,6 +63,11 @@ impl End {
             End::Left => list.push_front(item, limits),
             End::Right => list.push_back(item, limits),
         }
+    }
+
+    /// What a pop at this end is logged as.
+    fn verb(self) -> &'static [u8] {
+        if self == End::Left { b"LPOP" } else { b"RPOP" }
     }
 
     /// Where the element at this end stands among `len`.
@@ -111,49 +128,6 @@ fn push_to_existing(context: &mut Context<'_>, end: End) -> Outcome {
         (Some(_), _) => push(context, end),
         (None, reply) => Ok(reply.int(0)),
     }
-}
-
-fn lpop(context: &mut Context<'_>) -> Outcome {
-    pop(context, End::Left, "lpop")
-}
-
-fn rpop(context: &mut Context<'_>) -> Outcome {
-    pop(context, End::Right, "rpop")
-}
-
-fn pop(context: &mut Context<'_>, end: End, name: &'static str) -> Outcome {
-    let args = context.args;
-    let limits = context.limits();
-    if args.len() > 3 {
-        return Err(CommandError::WrongArity(name.to_owned()));
-    }
-    let count = args.get(2).map(|count| args::count(count)).transpose()?;
-    let (Some(list), reply) = typed::write::<List>(context, args[1])? else {
-        return Ok(if count.is_some() { context.reply.null_array() } else { context.reply.null() });
-    };
-    let former_len = list.len();
-    let header = match count {
-        None => {
-            let at = end.position(former_len);
-            let header = match list.get(at) {
-                Some(item) => item.with(|text| reply.bulk(text)),
-                None => reply.null(),
-            };
-            list.remove_range(at, 1, &limits);
-            header
-        }
-        Some(count) => {
-            let header = reply.array(count.min(former_len));
-            end.pop_to(list, count, &limits, reply);
-            header
-        }
-    };
-    let removed = former_len - list.len();
-    if removed == former_len {
-        context.remove(args[1]);
-    }
-    context.changed(removed);
-    Ok(header)
 }
 
 fn llen(context: &mut Context<'_>) -> Outcome {
@@ -342,81 +316,6 @@ fn lpos(context: &mut Context<'_>) -> Outcome {
         reply.count(position);
     }
     Ok(header)
-}
-
-fn lmove(context: &mut Context<'_>) -> Outcome {
-    let (from, to) = (End::parse(context.args[3])?, End::parse(context.args[4])?);
-    move_item(context, from, to)
-}
-
-fn rpoplpush(context: &mut Context<'_>) -> Outcome {
-    move_item(context, End::Right, End::Left)
-}
-
-fn move_item(context: &mut Context<'_>, from: End, to: End) -> Outcome {
-    let (source, target) = (context.args[1], context.args[2]);
-    let limits = context.limits();
-    if typed::read::<List>(context, source)?.0.is_none() {
-        return Ok(context.reply.null());
-    }
-    typed::read::<List>(context, target)?;
-    let (list, _) = typed::write::<List>(context, source)?;
-    let Some(item) = list.and_then(|list| from.pop(list, &limits)) else { return Ok(context.reply.null()) };
-    to.push(typed::create::<List>(context, target)?, &item, &limits);
-    context.remove_if_empty(source);
-    context.changed(1);
-    Ok(context.reply.bulk(&item))
-}
-
-/// `numkeys key ... word [COUNT count]` of LMPOP and ZMPOP.
-pub(super) struct MultiPop<'a> {
-    pub(super) keys: &'a [&'a [u8]],
-    /// Which end.
-    pub(super) word: &'a [u8],
-    pub(super) count: usize,
-}
-
-impl<'a> MultiPop<'a> {
-    pub(super) fn parse(args: &'a [&'a [u8]]) -> Result<Self, CommandError> {
-        let positive = |argument: &[u8], what: &str| {
-            let value = number::parse_i64(argument).filter(|&value| value > 0);
-            let value = value.and_then(|value| usize::try_from(value).ok());
-            value.ok_or_else(|| CommandError::err(format!("{what} should be greater than 0")))
-        };
-        let key_count = positive(args[0], "numkeys")?;
-        let rest = &args[1..];
-        if key_count >= rest.len() {
-            return Err(CommandError::Syntax);
-        }
-        let (keys, options) = rest.split_at(key_count);
-        let count = match &options[1..] {
-            [] => 1,
-            [option, value] if is(option, "COUNT") => positive(value, "count")?,
-            _ => return Err(CommandError::Syntax),
-        };
-        Ok(Self { keys, word: options[0], count })
-    }
-}
-
-fn lmpop(context: &mut Context<'_>) -> Outcome {
-    let args = context.args;
-    let limits = context.limits();
-    let request = MultiPop::parse(&args[1..])?;
-    let end = End::parse(request.word)?;
-    for &key in request.keys {
-        let (Some(list), reply) = typed::write::<List>(context, key)? else { continue };
-        let count = request.count.min(list.len());
-        let header = reply.array(2);
-        reply.bulk(key);
-        reply.array(count);
-        end.pop_to(list, count, &limits, reply);
-        context.remove_if_empty(key);
-        context.changed(count);
-        let verb: &[u8] = if end == End::Left { b"LPOP" } else { b"RPOP" };
-        context.log_as(&[verb, key, itoa::Buffer::new().format(count).as_bytes()]);
-        return Ok(header);
-    }
-    Ok(context.reply.null_array())
 }
 
 #[cfg(test)]
