@@ -1,7 +1,9 @@
 //! CLIENT: who is connected, under which name, and ending that.
 
+use crate::engine::Engine;
 use crate::engine::clients::ClientInfo;
 use crate::engine::jobs::Job;
+use crate::engine::pubsub::Kind;
 use crate::engine::session::ReplyMode;
 
 use super::args::{self, is};
@@ -69,19 +71,18 @@ fn setinfo(context: &mut Context<'_>) -> Outcome {
 
 fn info(context: &mut Context<'_>) -> Outcome {
     refresh_own_entry(context);
-    let now_ms = context.now_ms();
-    let client = context.engine.clients.get(context.session.id);
-    let line = client.map(|client| line(client, flags(context, client), now_ms)).unwrap_or_default();
+    let engine = &*context.engine;
+    let line = engine.clients.get(context.session.id).map(|client| line(engine, client)).unwrap_or_default();
     Ok(context.reply.verbatim("txt", &line))
 }
 
 /// `LIST [TYPE type] [ID id ...]`
 fn list(context: &mut Context<'_>) -> Outcome {
     let mut ids: Option<Vec<u64>> = None;
-    let mut only_normal = true;
+    let mut class = None;
     match context.args[2..] {
         [] => {}
-        [option, kind] if is(option, "TYPE") => only_normal = is_type_of_ours(kind)?,
+        [option, kind] if is(option, "TYPE") => class = Some(Class::parse(kind)?),
         [option, ref list @ ..] if is(option, "ID") && !list.is_empty() => {
             let parsed: Option<Vec<u64>> = list.iter().map(|id| crate::codec::number::parse_u64(id)).collect();
             ids = Some(parsed.ok_or_else(|| CommandError::err("Invalid client ID"))?);
@@ -89,22 +90,39 @@ fn list(context: &mut Context<'_>) -> Outcome {
         _ => return Err(CommandError::Syntax),
     }
     refresh_own_entry(context);
-    let now_ms = context.now_ms();
+    let engine = &*context.engine;
     let mut text = Vec::new();
-    for client in context.engine.clients.iter() {
-        if only_normal && ids.as_ref().is_none_or(|ids| ids.contains(&client.id)) {
-            text.extend(line(client, flags(context, client), now_ms));
+    for client in engine.clients.iter() {
+        let is_of_class = class.is_none_or(|class| class == Class::of(engine, client.id));
+        if is_of_class && ids.as_ref().is_none_or(|ids| ids.contains(&client.id)) {
+            text.extend(line(engine, client));
         }
     }
     Ok(context.reply.verbatim("txt", &text))
 }
 
-/// Whether clients of this type exist here: all are normal ones.
-fn is_type_of_ours(kind: &[u8]) -> Result<bool, CommandError> {
-    match kind.to_ascii_lowercase().as_slice() {
-        b"normal" => Ok(true),
-        b"master" | b"primary" | b"slave" | b"replica" | b"pubsub" => Ok(false),
-        _ => Err(CommandError::err(format!("Unknown client type '{}'", args::printable(kind)))),
+/// A type of clients.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Normal,
+    /// With subscriptions.
+    PubSub,
+    /// What is not found here: other servers.
+    Server,
+}
+
+impl Class {
+    fn parse(kind: &[u8]) -> Result<Self, CommandError> {
+        match kind.to_ascii_lowercase().as_slice() {
+            b"normal" => Ok(Class::Normal),
+            b"pubsub" => Ok(Class::PubSub),
+            b"master" | b"primary" | b"slave" | b"replica" => Ok(Class::Server),
+            _ => Err(CommandError::err(format!("Unknown client type '{}'", args::printable(kind)))),
+        }
+    }
+
+    fn of(engine: &Engine, client: u64) -> Self {
+        if engine.pubsub.is_subscriber(client) { Class::PubSub } else { Class::Normal }
     }
 }
 
@@ -115,9 +133,11 @@ fn refresh_own_entry(context: &mut Context<'_>) {
 }
 
 /// The letters of what a client is doing; N is nothing of note.
-fn flags(context: &Context<'_>, client: &ClientInfo) -> String {
-    let is_waiting = context.engine.waiters.get(client.id).is_some();
-    let flags: String = [(client.queued.is_some(), 'x'), (is_waiting, 'b')]
+fn flags(engine: &Engine, client: &ClientInfo) -> String {
+    let is_waiting = engine.waiters.get(client.id).is_some();
+    let is_monitor = engine.monitors.contains(&client.id);
+    let is_subscriber = engine.pubsub.is_subscriber(client.id);
+    let flags: String = [(is_monitor, 'O'), (is_subscriber, 'P'), (client.queued.is_some(), 'x'), (is_waiting, 'b')]
         .into_iter()
         .filter_map(|(is_set, letter)| is_set.then_some(letter))
         .collect();
@@ -125,15 +145,20 @@ fn flags(context: &Context<'_>, client: &ClientInfo) -> String {
 }
 
 /// A client as CLIENT LIST shows it, in the fields of Redis 7.4. What is not measured here is 0.
-fn line(client: &ClientInfo, flags: String, now_ms: i64) -> Vec<u8> {
+fn line(engine: &Engine, client: &ClientInfo) -> Vec<u8> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let seconds_since = |then_ms: i64| now_ms.saturating_sub(then_ms).max(0) / 1000;
+    let count = |kind| engine.pubsub.count(client.id, kind);
+    let seconds_since = |then_ms: i64| engine.clock.now_ms().saturating_sub(then_ms).max(0) / 1000;
     let multi = client.queued.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
     format!(
-        "id={id} addr={addr} laddr={laddr} fd=0 name={name} age={age} idle={idle} flags={flags} db={db} sub=0 psub=0 \
-         ssub=0 multi={multi} watch={watch} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
+        "id={id} addr={addr} laddr={laddr} fd=0 name={name} age={age} idle={idle} flags={flags} db={db} sub={sub} psub={psub} \
+         ssub={ssub} multi={multi} watch={watch} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
          tot-mem=0 events=r cmd={cmd} user=default redir=-1 resp={resp} lib-name={lib} lib-ver={lib_version}\n",
         id = client.id,
+        flags = flags(engine, client),
+        sub = count(Kind::Channel),
+        psub = count(Kind::Pattern),
+        ssub = count(Kind::Shard),
         addr = client.address,
         laddr = client.local_address,
         name = text(&client.name),
@@ -155,7 +180,7 @@ struct KillFilter<'a> {
     ids: Option<Vec<u64>>,
     address: Option<&'a [u8]>,
     local_address: Option<&'a [u8]>,
-    other_type: bool,
+    class: Option<Class>,
     min_age_seconds: Option<i64>,
     includes_self: bool,
 }
@@ -173,7 +198,7 @@ impl<'a> KillFilter<'a> {
                 }
                 b"ADDR" => filter.address = Some(value),
                 b"LADDR" => filter.local_address = Some(value),
-                b"TYPE" => filter.other_type = !is_type_of_ours(value)?,
+                b"TYPE" => filter.class = Some(Class::parse(value)?),
                 b"USER" if *value == b"default" => {}
                 b"USER" => {
                     return Err(CommandError::err(format!("No such user '{}'", args::printable(value))));
@@ -194,9 +219,9 @@ impl<'a> KillFilter<'a> {
         if rest.is_empty() { Ok(filter) } else { Err(CommandError::Syntax) }
     }
 
-    fn means(&self, client: &ClientInfo, own_id: u64, now_ms: i64) -> bool {
-        let age_seconds = now_ms.saturating_sub(client.created_ms) / 1000;
-        !self.other_type
+    fn means(&self, engine: &Engine, client: &ClientInfo, own_id: u64) -> bool {
+        let age_seconds = engine.clock.now_ms().saturating_sub(client.created_ms) / 1000;
+        self.class.is_none_or(|class| class == Class::of(engine, client.id))
             && (self.includes_self || client.id != own_id)
             && self.ids.as_ref().is_none_or(|ids| ids.contains(&client.id))
             && self.address.is_none_or(|address| client.address.as_bytes() == address)
@@ -213,8 +238,8 @@ fn kill(context: &mut Context<'_>) -> Outcome {
         [address] => KillFilter { address: Some(address), includes_self: true, ..KillFilter::default() },
         filters => KillFilter::parse(filters)?,
     };
-    let (own_id, now_ms) = (context.session.id, context.now_ms());
-    let meant = context.engine.clients.iter().filter(|client| filter.means(client, own_id, now_ms));
+    let (own_id, engine) = (context.session.id, &*context.engine);
+    let meant = engine.clients.iter().filter(|client| filter.means(engine, client, own_id));
     let ids: Vec<u64> = meant.map(|client| client.id).collect();
     for &id in &ids {
         if id == own_id {

@@ -18,11 +18,22 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn ping(context: &mut Context<'_>) -> Outcome {
-    match context.args[1..] {
-        [] => Ok(context.reply.simple("PONG")),
-        [text] => Ok(context.reply.bulk(text)),
-        _ => Err(CommandError::WrongArity("ping".to_owned())),
+    let text = match context.args[1..] {
+        [] => None,
+        [text] => Some(text),
+        _ => return Err(CommandError::WrongArity("ping".to_owned())),
+    };
+    // Whoever expects messages gets one.
+    if context.session.is_subscribed && context.session.protocol == Protocol::Resp2 {
+        let reply = context.reply.array(2);
+        context.reply.bulk(b"pong");
+        context.reply.bulk(text.unwrap_or_default());
+        return Ok(reply);
     }
+    Ok(match text {
+        None => context.reply.simple("PONG"),
+        Some(text) => context.reply.bulk(text),
+    })
 }
 
 fn echo(context: &mut Context<'_>) -> Outcome {
@@ -66,6 +77,9 @@ fn hello(context: &mut Context<'_>) -> Outcome {
         context.session.name = name;
     }
     context.session.protocol = protocol;
+    if context.session.is_subscribed {
+        context.engine.pubsub.set_protocol(context.session.id, protocol);
+    }
     context.reply.set_protocol(protocol);
     Ok(greet(context, protocol))
 }
@@ -145,6 +159,9 @@ fn reset(context: &mut Context<'_>) -> Outcome {
     session.name.clear();
     session.reply_mode = crate::engine::session::ReplyMode::On;
     session.is_authenticated = context.engine.config.requirepass.is_empty();
+    (session.is_subscribed, session.is_monitor) = (false, false);
+    context.engine.pubsub.remove(session.id);
+    context.engine.monitors.retain(|&client| client != session.id);
     context.engine.watches.unwatch(session.id);
     context.reply.set_protocol(Protocol::Resp2);
     Ok(context.reply.simple("RESET"))

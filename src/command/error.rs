@@ -81,6 +81,10 @@ pub enum CommandError {
     DiscardWithoutMulti,
     #[error("ERR WATCH inside MULTI is not allowed")]
     WatchInsideMulti,
+    #[error(
+        "ERR Can't execute '{0}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+    )]
+    SubscriberOnly(String),
     #[error("ERR Command not allowed inside a transaction")]
     NotInTransaction,
     #[error("LOADING Redis is loading the dataset in memory")]

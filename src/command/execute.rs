@@ -2,11 +2,11 @@
 
 use crate::engine::evict::Room;
 use crate::engine::{Engine, Session};
-use crate::resp::Encoder;
 use crate::resp::request::Arguments;
+use crate::resp::{Encoder, Protocol};
 use smallvec::SmallVec;
 
-use super::spec::{DENYOOM, LOADING, NO_AUTH, NO_MULTI, READONLY, WRITE};
+use super::spec::{DENYOOM, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, READONLY, WRITE};
 use super::{Command, CommandError, Context, Outcome, args, table, waiting};
 
 /// Executes one request of a client and appends the reply to `out`.
@@ -89,27 +89,29 @@ fn run_unit(
 ) -> Option<u64> {
     let before = engine.journal.end();
     let touched = engine.unsynced.is_tracking().then(|| Touched::by(engine, session, command, arguments));
+    let first_letter = engine.mail.len();
     engine.journal.begin_unit();
     run(engine, session, command, arguments, out);
     engine.journal.end_unit();
-    position_of(engine, touched, before)
+    let position = position_of(engine, touched, before);
+    if engine.journal.end() > before {
+        // What is told of a change is not to be known before the change is safe.
+        engine.mail.rest_on(first_letter, engine.journal.end());
+    }
+    position
 }
 
-/// Executes once more the request of a client that has waited since: it was found and counted when it came.
+/// Executes once more the request of a client that has waited since.
 pub(super) fn execute_again(
     engine: &mut Engine,
     session: &mut Session,
     arguments: &[&[u8]],
     out: &mut Vec<u8>,
 ) -> Option<u64> {
+    session.is_repeated = true;
     let checked = find(arguments).and_then(|command| check(engine, session, command, arguments).map(|()| command));
     match checked {
-        Ok(command) => {
-            let counted = engine.stats.calls.of_mut(command).calls;
-            let position = run_unit(engine, session, command, arguments, out);
-            engine.stats.calls.of_mut(command).calls = counted;
-            position
-        }
+        Ok(command) => run_unit(engine, session, command, arguments, out),
         Err(error) => {
             let text = error.to_string();
             engine.stats.count_error(&text);
@@ -215,8 +217,11 @@ pub(super) fn run(
     let outcome = (command.run)(&mut context);
     let (changes, is_logged) = (context.changes, context.is_logged);
     let calls = context.engine.stats.calls.of_mut(command);
-    calls.calls += 1;
+    calls.calls += u64::from(!context.session.is_repeated);
     calls.failed += u64::from(outcome.is_err());
+    if !context.engine.monitors.is_empty() {
+        super::monitor::show(&mut context, command);
+    }
     if let Err(error) = outcome {
         let text = error.to_string();
         context.reply.truncate(start);
@@ -257,6 +262,12 @@ fn check(
     if !session.is_authenticated && !command.is(NO_AUTH) {
         return Err(CommandError::NoAuth);
     }
+    if session.is_subscribed && session.protocol == Protocol::Resp2 && !may_subscriber(command) {
+        return Err(CommandError::SubscriberOnly(full_name(command, arguments)));
+    }
+    if session.is_monitor && command.is(WRITE | READONLY | MAY_REPLICATE) {
+        return Err(CommandError::text("ERR Replica can't interact with the keyspace"));
+    }
     if session.transaction.is_some() && command.is(NO_MULTI) {
         return Err(CommandError::NotInTransaction);
     }
@@ -279,6 +290,31 @@ fn check(
         return Err(CommandError::ExecRefused(error.to_string()));
     }
     Ok(())
+}
+
+/// The name of a command, that of its container in front.
+fn full_name(command: &Command, arguments: &[&[u8]]) -> String {
+    match table::find(arguments[0]) {
+        Some(container) if !std::ptr::eq(container, command) => format!("{}|{}", container.name, command.name),
+        _ => command.name.to_owned(),
+    }
+}
+
+/// Whether it may be called by a client of the protocol's second version that has subscriptions: its replies could be taken
+/// for messages.
+fn may_subscriber(command: &Command) -> bool {
+    const ALLOWED: [&str; 9] = [
+        "ping",
+        "subscribe",
+        "unsubscribe",
+        "psubscribe",
+        "punsubscribe",
+        "ssubscribe",
+        "sunsubscribe",
+        "quit",
+        "reset",
+    ];
+    ALLOWED.contains(&command.name)
 }
 
 /// Makes room, and refuses what takes more where there is none: the command, or the transaction that has such a one.

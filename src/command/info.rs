@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::engine::Engine;
 use crate::engine::info::{CallCount, REDIS_VERSION};
 use crate::engine::persistence::Progress;
+use crate::engine::pubsub::Kind;
 
 use super::introspection::visit_rows;
 use super::spec::{CAT_DANGEROUS, Command, LOADING, NO_KEYS, STALE, command};
@@ -152,7 +153,8 @@ fn clients(engine: &Engine, page: &mut Page) {
     page.line("maxclients", engine.config.maxclients);
     page.zeros(&["client_recent_max_input_buffer", "client_recent_max_output_buffer"]);
     page.line("blocked_clients", engine.clients.waiting + engine.waiters.len());
-    page.zeros(&["tracking_clients", "pubsub_clients"]);
+    page.line("tracking_clients", 0);
+    page.line("pubsub_clients", engine.pubsub.subscriber_count());
     page.line("watching_clients", engine.watches.session_count());
     page.line("clients_in_timeout_table", engine.waiters.deadline_count());
     page.line("total_watched_keys", engine.watches.key_count());
@@ -334,7 +336,9 @@ fn stats(engine: &Engine, page: &mut Page) {
     page.line("current_eviction_exceeded_time", exceeded_ms);
     page.line("keyspace_hits", stats.keyspace_hits);
     page.line("keyspace_misses", stats.keyspace_misses);
-    page.zeros(&["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"]);
+    page.line("pubsub_channels", engine.pubsub.subscribed(Kind::Channel).len());
+    page.line("pubsub_patterns", engine.pubsub.subscribed(Kind::Pattern).len());
+    page.line("pubsubshard_channels", engine.pubsub.subscribed(Kind::Shard).len());
     // What was a fork there is a snapshot here.
     page.line("latest_fork_usec", engine.persistence.last_snapshot_us);
     page.line("total_forks", stats.snapshots);

@@ -31,7 +31,9 @@ mod introspection;
 mod lcs;
 mod list;
 mod memory;
+mod monitor;
 mod persistence;
+mod pubsub;
 mod sample;
 #[cfg(test)]
 mod scripts;

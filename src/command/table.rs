@@ -25,6 +25,8 @@ static GROUPS: &[&[Command]] = &[
     super::server_cmd::COMMANDS,
     super::memory::COMMANDS,
     super::transaction::COMMANDS,
+    super::pubsub::COMMANDS,
+    super::monitor::COMMANDS,
     super::persistence::COMMANDS,
     super::functions::COMMANDS,
     super::debug::COMMANDS,

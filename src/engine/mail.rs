@@ -36,6 +36,17 @@ impl Mail {
         self.letters.push(Letter { client, bytes: reply.into(), position, is_reply: true });
     }
 
+    /// A message, which nothing was asked for.
+    pub fn message(&mut self, client: u64, bytes: Rc<[u8]>) {
+        self.letters.push(Letter { client, bytes, position: None, is_reply: false });
+    }
+
+    /// All letters from the `first` on that rest on nothing yet rest on this position of the log.
+    pub fn rest_on(&mut self, first: usize, position: u64) {
+        let letters = self.letters.iter_mut().skip(first);
+        letters.for_each(|letter| letter.position = letter.position.or(Some(position)));
+    }
+
     /// Takes all letters.
     pub fn take(&mut self) -> Vec<Letter> {
         std::mem::take(&mut self.letters)

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod module_aux;
 pub mod params;
 pub mod persistence;
+pub mod pubsub;
 pub mod session;
 pub mod unsynced;
 pub mod wait;
@@ -38,6 +39,7 @@ use memory::Memory;
 use module_aux::ModuleAux;
 use params::{Config, RdbVersion};
 use persistence::Persistence;
+use pubsub::PubSub;
 use unsynced::Unsynced;
 use wait::Waiters;
 use watch::Watches;
@@ -72,6 +74,9 @@ pub struct Engine {
     pub waiters: Waiters,
     /// For clients, to be handed out before the next command.
     pub mail: Mail,
+    pub pubsub: PubSub,
+    /// Clients that see every command, in the order in which they asked.
+    pub monitors: Vec<u64>,
     pub stats: Stats,
     pub persistence: Persistence,
     pub clock: Clock,
@@ -105,6 +110,8 @@ impl Engine {
             watches: Watches::default(),
             waiters: Waiters::default(),
             mail: Mail::default(),
+            pubsub: PubSub::default(),
+            monitors: Vec::new(),
             stats: Stats::default(),
             persistence,
             memory: Memory::new(clock.now_us()),

@@ -26,6 +26,12 @@ pub struct Session {
     pub awaits_reply: bool,
     /// A transaction runs, in which no reply may come later.
     pub denies_waiting: bool,
+    /// Its request has waited, and was counted and shown when it came.
+    pub is_repeated: bool,
+    /// It has subscriptions: in the protocol's second version little else is possible then.
+    pub is_subscribed: bool,
+    /// It sees every command.
+    pub is_monitor: bool,
     /// The connection is to be closed once the reply has left.
     pub is_closing: bool,
     pub reply_mode: ReplyMode,
@@ -76,6 +82,9 @@ impl Session {
             log_end: 0,
             awaits_reply: false,
             denies_waiting: false,
+            is_repeated: false,
+            is_subscribed: false,
+            is_monitor: false,
             is_closing: false,
             reply_mode: ReplyMode::On,
             is_local: true,

@@ -147,6 +147,13 @@ impl Connection {
         shared.want_flush();
     }
 
+    /// Gives the client a message.
+    pub(super) fn receive(self: &Rc<Self>, shared: &Rc<Shared>, message: &[u8], position: Option<u64>) {
+        self.outbox.borrow_mut().push_message(message, position);
+        self.wait_for_flush(shared);
+        shared.want_flush();
+    }
+
     /// Stands in the list of the next flush.
     fn wait_for_flush(self: &Rc<Self>, shared: &Shared) {
         if !self.is_pending.replace(true) {
@@ -176,7 +183,8 @@ impl Connection {
             self.wake_reader();
         }
         self.wait_for_flush(shared);
-        super::limits::check_output(shared, self);
+        let id = self.session.borrow().id;
+        super::limits::check_output(shared, &mut shared.engine.borrow_mut(), id, self);
     }
 
     /// Has the executor look at the input.
@@ -357,7 +365,12 @@ pub(super) async fn serve(shared: Rc<Shared>, connection: Rc<Connection>, mut re
 /// Lets the last replies leave, and forgets the client.
 async fn part(shared: &Rc<Shared>, connection: &Rc<Connection>) {
     let id = connection.session.borrow().id;
-    shared.engine.borrow_mut().waiters.remove(id);
+    {
+        let mut engine = shared.engine.borrow_mut();
+        engine.waiters.remove(id);
+        engine.pubsub.remove(id);
+        engine.monitors.retain(|&client| client != id);
+    }
     connection.is_parting.set(true);
     while !connection.is_closed.get() && connection.unsent() > 0 {
         let before = connection.unsent();

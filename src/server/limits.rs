@@ -3,6 +3,8 @@
 
 use std::rc::{Rc, Weak};
 
+use crate::engine::Engine;
+
 use super::connection::Connection;
 use super::log;
 use super::shared::Shared;
@@ -13,8 +15,9 @@ pub(super) fn is_input_over(shared: &Shared, len: usize) -> bool {
 }
 
 /// Ends a client whose unsent replies exceed the hard limit, or the soft one for too long.
-pub(super) fn check_output(shared: &Rc<Shared>, connection: &Rc<Connection>) {
-    let limits = shared.engine.borrow().config.client_output_buffer_limit.normal;
+pub(super) fn check_output(shared: &Shared, engine: &mut Engine, id: u64, connection: &Connection) {
+    let limits = &engine.config.client_output_buffer_limit;
+    let limits = if engine.pubsub.is_subscriber(id) { limits.pubsub } else { limits.normal };
     if limits.hard == 0 && limits.soft == 0 {
         return;
     }
@@ -30,11 +33,11 @@ pub(super) fn check_output(shared: &Rc<Shared>, connection: &Rc<Connection>) {
     let is_over_hard = limits.hard > 0 && unsent >= limits.hard;
     let is_over_long = is_over_soft && now_ms - since_ms > limits.soft_seconds.saturating_mul(1000);
     if (is_over_hard || is_over_long) && !connection.is_closed() {
-        let address = connection.session.borrow().address.clone();
+        let address = engine.clients.get(id).map_or("", |client| client.address.as_str());
         log::warning(format!(
             "Client {address} scheduled to be closed ASAP for overcoming of output buffer limits: {unsent} bytes unsent"
         ));
-        shared.engine.borrow_mut().stats.output_limit_disconnections += 1;
+        engine.stats.output_limit_disconnections += 1;
         connection.close();
     }
 }
@@ -44,11 +47,21 @@ pub(super) fn look_at_clients(shared: &Rc<Shared>) {
     let timeout_ms = i64::try_from(shared.engine.borrow().config.timeout).unwrap_or(i64::MAX).saturating_mul(1000);
     let connections: Vec<_> = shared.connections.borrow().values().filter_map(Weak::upgrade).collect();
     for connection in connections {
-        if timeout_ms > 0 && shared.now_ms.get() - connection.last_seen_ms.get() > timeout_ms {
+        if timeout_ms > 0
+            && !is_meant_to_be_idle(shared, &connection)
+            && shared.now_ms.get() - connection.last_seen_ms.get() > timeout_ms
+        {
             log::verbose("Closing idle client");
             connection.close();
         } else {
-            check_output(shared, &connection);
+            let id = connection.session.borrow().id;
+            check_output(shared, &mut shared.engine.borrow_mut(), id, &connection);
         }
     }
+}
+
+/// Whether the client waits for a reply or for messages.
+fn is_meant_to_be_idle(shared: &Shared, connection: &Connection) -> bool {
+    let session = connection.session.borrow();
+    session.awaits_reply || session.is_subscribed || session.is_monitor
 }

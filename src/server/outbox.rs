@@ -20,6 +20,8 @@ struct Wait {
     start: usize,
     end: usize,
     position: u64,
+    /// Nothing was asked for it.
+    is_message: bool,
 }
 
 impl Outbox {
@@ -42,8 +44,16 @@ impl Outbox {
         match self.waits.back_mut() {
             // Replies at the same position go together, unless each may yet need an error of its own.
             Some(last) if last.end == end => last.position = last.position.max(position),
-            _ => self.waits.push_back(Wait { start, end, position }),
+            _ => self.waits.push_back(Wait { start, end, position, is_message: false }),
         }
+    }
+
+    /// Appends a message, which must not leave before the log has reached `position`, if one is given.
+    pub(super) fn push_message(&mut self, message: &[u8], position: Option<u64>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(message);
+        let end = self.bytes.len();
+        self.waits.extend(position.map(|position| Wait { start, end, position, is_message: true }));
     }
 
     /// The bytes that may leave now that the log has reached `settled`.
@@ -98,7 +108,7 @@ impl Outbox {
     }
 
     /// The log could not be written: every reply that rests on what is not in it becomes an error. Its effect stays in
-    /// memory and its bytes queued, so the outcome is unknown to the client, as the error says.
+    /// memory and its bytes queued, so the outcome is unknown to the client, as the error says. A message is not sent.
     pub(super) fn fail_unsettled(&mut self, settled: u64, reason: &str) {
         let Some(first) = self.waits.iter().position(|wait| wait.position > settled) else { return };
         let failed = self.waits.split_off(first);
@@ -109,7 +119,9 @@ impl Outbox {
         for wait in failed {
             // What stands between two that wait rests on nothing.
             self.bytes.extend_from_slice(&tail[copied - start..wait.start - start]);
-            self.bytes.extend_from_slice(error.as_bytes());
+            if !wait.is_message {
+                self.bytes.extend_from_slice(error.as_bytes());
+            }
             copied = wait.end;
         }
         self.bytes.extend_from_slice(&tail[copied - start..]);
@@ -151,6 +163,7 @@ mod tests {
         append(&mut outbox, b"+a\r\n", Some(5));
         append(&mut outbox, b"+b\r\n", Some(10));
         append(&mut outbox, b"+c\r\n", None);
+        outbox.push_message(b">1\r\n+m\r\n", Some(15));
         append(&mut outbox, b"+d\r\n", Some(20));
         outbox.fail_unsettled(5, "disk");
         let error = "-MISCONF Errors writing to the AOF file: disk\r\n";

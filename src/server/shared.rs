@@ -122,8 +122,12 @@ impl Shared {
     pub(super) fn deliver(self: &Rc<Self>, engine: &mut Engine) {
         for letter in engine.mail.take() {
             let connection = self.connections.borrow().get(&letter.client).and_then(Weak::upgrade);
-            if let Some(connection) = connection {
+            let Some(connection) = connection else { continue };
+            if letter.is_reply {
                 connection.resume(self, &letter.bytes, letter.position);
+            } else {
+                connection.receive(self, &letter.bytes, letter.position);
+                super::limits::check_output(self, engine, letter.client, &connection);
             }
         }
     }

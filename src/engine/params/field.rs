@@ -265,11 +265,13 @@ impl Field for Vec<String> {
 fn utf8(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|_| "argument must be UTF-8 text".to_owned())
 }
-/// `client-output-buffer-limit`, of which only the class of ordinary clients has members yet.
+/// `client-output-buffer-limit`; there are no replicas that its third class is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OutputLimits {
     text: String,
     pub normal: OutputLimit,
+    /// Of clients with subscriptions.
+    pub pubsub: OutputLimit,
 }
 
 /// What one client may leave unread: bytes, and for how long; 0 is without limit.
@@ -288,11 +290,14 @@ impl Field for OutputLimits {
     fn store(&mut self, canonical: &[u8]) -> Result<(), String> {
         let text = String::from_utf8_lossy(canonical).into_owned();
         let words: Vec<&str> = text.split(' ').collect();
-        let normal = words.chunks_exact(4).find(|class| class[0] == "normal").ok_or("no class normal")?;
         let number = |word: &str| word.parse::<i64>().map_err(|error| format!("{word}: {error}"));
         let bytes = |word: &str| number(word).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        self.normal =
-            OutputLimit { hard: bytes(normal[1])?, soft: bytes(normal[2])?, soft_seconds: number(normal[3])? };
+        let limit = |name: &str| -> Result<OutputLimit, String> {
+            let class = words.chunks_exact(4).find(|class| class[0] == name);
+            let class = class.ok_or_else(|| format!("no class {name}"))?;
+            Ok(OutputLimit { hard: bytes(class[1])?, soft: bytes(class[2])?, soft_seconds: number(class[3])? })
+        };
+        (self.normal, self.pubsub) = (limit("normal")?, limit("pubsub")?);
         self.text = text;
         Ok(())
     }
