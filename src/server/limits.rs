@@ -48,7 +48,7 @@ pub(super) fn look_at_clients(shared: &Rc<Shared>) {
     let connections: Vec<_> = shared.connections.borrow().values().filter_map(Weak::upgrade).collect();
     for connection in connections {
         if timeout_ms > 0
-            && !is_meant_to_be_idle(shared, &connection)
+            && !is_meant_to_be_idle(&connection)
             && shared.now_ms.get() - connection.last_seen_ms.get() > timeout_ms
         {
             log::verbose("Closing idle client");
@@ -61,7 +61,7 @@ pub(super) fn look_at_clients(shared: &Rc<Shared>) {
 }
 
 /// Whether the client waits for a reply or for messages.
-fn is_meant_to_be_idle(shared: &Shared, connection: &Connection) -> bool {
+fn is_meant_to_be_idle(connection: &Connection) -> bool {
     let session = connection.session.borrow();
     session.awaits_reply || session.is_subscribed || session.is_monitor
 }
