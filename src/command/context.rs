@@ -6,6 +6,7 @@ use crate::resp::Encoder;
 use crate::value::{Limits, Object, Stream};
 
 use super::CommandError;
+use super::events::Operation;
 
 /// One command under execution.
 pub struct Context<'a> {
@@ -16,6 +17,8 @@ pub struct Context<'a> {
     pub reply: Encoder<'a>,
     pub(super) changes: u64,
     pub(super) is_logged: bool,
+    /// What was logged, where somebody is to hear of it.
+    pub(super) operations: Option<Vec<Operation>>,
     /// The log is being replayed: nothing expires, nothing is refused for the state of the disk.
     pub is_replay: bool,
 }
@@ -127,9 +130,21 @@ impl<'a> Context<'a> {
     /// As [`Context::log_as`], for a change in another database than the selected one.
     pub fn log_in_db_as(&mut self, db: usize, operation: &[&[u8]]) {
         self.is_logged = true;
+        self.tell_as(db, operation);
         // What is replayed comes from the log.
         if !self.is_replay {
             self.engine.journal.append(db, operation);
+        }
+    }
+
+    /// Tells of this effect beside those that are logged.
+    pub fn also_tell(&mut self, operation: &[&[u8]]) {
+        self.tell_as(self.session.db, operation);
+    }
+
+    fn tell_as(&mut self, db: usize, operation: &[&[u8]]) {
+        if let Some(operations) = &mut self.operations {
+            operations.push((db, operation.iter().map(|argument| argument.to_vec()).collect()));
         }
     }
 

@@ -6,6 +6,7 @@ use crate::resp::request::Arguments;
 use crate::resp::{Encoder, Protocol};
 use smallvec::SmallVec;
 
+use super::events::Before;
 use super::spec::{DENYOOM, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, READONLY, WRITE};
 use super::{Command, CommandError, Context, Outcome, args, table, waiting};
 
@@ -209,13 +210,16 @@ pub(super) fn run(
             engine.expire_on_access(db, arguments[position]);
         }
     }
+    let before = engine.tells_events().then(|| Before::of(engine, db, command, arguments));
+    let operations = before.is_some().then(Vec::new);
     let start = out.len();
     let protocol = session.protocol;
     let reply = Encoder::new(out, protocol);
     let mut context =
-        Context { engine, session, args: arguments, reply, changes: 0, is_logged: false, is_replay: false };
+        Context { engine, session, args: arguments, reply, changes: 0, is_logged: false, operations, is_replay: false };
     let outcome = (command.run)(&mut context);
     let (changes, is_logged) = (context.changes, context.is_logged);
+    let operations = context.operations.take();
     let calls = context.engine.stats.calls.of_mut(command);
     calls.calls += u64::from(!context.session.is_repeated);
     calls.failed += u64::from(outcome.is_err());
@@ -230,6 +234,14 @@ pub(super) fn run(
     }
     if changes > 0 {
         settle(engine, db, command, arguments, changes, is_logged);
+    }
+    if let (Some(before), Some(mut operations)) = (before, operations) {
+        if changes == 0 {
+            operations.clear();
+        } else if !is_logged {
+            operations.insert(0, (db, arguments.iter().map(|argument| argument.to_vec()).collect()));
+        }
+        before.tell(engine, command, &operations);
     }
 }
 

@@ -22,6 +22,7 @@ mod connection;
 #[cfg(test)]
 mod console;
 mod debug;
+mod events;
 mod functions;
 mod generic;
 mod hash;

@@ -105,8 +105,16 @@ impl Replay {
         self.replies.shrink_to(MOST_REPLY_ROOM);
         let session = &mut self.session;
         let reply = Encoder::new(&mut self.replies, session.protocol);
-        let mut context =
-            Context { engine, session, args: arguments, reply, changes: 0, is_logged: true, is_replay: true };
+        let mut context = Context {
+            engine,
+            session,
+            args: arguments,
+            reply,
+            changes: 0,
+            is_logged: true,
+            operations: None,
+            is_replay: true,
+        };
         // A write that failed for its argument's or its key's sake failed in the same way when it was logged, and changed
         // nothing then; real servers write such records in transactions, and skip over their errors.
         match (command.run)(&mut context) {

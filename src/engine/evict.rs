@@ -149,6 +149,7 @@ impl Engine {
         }
         self.stats.evicted_keys += 1;
         self.key_changed(db, key);
+        self.tell_event(b'e', "evicted", db, key);
         let verb: &[u8] = if self.config.lazyfree_lazy_eviction { b"UNLINK" } else { b"DEL" };
         self.journal.begin_unit();
         self.journal.append(db, &[verb, key]);

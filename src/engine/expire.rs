@@ -56,6 +56,7 @@ impl Engine {
         database.remove(key);
         self.stats.expired_keys += 1;
         self.key_changed(db, key);
+        self.tell_event(b'x', "expired", db, key);
         let verb: &[u8] = if self.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
         self.journal.append(db, &[verb, key]);
         true
@@ -81,6 +82,10 @@ impl Engine {
         }
         self.stats.expired_fields += fields.len() as u64; // usize has at most 64 bits
         self.key_changed(db, key);
+        self.tell_event(b'h', "hexpired", db, key);
+        if is_all {
+            self.tell_event(b'g', "del", db, key);
+        }
         if is_all && fields.len() > FIELDS_AT_ONCE {
             let verb: &[u8] = if self.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
             self.journal.append(db, &[verb, key]);

@@ -14,6 +14,7 @@ pub mod journal;
 pub mod mail;
 pub mod memory;
 pub mod module_aux;
+pub mod notify;
 pub mod params;
 pub mod persistence;
 pub mod pubsub;

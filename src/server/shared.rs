@@ -134,6 +134,7 @@ impl Shared {
 
     /// Serves those who wait for what has changed without a command.
     pub(super) fn serve_waiters(self: &Rc<Self>, engine: &mut Engine) {
+        engine.mail.rest_on(0, engine.journal.end());
         crate::command::serve_ready(engine);
         self.deliver(engine);
     }

@@ -148,13 +148,14 @@ pub(super) fn xadd(context: &mut Context<'_>) -> Outcome {
             AppendError::TooLarge => CommandError::err("Elements are too large to be stored"),
         });
     }
-    if let Some(trim) = trim {
-        stream.trim(trim);
-    }
+    let removed = trim.map_or(0, |trim| stream.trim(trim));
     let kept = trim.filter(|trim| trim.approximate).map(|trim| left_by(stream, trim));
     context.changed(1);
     if (kept.is_some() || !matches!(wanted, NewId::Given(_))) && !context.is_replay {
         log_add(context, &options, kept, id);
+    }
+    if removed > 0 {
+        context.also_tell(&[b"XTRIM", key]);
     }
     Ok(reply_id(&mut context.reply, id))
 }

@@ -299,22 +299,21 @@ pub fn percentiles(words: &[&[u8]], _present: &[u8]) -> Result<Vec<u8>, String> 
 
 /// The letters of keyspace events, in the order in which Redis 8 shows them; `A` stands for the classes but `n`.
 pub fn keyspace_events(words: &[&[u8]], _present: &[u8]) -> Result<Vec<u8>, String> {
-    const CLASSES: &[u8] = b"g$lshzxetd";
+    use crate::engine::notify::ALL;
     const OTHERS: &[u8] = b"nKEm";
     let letters = words.concat();
-    if !letters.iter().all(|letter| *letter == b'A' || CLASSES.contains(letter) || OTHERS.contains(letter)) {
+    if !letters.iter().all(|letter| *letter == b'A' || ALL.contains(letter) || OTHERS.contains(letter)) {
         return Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned());
     }
     let has = |letter: &u8| letters.contains(letter);
-    let all = has(&b'A') || CLASSES.iter().all(has);
+    let all = has(&b'A') || ALL.iter().all(has);
     let mut canonical = Vec::new();
     if all {
         canonical.push(b'A');
     } else {
-        canonical.extend(CLASSES.iter().filter(|letter| has(letter)));
+        canonical.extend(ALL.iter().filter(|letter| has(letter)));
     }
-    // Redis shows no `n` beside `A`.
-    canonical.extend(OTHERS.iter().filter(|letter| has(letter) && !(all && **letter == b'n')));
+    canonical.extend(OTHERS.iter().filter(|letter| has(letter)));
     Ok(canonical)
 }
 

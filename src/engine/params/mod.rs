@@ -21,6 +21,7 @@ pub mod table;
 use std::collections::BTreeMap;
 
 use crate::codec::glob;
+use crate::engine::notify::EventClasses;
 use crate::value::Limits;
 
 pub use field::{
@@ -108,7 +109,7 @@ settings! {
     lazyfree_lazy_server_del: bool,
     lazyfree_lazy_user_del: bool,
     lazyfree_lazy_user_flush: bool,
-    notify_keyspace_events: String,
+    notify_keyspace_events: EventClasses,
     // Snapshots
     /// The working directory; the server replaces it by the absolute path at start.
     dir: String,

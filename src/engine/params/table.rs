@@ -401,7 +401,7 @@ static OBSERVATION: &[Row] = &[
     int("latency-monitor-threshold", "0", 0, LONG).shown(at!(latency_monitor_threshold)),
     yes("latency-tracking").shown(at!(latency_tracking)),
     list("latency-tracking-info-percentiles", "50 99 99.9", kind::percentiles),
-    list("notify-keyspace-events", "", kind::keyspace_events).shown(at!(notify_keyspace_events)),
+    list("notify-keyspace-events", "", kind::keyspace_events).works(at!(notify_keyspace_events)),
 ];
 
 static REPLICATION: &[Row] = &[
