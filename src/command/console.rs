@@ -87,7 +87,7 @@ pub(super) fn assert_rows_are_those_of_redis(rows: &[Command]) {
         assert!(!expected.is_null(), "{name} is not in the reference");
         let (first, last, step) = match row.keys {
             Keys::Range { first, last, step } => (first as i64, i64::from(last), step as i64),
-            Keys::Counted { also: 1, .. } => (1, 1, 1),
+            Keys::FirstAnd(_) | Keys::Counted { also: 1, .. } => (1, 1, 1),
             Keys::None | Keys::Counted { .. } | Keys::Found(_) => (0, 0, 0),
         };
         assert_eq!(expected["arity"], i64::from(row.arity), "arity of {name}");

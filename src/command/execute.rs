@@ -157,6 +157,8 @@ impl Touched {
         self.hashes.extend(keys.iter().map(|&position| engine.keyspace.hash(arguments[position])));
         let names_none = keys.is_empty();
         self.reads_all |= names_none && (command.is(READONLY) || matches!(command.name, "debug" | "list"));
+        // BY and GET name more keys by patterns.
+        self.reads_all |= matches!(command.name, "sort" | "sort_ro");
         self.changes_all |= names_none && (command.is(WRITE) || command.name == "debug");
     }
 }

@@ -36,6 +36,8 @@ pub enum Keys {
     },
     /// As the function says: the argument positions of the keys.
     Found(fn(&[&[u8]]) -> Vec<usize>),
+    /// The first argument, and those that the function finds among the options.
+    FirstAnd(fn(&[&[u8]]) -> Vec<usize>),
 }
 
 /// The first argument is the only key.
@@ -193,6 +195,7 @@ impl Command {
                 also.into_iter().chain(first..first.saturating_add(count).min(end).max(first)).collect()
             }
             Keys::Found(find) => find(arguments).into(),
+            Keys::FirstAnd(find) => std::iter::once(1).chain(find(arguments)).collect(),
         }
     }
 }

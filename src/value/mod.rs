@@ -8,6 +8,7 @@
 pub mod array;
 pub mod compact;
 pub mod footprint;
+pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod list;

@@ -61,12 +61,12 @@ pub const COMMANDS: &[Command] = &[
 
 /// The options of ZADD.
 #[derive(Clone, Copy, Default)]
-struct AddOptions {
-    only_new: bool,
-    only_existing: bool,
+pub(super) struct AddOptions {
+    pub(super) only_new: bool,
+    pub(super) only_existing: bool,
     only_greater: bool,
     only_less: bool,
-    counts_updates: bool,
+    pub(super) counts_updates: bool,
     is_increment: bool,
 }
 
@@ -120,9 +120,9 @@ impl AddOptions {
 
 /// What adding did.
 #[derive(Default)]
-struct Added {
-    new: usize,
-    updated: usize,
+pub(super) struct Added {
+    pub(super) new: usize,
+    pub(super) updated: usize,
     /// Of the last member, unless the options forbade it.
     score: Option<f64>,
 }
@@ -151,21 +151,30 @@ fn zincrby(context: &mut Context<'_>) -> Outcome {
     Ok(context.reply.double(added.score.unwrap_or(0.0)))
 }
 
-/// Adds score, member pairs.
+/// Adds score, member pairs as they were typed.
 fn add(context: &mut Context<'_>, options: AddOptions, pairs: &[&[u8]]) -> Result<Added, CommandError> {
+    let mut scored = smallvec::SmallVec::<[(f64, &[u8]); 8]>::with_capacity(pairs.len() / 2);
+    for pair in pairs.chunks_exact(2) {
+        scored.push((args::float(pair[0])?, pair[1]));
+    }
+    add_scored(context, options, &scored)
+}
+
+/// Adds members with their scores to the command's first key.
+pub(super) fn add_scored(
+    context: &mut Context<'_>,
+    options: AddOptions,
+    scored: &[(f64, &[u8])],
+) -> Result<Added, CommandError> {
     let key = context.args[1];
     let limits = context.limits();
-    let mut scores: smallvec::SmallVec<[f64; 8]> = smallvec::SmallVec::with_capacity(pairs.len() / 2);
-    for pair in pairs.chunks_exact(2) {
-        scores.push(args::float(pair[0])?);
-    }
     let mut added = Added::default();
     if options.only_existing && typed::read::<Zset>(context, key)?.0.is_none() {
         return Ok(added);
     }
     let zset = typed::create::<Zset>(context, key)?;
-    for (pair, &score) in pairs.chunks_exact(2).zip(&scores) {
-        add_one(zset, (pair[1], score), options, &limits, &mut added)?;
+    for &(score, member) in scored {
+        add_one(zset, (member, score), options, &limits, &mut added)?;
     }
     context.changed(added.new + added.updated);
     Ok(added)
