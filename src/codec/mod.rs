@@ -4,6 +4,8 @@ pub mod crc16;
 pub mod crc64;
 pub mod fingerprint;
 pub mod glob;
+pub mod grisu;
+pub mod long_double;
 pub mod lzf;
 pub mod number;
 pub mod prefetch;

@@ -3,6 +3,8 @@
 //! Integers are strict: an optional minus, no plus, no leading zero, no space, nothing behind. That is what decides
 //! whether a string counts as an integer anywhere in Redis, and so it must not be more generous.
 
+use super::grisu;
+
 /// Parses a 64-bit signed integer of canonical form; anything else is `None`.
 ///
 /// ```
@@ -58,7 +60,12 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
         return Some(if text.starts_with('-') { -magnitude } else { magnitude });
     }
     let value: f64 = text.parse().ok()?;
-    (!value.is_nan()).then_some(value)
+    // What is too large, or too close to 0, is refused. An infinity or a zero that is spelled has only these letters.
+    let is_spelled = match value {
+        0.0 => unsigned.bytes().take_while(|byte| !byte.eq_ignore_ascii_case(&b'e')).all(|byte| b"0.".contains(&byte)),
+        value => value.is_finite() || unsigned.starts_with(['i', 'I']),
+    };
+    (!value.is_nan() && is_spelled).then_some(value)
 }
 
 /// A decimal of few digits, as most scores are: both it and the power of ten are exact doubles, and so their quotient
@@ -94,11 +101,12 @@ fn parse_short_decimal(text: &[u8]) -> Option<f64> {
 /// All are exact.
 const POWERS_OF_TEN: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
-/// The digits of a value that has at most four places behind the point, and how many places it has, at least one: the
-/// shortest decimal that reads back as it, found without searching for it.
+/// The digits of a value that has at most two places behind the point, and how many places it has, at least one: the
+/// shortest decimal that reads back as it, found without searching for it. (With more places [`grisu`] finds longer ones
+/// for a few values.)
 pub fn short_decimal(value: f64) -> Option<(i64, u32)> {
     const MOST: f64 = 1e15;
-    POWERS_OF_TEN[1..=4].iter().zip(1..).find_map(|(power, places)| {
+    POWERS_OF_TEN[1..=2].iter().zip(1..).find_map(|(power, places)| {
         let digits = (value * power).round();
         (digits != 0.0 && digits.abs() < MOST && digits / power == value).then_some((digits as i64, places)) // whole, below 2^53
     })
@@ -106,7 +114,7 @@ pub fn short_decimal(value: f64) -> Option<(i64, u32)> {
 
 /// Appends what [`short_decimal`] gave; the value is not negative.
 pub fn write_short_decimal(out: &mut Vec<u8>, digits: i64, places: u32) {
-    let power = 10i64.pow(places); // at most four
+    let power = 10i64.pow(places); // at most two
     write_i64(out, digits / power);
     let start = out.len();
     write_i64(out, digits % power + power); // a one in front keeps the zeros
@@ -118,8 +126,8 @@ pub fn write_i64(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Appends `value` as Redis >= 7.2 prints doubles in replies: whole numbers without a point, otherwise the shortest
-/// digits that read back, in positional notation when the decimal exponent lies in a range of about -7..21, else
+/// Appends `value` as Redis >= 7.2 prints doubles in replies: whole numbers up to 2^62 without a point, otherwise digits
+/// that read back ([`grisu`]), in positional notation when the decimal exponent lies in a range of about -7..21, else
 /// with an exponent (`1e+21`, `1.5e-7`). Infinities are `inf` and `-inf`.
 pub fn write_f64(out: &mut Vec<u8>, value: f64) {
     if value.is_nan() {
@@ -131,8 +139,8 @@ pub fn write_f64(out: &mut Vec<u8>, value: f64) {
     if value == 0.0 {
         return out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
     }
-    // Doubles below 2^52 that are whole print as integers; the cast is exact there.
-    if value.abs() < 4_503_599_627_370_496.0 && value.trunc() == value {
+    // Whole doubles up to 2^62 print as integers; the cast is exact there.
+    if value.abs() <= 4_611_686_018_427_387_904.0 && value.trunc() == value {
         return write_i64(out, value as i64);
     }
     if value < 0.0 {
@@ -141,18 +149,8 @@ pub fn write_f64(out: &mut Vec<u8>, value: f64) {
     if let Some((digits, places)) = short_decimal(value.abs()) {
         return write_short_decimal(out, digits, places);
     }
-    let (digits, exponent) = shortest_digits(value.abs());
-    lay_out(out, digits.as_bytes(), exponent);
-}
-
-/// Appends `value` without an exponent, as INCRBYFLOAT stores its results: at most 17 digits behind the point.
-pub fn write_f64_plain(out: &mut Vec<u8>, value: f64) {
-    let text = format!("{value:.17}");
-    let shortest = format!("{value}"); // Rust prints the shortest digits that read back, never an exponent
-    let fraction_len = shortest.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    let chosen = if fraction_len <= 17 { shortest } else { text };
-    let trimmed = if chosen.contains('.') { chosen.trim_end_matches('0').trim_end_matches('.') } else { &chosen };
-    out.extend_from_slice(if trimmed == "-0" { b"0" } else { trimmed.as_bytes() });
+    let (digits, exponent) = grisu::digits(value.abs());
+    lay_out(out, &digits, exponent);
 }
 
 /// Appends `value` as C's `%.17g` prints it.
@@ -175,30 +173,9 @@ pub fn write_f64_g17(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// The shortest decimal digits of a positive finite `value` and the power of ten of the last of them.
-fn shortest_digits(value: f64) -> (String, i32) {
-    let mut buffer = ryu::Buffer::new();
-    let text = buffer.format_finite(value);
-    let (mantissa, exponent) = match text.split_once('e') {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().unwrap_or(0)),
-        None => (text, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let fraction = fraction.trim_end_matches('0');
-    let mut digits = format!("{whole}{fraction}");
-    let mut exponent = exponent - fraction.len() as i32; // a fraction has at most 17 digits
-    let leading = digits.len() - digits.trim_start_matches('0').len();
-    digits.drain(..leading);
-    while digits.len() > 1 && digits.ends_with('0') {
-        digits.pop();
-        exponent += 1;
-    }
-    (digits, exponent)
-}
-
 /// Places the point the way the Grisu2 printer in Redis does.
-fn lay_out(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
-    let count = digits.len() as i32; // at most 17
+fn lay_out(out: &mut Vec<u8>, digits: &[u8], exponent: i64) {
+    let count = digits.len() as i64; // at most 17
     let scientific = exponent + count - 1;
     if exponent >= 0 && scientific.abs() < count + 7 {
         out.extend_from_slice(digits);
@@ -225,7 +202,7 @@ fn lay_out(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
         out.extend_from_slice(&digits[1..]);
     }
     out.extend_from_slice(if scientific < 0 { b"e-" } else { b"e+" });
-    write_i64(out, i64::from(scientific.abs()));
+    write_i64(out, scientific.abs());
 }
 
 #[cfg(test)]
@@ -260,10 +237,13 @@ mod tests {
                 short += 1;
                 let mut out = Vec::new();
                 write_short_decimal(&mut out, digits, places);
-                assert_eq!(out, ryu::Buffer::new().format_finite(value).as_bytes());
+                let mut long = Vec::new();
+                let (digits, exponent) = grisu::digits(value);
+                lay_out(&mut long, &digits, exponent);
+                assert_eq!(out, long);
             }
         }
-        assert!(short > 5_000, "{short}");
+        assert!(short > 2_000, "{short}");
         for text in ["", "-", "--1", "1-", " 1", "1 ", "+-1", "0x", "0x+1", "nan", "-NaN", "1e", "ten"] {
             assert_eq!(parse_f64(text.as_bytes()), None, "{text}");
         }
@@ -286,7 +266,10 @@ mod tests {
             (17179869184.5, "17179869184.5"),
             (f64::INFINITY, "inf"),
             (-0.0, "-0"),
-            (1e16, "1e+16"),
+            (1e16, "10000000000000000"),
+            (4e18, "4000000000000000000"),
+            (9223372036854775807.0, "9223372036854776000"),
+            (5e-324, "5e-324"),
         ] {
             assert_eq!(text(value), expected);
             assert_eq!(text(value).parse::<f64>().unwrap().to_bits(), value.to_bits());

@@ -1,5 +1,6 @@
 //! Reading arguments.
 
+use crate::codec::long_double::{LongDouble, Parsed};
 use crate::codec::number;
 
 use super::CommandError;
@@ -21,6 +22,11 @@ pub fn count(argument: &[u8]) -> Result<usize, CommandError> {
 
 pub fn float(argument: &[u8]) -> Result<f64, CommandError> {
     number::parse_f64(argument).ok_or(CommandError::NotFloat)
+}
+
+/// The increment of INCRBYFLOAT and HINCRBYFLOAT.
+pub fn long_double(argument: &[u8]) -> Result<Parsed, CommandError> {
+    LongDouble::parse(argument).ok_or(CommandError::NotFloat)
 }
 
 /// The bytes for an error message: what is not printable becomes `?`, and it's cut at 128.

@@ -1,6 +1,6 @@
 //! Strings: values of bytes, counters, expiry on the way in.
 
-use crate::codec::number;
+use crate::codec::long_double::{Infinite, LongDouble, Parsed};
 use crate::keyspace::Expiry;
 
 use super::args::{self, is};
@@ -358,19 +358,25 @@ fn add(context: &mut Context<'_>, increment: i64) -> Outcome {
 fn incrbyfloat(context: &mut Context<'_>) -> Outcome {
     let key = context.args[1];
     let former = match context.read_string(key)? {
-        None => 0.0,
-        Some(string) => string.with(number::parse_f64).ok_or(CommandError::NotFloat)?,
+        None => LongDouble::parse(b"0"),
+        Some(string) => string.with(LongDouble::parse),
     };
-    let sum = former + args::float(context.args[2])?;
-    if !sum.is_finite() {
-        return Err(CommandError::NanOrInfinity);
-    }
-    let mut text = Vec::new();
-    number::write_f64_plain(&mut text, sum);
+    let text = increased(former.ok_or(CommandError::NotFloat)?, args::long_double(context.args[2])?)?;
     context.db_mut().set_string(key, &text, Expiry::Keep);
     context.changed(1);
     context.log_as(&[b"SET", key, &text, b"KEEPTTL"]);
     Ok(context.reply.bulk(&text))
+}
+
+/// A sum as it is stored.
+pub(super) fn increased(former: Parsed, increment: Parsed) -> Result<Vec<u8>, CommandError> {
+    let (Parsed::Finite(former), Parsed::Finite(increment)) = (former, increment) else {
+        return Err(CommandError::NanOrInfinity);
+    };
+    let sum = former.plus(increment).map_err(|Infinite| CommandError::NanOrInfinity)?;
+    let mut text = Vec::with_capacity(24);
+    sum.write(&mut text);
+    Ok(text)
 }
 
 fn mget(context: &mut Context<'_>) -> Outcome {

@@ -8,13 +8,14 @@ mod random;
 #[cfg(test)]
 mod tests;
 
-use crate::codec::number;
+use crate::codec::long_double::{LongDouble, Parsed};
 use crate::resp::Encoder;
 use crate::value::{Element, Hash};
 
 use super::args;
 use super::generic::{ScanOptions, parse_cursor};
 use super::spec::{CAT_HASH, Command, DENYOOM, FAST, ONE_KEY, READONLY, WRITE, command};
+use super::string::increased;
 use super::typed::{self, Page};
 use super::{CommandError, Context, Outcome};
 
@@ -210,21 +211,16 @@ fn hincrby(context: &mut Context<'_>) -> Outcome {
 
 fn hincrbyfloat(context: &mut Context<'_>) -> Outcome {
     let args = context.args;
-    let increment = args::float(args[3])?;
-    if !increment.is_finite() {
+    let increment = args::long_double(args[3])?;
+    if increment == Parsed::Infinite {
         return Err(CommandError::text("ERR value is NaN or Infinity"));
     }
     let limits = context.limits();
     let former = match read(context, args[1])?.0.and_then(|hash| hash.get(args[2])) {
-        None => 0.0,
-        Some(value) => value.with(number::parse_f64).ok_or(CommandError::HashNotFloat)?,
+        None => LongDouble::parse(b"0"),
+        Some(value) => value.with(LongDouble::parse),
     };
-    let sum = former + increment;
-    if !sum.is_finite() {
-        return Err(CommandError::NanOrInfinity);
-    }
-    let mut text = Vec::with_capacity(24);
-    number::write_f64_plain(&mut text, sum);
+    let text = increased(former.ok_or(CommandError::HashNotFloat)?, increment)?;
     let hash = typed::create::<Hash>(context, args[1])?;
     hash.set_keeping_expiry(args[2], &text, &limits);
     let expire_at = hash.expire_at(args[2]).flatten();
