@@ -102,9 +102,14 @@ fn stamp_order(stamp: &[u8]) -> Option<([u8; 16], u32)> {
     is_time.then_some((*time, count))
 }
 
+/// Whether [`confirm`] will ask.
+pub fn asks(yes: bool) -> bool {
+    !yes && io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
 /// Asks on a terminal; elsewhere, and with `yes`, the answer is yes.
 pub fn confirm(question: &str, yes: bool) -> io::Result<bool> {
-    if yes || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if !asks(yes) {
         return Ok(true);
     }
     write!(io::stderr(), "{question} Continue? [y/N]: ")?;

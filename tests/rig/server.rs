@@ -80,7 +80,7 @@ pub fn free_port() -> u16 {
     loop {
         let offset = NEXT.fetch_add(1, Ordering::Relaxed);
         let first = u16::try_from(std::process::id() % 200).unwrap() * 100;
-        let port = 10_000 + (first + offset) % 20_000;
+        let port = 10_000 + first.wrapping_add(offset) % 20_000;
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

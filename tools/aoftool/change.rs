@@ -16,7 +16,7 @@ use ironkeep::cli::json::Object;
 use ironkeep::cli::locate::show;
 use ironkeep::disk::{Disk, publish, publish_bytes};
 
-use crate::remade;
+use crate::{loaded, remade};
 
 /// How a verb that writes is to go about it.
 #[derive(clap::Args)]
@@ -116,6 +116,13 @@ impl Change<'_> {
                 self.edit().map(Outcome::Edited)
             }
         }
+    }
+
+    /// The log as it would be, as the server's loader sees it: written into a temporary folder, loaded, and removed.
+    pub fn names_behind(&self, databases: usize) -> anyhow::Result<loaded::Names> {
+        let folder = tempfile::tempdir().context("a temporary folder (TMPDIR says where)")?;
+        let path = self.write_to(folder.path())?;
+        loaded::names(self.disk, &Log::open(&**self.disk, &path)?, databases)
     }
 
     fn fate_of(&self, file: &LogFile) -> Fate {

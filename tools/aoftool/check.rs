@@ -18,7 +18,7 @@ use ironkeep::cli::progress::Progress;
 use ironkeep::cli::utc::Utc;
 use ironkeep::disk::{self, Disk};
 
-use crate::change::Wishes;
+use crate::change::{self, Wishes};
 use crate::fix::{MendedFile, Mending};
 use crate::{report, truncate};
 
@@ -113,7 +113,7 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
         }
         let located = arguments.place.locate(disk)?;
         let outcome = Outcome::of(disk, &located)?;
-        outcome.print(arguments, &[])?;
+        outcome.print(arguments, &[], None)?;
         return Ok(outcome.exit());
     };
     let located = arguments.place.locate_for_change(disk)?;
@@ -123,15 +123,21 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
     let verdict = outcome.found.verdict();
     let is_wanted = matches!(verdict, Verdict::Torn { .. }) || (fix == Fix::Skip && !verdict.is_clean());
     if !is_wanted || (fix == Fix::Skip && matches!(verdict, Verdict::Unsupported { .. })) {
-        outcome.print(arguments, &[])?;
+        outcome.print(arguments, &[], None)?;
         return Ok(outcome.exit());
     }
     let mending = match fix {
         Fix::Tail => Mending::cut_tail(disk, &located.log, &outcome.found),
         Fix::Skip => Mending::skip(disk, &located.log, &outcome.found)?,
     };
-    outcome.print(arguments, &mending.files)?;
-    mending.carry_out(&wishes)
+    if !arguments.json {
+        outcome.print(arguments, &mending.files, None)?;
+    }
+    let (change, exit) = mending.carry_out(&wishes)?;
+    if arguments.json {
+        outcome.print(arguments, &mending.files, Some((&change, exit)))?;
+    }
+    Ok(exit)
 }
 
 impl<'a> Outcome<'a> {
@@ -141,11 +147,16 @@ impl<'a> Outcome<'a> {
         Ok(Outcome { located, found, watch })
     }
 
-    /// Prints the report, with what becomes of the files that are mended.
-    fn print(&self, arguments: &Arguments, mended: &[MendedFile]) -> anyhow::Result<()> {
+    /// Prints the report, with what becomes of the files that are mended; in JSON with what became of them too.
+    fn print(
+        &self,
+        arguments: &Arguments,
+        mended: &[MendedFile],
+        change: Option<(&change::Outcome, Exit)>,
+    ) -> anyhow::Result<()> {
         let mut out = Vec::new();
         if arguments.json {
-            self.write_json(mended, &mut out);
+            self.write_json(mended, change, &mut out);
         } else {
             self.write_text(arguments.fix.is_some(), &mut out).context("report")?;
             mended.iter().try_for_each(|file| file.write_text(&self.located.log, &mut out)).context("report")?;
@@ -233,7 +244,7 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    fn write_json(&self, mended: &[MendedFile], out: &mut Vec<u8>) {
+    fn write_json(&self, mended: &[MendedFile], change: Option<(&change::Outcome, Exit)>, out: &mut Vec<u8>) {
         let log = &self.located.log;
         let mut object = Object::open(out);
         object.str("schema", "aoftool.check/1").str("log", &self.located.name);
@@ -253,6 +264,10 @@ impl<'a> Outcome<'a> {
         });
         if !mended.is_empty() {
             object.array("mended", mended, |out, file| file.write_json(log, out));
+        }
+        if let Some((change, exit)) = change {
+            change.write_json(&mut object);
+            object.bool("is_whole", exit == Exit::Fine);
         }
         object.close();
         out.push(b'\n');

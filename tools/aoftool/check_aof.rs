@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -384,10 +384,4 @@ fn say(line: &str) -> Result<(), Stop> {
 fn fail<T>(line: &str) -> Result<T, Stop> {
     say(line)?;
     Err(Stop)
-}
-
-/// The name by which the tool was called, if it is one of those.
-pub fn name_of(program: &Path) -> Option<&'static str> {
-    let name = program.file_name()?;
-    NAMES.into_iter().find(|wanted| name == *wanted)
 }

@@ -32,7 +32,7 @@ use ironkeep::resp::encode_request;
 use crate::compact::{self, Spooled};
 use crate::remade::{self, Marks};
 use crate::report;
-use crate::selection::{self, Choice, Copy, Sink};
+use crate::selection::{self, Choice, Copy, Only, Sink};
 use crate::shared::log_folder;
 use crate::shared::replayed::{self, SPOOL_NAME};
 
@@ -255,9 +255,9 @@ fn copy_spans(disk: &dyn Disk, log: &Log, survey: &Report, out: &mut dyn Write) 
         let len = if file.is_wrapped { file.len } else { first };
         remade::copy_range(disk, file, 0, len, out).with_context(|| report::name(file))?;
     }
-    let choice = Choice { names: &[], spared: 0 };
+    let choice = Choice { names: &[], only: &Only::default(), spared: 0 };
     let marks = Marks::of(survey.files.iter().any(|found| found.seals.has_marks()));
-    let mut copy = Copy::new((choice, marks), out);
+    let mut copy = Copy::new(marks, out);
     for (index, (file, found)) in log.files.iter().zip(&survey.files).enumerate() {
         if index > 0 && found.records > 0 {
             let mut select = Vec::new();

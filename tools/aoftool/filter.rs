@@ -42,6 +42,12 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Records that name a key of these patterns, in these databases, between two times.
+    pub fn of(key: Vec<String>, db: Vec<u64>, between: Option<[Utc; 2]>) -> Self {
+        let [from, to] = between.map_or([None; 2], |times| times.map(Some));
+        Self { key, db, from, to, ..Self::default() }
+    }
+
     /// Whether every record is taken.
     pub fn is_open(&self) -> bool {
         let Self { key, command, db, from, to, from_offset, to_offset, file } = self;

@@ -88,7 +88,8 @@ impl<'a> Mending<'a> {
         Ok(Self { disk, log, files, does, did })
     }
 
-    pub fn carry_out(&self, wishes: &Wishes) -> anyhow::Result<Exit> {
+    /// Does it, says so, and checks what was written.
+    pub fn carry_out(&self, wishes: &Wishes) -> anyhow::Result<(Outcome, Exit)> {
         let of = |index: usize| self.files.iter().find(|file| file.index == index);
         let fate = |index: usize| if of(index).is_some() { Fate::Rewritten } else { Fate::Stays };
         let fill = |index: usize, out: &mut dyn Write| match of(index) {
@@ -105,15 +106,16 @@ impl<'a> Mending<'a> {
         let result = match &outcome {
             Outcome::Written(path) => Log::open(&**disk, path)?,
             Outcome::Edited(_) => Log::open(&**disk, log.path())?,
-            Outcome::Planned | Outcome::Declined => return Ok(outcome.exit()),
-        };
-        match aof::check(&**disk, &result, RdbDepth::Skip, &mut ())?.verdict() {
-            Verdict::Clean => Ok(Exit::Fine),
-            _ => {
-                writeln!(io::stderr(), "Not all is well yet: see `aoftool check {}`", show(result.path()))?;
-                Ok(Exit::Findings)
+            Outcome::Planned | Outcome::Declined => {
+                let exit = outcome.exit();
+                return Ok((outcome, exit));
             }
+        };
+        if aof::check(&**disk, &result, RdbDepth::Skip, &mut ())?.verdict().is_clean() {
+            return Ok((outcome, Exit::Fine));
         }
+        writeln!(io::stderr(), "Not all is well yet: see `aoftool check {}`", show(result.path()))?;
+        Ok((outcome, Exit::Findings))
     }
 }
 

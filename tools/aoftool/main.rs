@@ -106,7 +106,7 @@ impl Place {
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let program = PathBuf::from(words.next().unwrap_or_default());
-    if let Some(name) = check_aof::name_of(&program) {
+    if let Some(name) = shared::called::by(&program, &check_aof::NAMES) {
         return check_aof::main(name, &words.collect::<Vec<_>>());
     }
     exit::run(run)

@@ -12,6 +12,7 @@ use ironkeep::aof::seal::Mark;
 use ironkeep::aof::{self, Log, LogFile, RdbPart, Role, Verdict};
 use ironkeep::cli::escape::{Escaped, Preview};
 use ironkeep::cli::exit::{Exit, Failure};
+use ironkeep::cli::json::Object;
 use ironkeep::cli::locate::show;
 use ironkeep::cli::utc::Utc;
 use ironkeep::disk::Disk;
@@ -19,7 +20,8 @@ use ironkeep::disk::Disk;
 use crate::change::{Change, Fate};
 use crate::remade::Marks;
 use crate::report;
-use crate::selection::{self, Choice, Pass, Removed, Sink};
+use crate::selection::{self, Choice, Only, Pass, Removed, Sink};
+use crate::timeline::Sender;
 
 /// Which of the records are meant.
 #[derive(Clone, Copy)]
@@ -50,10 +52,19 @@ impl Survey {
         self.files.iter().map(|file| file.pass.removed).sum()
     }
 
+    pub fn emptied(&self) -> u64 {
+        self.files.iter().map(|file| file.pass.emptied).sum()
+    }
+
+    /// Whether the log tells any time.
+    fn has_times(&self) -> bool {
+        self.files.iter().any(|file| file.pass.has_times)
+    }
+
     /// How many records of the names, in words.
     pub fn what(&self, names: &[Vec<u8>]) -> String {
         let names: Vec<String> = names.iter().map(|name| Escaped(name).to_string()).collect();
-        let emptied: u64 = self.files.iter().map(|file| file.pass.emptied).sum();
+        let emptied = self.emptied();
         let mut what = format!("{} ({})", report::plural(self.removed(), "record"), names.join(", "));
         if emptied > 0 {
             what += &format!(" and {} left empty", report::plural(emptied, "transaction"));
@@ -72,6 +83,8 @@ pub struct Job<'a> {
     /// The log is made of files in history too; the manifest says so in the end.
     pub is_whole: bool,
     pub names: &'a [Vec<u8>],
+    /// What must hold of them beside.
+    pub only: &'a Only,
 }
 
 impl Job<'_> {
@@ -140,7 +153,7 @@ impl Job<'_> {
             }
         };
         let start = rdb.as_ref().map_or(0, |rdb| rdb.len);
-        let choice = Choice { names: self.names, spared };
+        let choice = Choice { names: self.names, only: self.only, spared };
         let pass = selection::pass(&**self.disk, file, start, choice, &mut Teller { file, told })?;
         Ok(Surveyed { rdb, pass, spared })
     }
@@ -165,7 +178,19 @@ impl Job<'_> {
     pub fn nothing_found(&self, survey: &Survey) -> anyhow::Result<Exit> {
         let names: Vec<String> = self.names.iter().map(|name| Escaped(name).to_string()).collect();
         let mut words = io::stderr().lock();
-        write!(words, "{}: no {} in this log. ", self.name, names.join(" and no "))?;
+        write!(words, "{}: no {} in this log", self.name, names.join(" and no "))?;
+        if self.only.filter.needs_times() && !survey.has_times() {
+            writeln!(words, ": it tells no times, so --between can't choose (see aof-timestamp-enabled)")?;
+            return Ok(Exit::Findings);
+        }
+        if !self.only.is_open() {
+            writeln!(
+                words,
+                " is what was asked for; `aoftool dump` takes the same conditions and shows what is there"
+            )?;
+            return Ok(Exit::Findings);
+        }
+        write!(words, ". ")?;
         match base(self.log, survey) {
             Some((file, Some(0))) => {
                 writeln!(
@@ -231,7 +256,7 @@ impl Job<'_> {
         let (file, surveyed) = (&self.log.files[index], &survey.files[index]);
         let start = surveyed.rdb.as_ref().map_or(0, |rdb| rdb.len);
         let copied = {
-            let choice = Choice { names: self.names, spared: surveyed.spared };
+            let choice = Choice { names: self.names, only: self.only, spared: surveyed.spared };
             let marks = Marks::of(surveyed.pass.reached.seals.has_marks());
             selection::copy(&**self.disk, file, start, (choice, marks), out)?
         };
@@ -255,6 +280,51 @@ fn base<'a>(log: &'a Log, survey: &Survey) -> Option<(&'a LogFile, Option<u64>)>
     Some((file, keys))
 }
 
+/// A record that is to go, kept for a report.
+pub struct Found {
+    pub file: String,
+    pub offset: u64,
+    /// The offset of the MULTI around it.
+    pub multi: Option<u64>,
+    pub db: u64,
+    pub command: String,
+    /// What [`write_line`] writes of it.
+    pub line: Vec<u8>,
+    after_ms: Option<i64>,
+    sender: Option<Sender>,
+}
+
+impl Found {
+    pub fn of(file: &LogFile, removed: &Removed<'_, '_>) -> io::Result<Self> {
+        let mut line = Vec::new();
+        write_line(&mut line, file, removed)?;
+        Ok(Self {
+            file: file.name(),
+            offset: removed.record.offset,
+            multi: removed.multi,
+            db: removed.db,
+            command: Escaped(&removed.record.arguments[0].to_ascii_uppercase()).to_string(),
+            line,
+            after_ms: removed.after_ms,
+            sender: removed.sender.cloned(),
+        })
+    }
+
+    pub fn write_json(&self, object: &mut Object<'_>) {
+        object.str("command", &self.command);
+        object.bytes("file", self.file.as_bytes()).u64("offset", self.offset).u64("db", self.db);
+        if let Some(multi) = self.multi {
+            object.u64("multi", multi);
+        }
+        if let Some(ms) = self.after_ms {
+            object.str("after", &Utc(ms).to_string());
+        }
+        if let Some(Sender { address, user }) = &self.sender {
+            object.str("from", &Escaped(address).to_string()).str("user", &Escaped(user).to_string());
+        }
+    }
+}
+
 struct Teller<'a> {
     file: &'a LogFile,
     told: Told<'a>,
@@ -265,7 +335,7 @@ impl Sink for Teller<'_> {
         Ok(())
     }
 
-    fn mark(&mut self, _mark: &Mark<'_>, _is_spared: bool) -> io::Result<()> {
+    fn mark(&mut self, _mark: &Mark<'_>, _tells_sender: bool) -> io::Result<()> {
         Ok(())
     }
 
@@ -278,7 +348,7 @@ impl Sink for Teller<'_> {
 pub fn write_line(out: &mut dyn Write, file: &LogFile, removed: &Removed<'_, '_>) -> io::Result<()> {
     let record = removed.record;
     write!(out, "{} offset {}, database {}", report::name(file), record.offset, removed.db)?;
-    if let Some((address, user)) = removed.sender {
+    if let Some(Sender { address, user }) = removed.sender {
         write!(out, ", sent by {} (user {})", Escaped(address), Escaped(user))?;
     }
     if let Some(ms) = removed.after_ms {

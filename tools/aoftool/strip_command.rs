@@ -6,14 +6,21 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ironkeep::aof::{Log, LogFile};
 use ironkeep::cli::escape::Escaped;
 use ironkeep::cli::exit::{Exit, Failure};
+use ironkeep::cli::json::Object;
 use ironkeep::cli::locate::{self, Request};
-use ironkeep::cli::lock;
+use ironkeep::cli::utc::Utc;
+use ironkeep::cli::{in_place, lock};
 use ironkeep::disk::Disk;
 
-use crate::change::Wishes;
-use crate::removal::{self, Job, Which};
+use crate::change::{Change, Wishes};
+use crate::filter::Filter;
+use crate::loaded::{self, Gain};
+use crate::removal::{self, Found, Job, Which};
+use crate::report;
+use crate::selection::{At, Only, Removed};
 
 /// Remove every record of a command, FLUSHALL for one, and keep all other bytes
 #[derive(clap::Args)]
@@ -32,9 +39,36 @@ pub struct Arguments {
     /// it has none this is done in any case.
     #[arg(long)]
     history: bool,
+    /// Only records that name a key that matches this pattern, as KEYS has them; may be given several times. A record
+    /// goes with all of its keys
+    #[arg(long, value_name = "GLOB")]
+    key: Vec<String>,
+    /// Only records in this database; may be given several times
+    #[arg(long, value_name = "NUMBER")]
+    db: Vec<u64>,
+    /// Only records between two times, a whole second includes all of it: Unix seconds or milliseconds, or
+    /// 2026-11-21T08:30:00Z
+    #[arg(long, num_args = 2, value_names = ["FROM", "TO"], allow_hyphen_values = true)]
+    between: Vec<Utc>,
+    /// Only the record at this offset, of any file or of the one that is named; may be given several times
+    #[arg(long, value_name = "[FILE:]OFFSET")]
+    at: Vec<At>,
     #[command(flatten)]
     wishes: Wishes,
+    /// Load the log and what would become of it, however large, and show which keys come back. Below 64 MB, with
+    /// --dry-run and before a question this is done in any case
+    #[arg(long)]
+    preview: bool,
+    /// How many databases the server has, for the preview
+    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    databases: usize,
+    /// The report as one JSON object (schema aoftool.strip-command/1)
+    #[arg(long, alias = "ndjson")]
+    json: bool,
 }
+
+/// Logs up to this size are loaded for a preview without being asked to, in bytes.
+const SMALL: u64 = 64 << 20;
 
 pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> {
     let (names, path) = names_and_path(&**disk, arguments)?;
@@ -42,12 +76,15 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
     // What is looked at must be what is changed.
     let _hold = if arguments.wishes.output.is_none() { Some(lock::hold(&**disk, &located.log)?) } else { None };
     let whole = located.log.with_history(&**disk)?;
-    let present = Job { disk, name: &located.name, log: &located.log, is_whole: false, names: &names };
+    let between = <[Utc; 2]>::try_from(&arguments.between[..]).ok();
+    let filter = Filter::of(arguments.key.clone(), arguments.db.clone(), between);
+    let only = Only { filter, at: arguments.at.clone() };
+    let present = Job { disk, name: &located.name, log: &located.log, is_whole: false, names: &names, only: &only };
     let which = Which { only_last: arguments.last, wants_history: arguments.history };
-    let mut list = io::BufWriter::new(io::stdout());
-    let (job, survey) = present
-        .or_with_history(whole.as_ref(), which, &mut |file, removed| removal::write_line(&mut list, file, removed))?;
-    list.flush()?;
+    let mut list = List { out: io::BufWriter::new(io::stdout()), found: arguments.json.then(Vec::new) };
+    let (job, survey) =
+        present.or_with_history(whole.as_ref(), which, &mut |file, removed| list.take(file, removed))?;
+    list.out.flush()?;
     if survey.removed() == 0 {
         return job.nothing_found(&survey);
     }
@@ -55,9 +92,72 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
     let phrases = (&*format!("remove {what}"), &*format!("Removed {what}"));
     let fill = |index: usize, out: &mut dyn Write| job.fill(index, &survey, out);
     let change = job.change(&survey, phrases, &fill);
+    let gain = if arguments.wants_preview(job.log) {
+        preview(disk, &located.log, &change, arguments.databases)?
+    } else {
+        None
+    };
+    if let (Some(gain), None) = (&gain, &list.found) {
+        report::print(format!("{}\n", gain.words()).as_bytes())?;
+    }
     let outcome = change.carry_out(&arguments.wishes)?;
-    outcome.tell(&change)?;
+    let Some(found) = &list.found else {
+        outcome.tell(&change)?;
+        return Ok(outcome.exit());
+    };
+    let mut out = Vec::new();
+    let mut object = Object::open(&mut out);
+    object.str("schema", "aoftool.strip-command/1");
+    object.u64("removed", survey.removed()).u64("emptied_transactions", survey.emptied());
+    object.array("records", found, |out, found| {
+        let mut object = Object::open(out);
+        found.write_json(&mut object);
+        object.close();
+    });
+    if let Some(gain) = &gain {
+        gain.write_json(&mut object);
+    }
+    outcome.write_json(&mut object);
+    object.close();
+    out.push(b'\n');
+    report::print(&out)?;
     Ok(outcome.exit())
+}
+
+impl Arguments {
+    fn wants_preview(&self, log: &Log) -> bool {
+        let asks = self.wishes.output.is_none() && in_place::asks(self.wishes.yes);
+        self.preview || self.wishes.dry_run || asks || log.len() <= SMALL
+    }
+}
+
+/// What the change would bring back. Where one of the two does not load, that is said, and keeps nobody from the change.
+fn preview(disk: &Arc<dyn Disk>, log: &Log, change: &Change<'_>, databases: usize) -> anyhow::Result<Option<Gain>> {
+    let names = || Ok((loaded::names(disk, log, databases)?, change.names_behind(databases)?));
+    let names: anyhow::Result<_> = names();
+    match names {
+        Ok((before, after)) => Ok(Some(Gain::of(&before, after))),
+        Err(error) => {
+            writeln!(io::stderr(), "which keys come back can't be told: {error:#}")?;
+            Ok(None)
+        }
+    }
+}
+
+/// The records that go: printed as they are found, or kept for the report.
+struct List {
+    out: io::BufWriter<io::Stdout>,
+    found: Option<Vec<Found>>,
+}
+
+impl List {
+    fn take(&mut self, file: &LogFile, removed: &Removed<'_, '_>) -> io::Result<()> {
+        match &mut self.found {
+            Some(found) => found.push(Found::of(file, removed)?),
+            None => removal::write_line(&mut self.out, file, removed)?,
+        }
+        Ok(())
+    }
 }
 
 /// The last word is the path if it looks like one or is there; the others are names of commands.

@@ -9,23 +9,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use ironkeep::aof::{Log, LogFile};
-use ironkeep::cli::escape::{Escaped, Quoted};
+use ironkeep::aof::Log;
+use ironkeep::cli::escape::Escaped;
 use ironkeep::cli::exit::Exit;
 use ironkeep::cli::json::Object;
 use ironkeep::cli::lock;
-use ironkeep::cli::utc::Utc;
 use ironkeep::disk::Disk;
 
 use crate::change::{Outcome, Wishes};
-use crate::loaded::{self, Names};
-use crate::removal::{self, Job, Which};
-
+use crate::loaded::{self, Gain, Names};
+use crate::removal::{Found, Job, Which};
 use crate::report;
-use crate::selection::Removed;
-
-/// So many names are shown.
-const SAMPLE: usize = 10;
+use crate::selection::Only;
 
 /// Take back the last FLUSHALL or FLUSHDB: strip it from the log or its history, and load the result to be sure
 #[derive(clap::Args)]
@@ -42,71 +37,6 @@ pub struct Arguments {
     json: bool,
 }
 
-/// The flush, as the log tells of it.
-struct Flush {
-    file: String,
-    offset: u64,
-    /// Of the transaction around it, or its own.
-    unit_offset: u64,
-    db: u64,
-    is_of_one_db: bool,
-    command: String,
-    after_ms: Option<i64>,
-    sender: Option<[String; 2]>,
-    line: Vec<u8>,
-}
-
-impl Flush {
-    fn of(file: &LogFile, removed: &Removed<'_, '_>) -> io::Result<Self> {
-        let (record, mut line) = (removed.record, Vec::new());
-        removal::write_line(&mut line, file, removed)?;
-        Ok(Self {
-            file: file.name(),
-            offset: record.offset,
-            unit_offset: removed.multi.unwrap_or(record.offset),
-            db: removed.db,
-            is_of_one_db: record.is(b"FLUSHDB"),
-            command: Escaped(&record.arguments[0].to_ascii_uppercase()).to_string(),
-            after_ms: removed.after_ms,
-            sender: removed.sender.map(|(address, user)| [address, user].map(|text| Escaped(text).to_string())),
-            line,
-        })
-    }
-}
-
-/// What the result has more than what is there.
-struct Gain {
-    keys: u64,
-    back: u64,
-    sample: Vec<(usize, Vec<u8>)>,
-}
-
-impl Gain {
-    fn of(before: &Names, after: Names) -> Self {
-        let keys = after.len() as u64; // usize has at most 64 bits
-        let mut back: Vec<_> = after.into_iter().filter(|name| !before.contains(name)).collect();
-        back.sort_unstable();
-        let count = back.len() as u64;
-        back.truncate(SAMPLE);
-        Self { keys, back: count, sample: back }
-    }
-
-    fn words(&self) -> String {
-        let name = |(db, key): &(usize, Vec<u8>)| match db {
-            0 => Quoted(key).to_string(),
-            db => format!("{} (database {db})", Quoted(key)),
-        };
-        let names: Vec<String> = self.sample.iter().map(name).collect();
-        let more = self.back - names.len() as u64; // a sample is no longer than the whole
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        match self.back {
-            0 => "no key comes back: all of its names are there now; their values may differ".to_owned(),
-            1 => format!("1 key comes back: {}", names[0]),
-            count => format!("{count} keys come back: {}{more}", names.join(", ")),
-        }
-    }
-}
-
 pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> {
     let located = arguments.place.locate_for_change(disk)?;
     let wishes = &arguments.wishes;
@@ -114,11 +44,12 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
     let _hold = if wishes.output.is_none() { Some(lock::hold(&**disk, &located.log)?) } else { None };
     let whole = located.log.with_history(&**disk)?;
     let names = [b"FLUSHALL".to_vec(), b"FLUSHDB".to_vec()];
-    let present = Job { disk, name: &located.name, log: &located.log, is_whole: false, names: &names };
+    let only = Only::default();
+    let present = Job { disk, name: &located.name, log: &located.log, is_whole: false, names: &names, only: &only };
     let which = Which { only_last: true, wants_history: false };
     let mut found = None;
     let (job, survey) = present.or_with_history(whole.as_ref(), which, &mut |file, removed| {
-        found = Some(Flush::of(file, removed)?);
+        found = Some(Found::of(file, removed)?);
         Ok(())
     })?;
     let Some(flush) = found else { return job.nothing_found(&survey) };
@@ -165,20 +96,21 @@ fn load_result(disk: &Arc<dyn Disk>, path: &Path, databases: usize) -> anyhow::R
 }
 
 /// The names that were there when the flush came.
-fn until_flush(disk: &Arc<dyn Disk>, log: &Log, flush: &Flush, databases: usize) -> anyhow::Result<Names> {
+fn until_flush(disk: &Arc<dyn Disk>, log: &Log, flush: &Found, databases: usize) -> anyhow::Result<Names> {
     let mut before = log.clone();
     let position = before.files.iter().position(|file| file.name() == flush.file);
     before.files.truncate(position.map_or(0, |index| index + 1));
     if let Some(last) = before.files.last_mut() {
-        last.len = flush.unit_offset;
+        last.len = flush.multi.unwrap_or(flush.offset);
     }
     let mut names = loaded::names(disk, &before, databases)?;
-    names.retain(|(db, _)| !flush.is_of_one_db || *db as u64 == flush.db); // usize has at most 64 bits
+    let is_of_one_db = flush.command == "FLUSHDB";
+    names.retain(|(db, _)| !is_of_one_db || *db as u64 == flush.db); // usize has at most 64 bits
     Ok(names)
 }
 
 struct Told<'a> {
-    flush: &'a Flush,
+    flush: &'a Found,
     gain: Gain,
     outcome: &'a Outcome,
     log: &'a Log,
@@ -205,19 +137,8 @@ impl Told<'_> {
         let (mut out, flush) = (Vec::new(), self.flush);
         let mut object = Object::open(&mut out);
         object.str("schema", "aoftool.undo-flush/1").str("command", &flush.command);
-        object.bytes("file", flush.file.as_bytes()).u64("offset", flush.offset).u64("db", flush.db);
-        if let Some(ms) = flush.after_ms {
-            object.str("after", &Utc(ms).to_string());
-        }
-        if let Some([address, user]) = &flush.sender {
-            object.str("from", address).str("user", user);
-        }
-        object.u64("keys_back", self.gain.back);
-        object.array("sample", &self.gain.sample, |out, (db, key)| {
-            let mut object = Object::open(out);
-            object.u64("db", *db as u64).bytes("key", key); // usize has at most 64 bits
-            object.close();
-        });
+        flush.write_json(&mut object);
+        self.gain.write_json(&mut object);
         if let Some(path) = self.result() {
             object.u64("keys", self.gain.keys);
             object.str("start", &loaded::start_line(path, self.log.manifest.is_some()));
@@ -227,18 +148,5 @@ impl Told<'_> {
         out.push(b'\n');
         report::print(&out)?;
         Ok(self.outcome.exit())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gain_counts_all_and_names_some() {
-        let names = |range: std::ops::Range<u32>| range.map(|n| (0, format!("{n:02}").into_bytes())).collect::<Names>();
-        let gain = Gain::of(&names(0..2), names(0..20));
-        assert_eq!((gain.keys, gain.back, gain.sample.len()), (20, 18, SAMPLE));
-        assert!(gain.words().starts_with("18 keys come back: \"02\", \"03\"") && gain.words().ends_with(" and 8 more"));
     }
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod check_rdb;
 mod convert;
 mod diff;
 mod dump;
@@ -93,6 +94,11 @@ impl Place {
 }
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = PathBuf::from(words.next().unwrap_or_default());
+    if let Some(name) = shared::called::by(&program, &check_rdb::NAMES) {
+        return check_rdb::main(name, &words.collect::<Vec<_>>());
+    }
     exit::run(run)
 }
 
