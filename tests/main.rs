@@ -137,6 +137,8 @@ mod tools {
     /// Files of servers that are not at hand.
     mod newer;
     mod rdbtool;
+    /// Called by the names of others.
+    mod rdbtool_names;
     mod repair;
     /// The page about memory, in a browser too.
     mod report;
