@@ -74,14 +74,15 @@ fn peers() -> PathBuf {
     PathBuf::from(std::env::var_os("IRONKEEP_PEERS").unwrap_or_else(|| "/opt/peers".into())).join("bin")
 }
 
-/// A port that nothing listens on, below those that the kernel gives to outgoing connections.
+/// A port that nothing listens on, below those that the kernel gives to outgoing connections. It is asked by connecting:
+/// a listener of our own would live on in a child that another thread forks at this moment, until that child's exec.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let offset = NEXT.fetch_add(1, Ordering::Relaxed);
         let first = u16::try_from(std::process::id() % 200).unwrap() * 100;
         let port = 10_000 + first.wrapping_add(offset) % 20_000;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
     }
@@ -126,7 +127,24 @@ impl Server {
         Self::spawn(program, dir, (None, options), &[])
     }
 
+    /// Somebody else may take a port before the server does: it is started on another one then.
     fn spawn(
+        program: &Program,
+        dir: &Path,
+        (file, options): (Option<&Path>, &[(&str, &str)]),
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let mut outcome = Self::spawn_once(program, dir, (file, options), environment);
+        for _ in 0..5 {
+            if !outcome.as_ref().is_err_and(|output| output.contains("Address already in use")) {
+                break;
+            }
+            outcome = Self::spawn_once(program, dir, (file, options), environment);
+        }
+        outcome
+    }
+
+    fn spawn_once(
         program: &Program,
         dir: &Path,
         (file, options): (Option<&Path>, &[(&str, &str)]),
