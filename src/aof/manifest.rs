@@ -42,7 +42,7 @@ use nom::sequence::terminated;
 
 use super::naming::{self, BaseFormat};
 use super::seal;
-use crate::codec::number;
+use crate::codec::{number, quoted};
 use crate::resp::request::split_words;
 
 /// Bytes of the longest line that a reader takes, with its LF.
@@ -376,26 +376,12 @@ fn entry(text: &[u8]) -> Result<Entry, ManifestFault> {
     Ok(Entry { name, seq, file_type, start_offset, end_offset, past })
 }
 
-/// Appends a word so that it is read back as one: quoted where it has spaces, quotes or bytes beyond ASCII, and escaped
-/// where it has quotes or control characters.
+/// Appends a word so that it is read back as one: quoted where it has spaces, quotes or bytes beyond ASCII.
 fn push_word(out: &mut Vec<u8>, word: &[u8]) {
     if !word.is_empty() && word.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\')) {
         return out.extend_from_slice(word);
     }
-    out.push(b'"');
-    for &byte in word {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0x07 => out.extend_from_slice(b"\\a"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            b' '..=b'~' | 0x80.. => out.push(byte),
-            _ => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
-        }
-    }
-    out.push(b'"');
+    quoted::push(out, word);
 }
 
 #[cfg(test)]

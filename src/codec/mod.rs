@@ -9,5 +9,6 @@ pub mod long_double;
 pub mod lzf;
 pub mod number;
 pub mod prefetch;
+pub mod quoted;
 pub mod shell;
 pub mod siphash;

@@ -35,6 +35,7 @@ mod list;
 mod memory;
 mod monitor;
 mod persistence;
+mod pop_first;
 mod pubsub;
 mod sample;
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! +1700000000.123456 [0 127.0.0.1:52000] "set" "key" "a value with \\"quotes\\" and \\x00"
 //! ```
 
+use crate::codec::quoted;
+
 use super::args::is;
 use super::spec::{ADMIN, Command, LOADING, NO_KEYS, NOSCRIPT, SKIP_MONITOR, STALE, command};
 use super::{CommandError, Context, Outcome};
@@ -34,7 +36,7 @@ pub(super) fn show(context: &mut Context<'_>, command: &Command) {
     let secrets = secrets(command, context.args);
     for (at, argument) in context.args.iter().enumerate() {
         line.push(b' ');
-        quote(&mut line, if secrets.contains(&at) { b"(redacted)" } else { argument });
+        quoted::push(&mut line, if secrets.contains(&at) { b"(redacted)" } else { argument });
     }
     line.extend_from_slice(b"\r\n");
     let line: std::rc::Rc<[u8]> = line.into();
@@ -53,24 +55,6 @@ fn secrets(command: &Command, arguments: &[&[u8]]) -> std::ops::Range<usize> {
     }
 }
 
-/// As a string of C, what is not printable as `\xHH`.
-fn quote(line: &mut Vec<u8>, argument: &[u8]) {
-    line.push(b'"');
-    for &byte in argument {
-        match byte {
-            b'\\' | b'"' => line.extend_from_slice(&[b'\\', byte]),
-            b'\n' => line.extend_from_slice(b"\\n"),
-            b'\r' => line.extend_from_slice(b"\\r"),
-            b'\t' => line.extend_from_slice(b"\\t"),
-            0x07 => line.extend_from_slice(b"\\a"),
-            0x08 => line.extend_from_slice(b"\\b"),
-            b' '..=b'~' => line.push(byte),
-            other => line.extend_from_slice(format!("\\x{other:02x}").as_bytes()),
-        }
-    }
-    line.push(b'"');
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::console::{Console, assert_rows_are_those_of_redis};
@@ -78,13 +62,6 @@ mod tests {
     #[test]
     fn the_row_is_that_of_redis() {
         assert_rows_are_those_of_redis(super::COMMANDS);
-    }
-
-    #[test]
-    fn what_is_not_printable_is_escaped() {
-        let mut line = Vec::new();
-        super::quote(&mut line, b"a \"\\\n\r\t\x07\x08\x00\xff");
-        assert_eq!(line, br#""a \"\\\n\r\t\a\b\x00\xff""#);
     }
 
     #[test]

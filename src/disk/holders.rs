@@ -3,6 +3,7 @@
 //! A process of another user can't be looked into without being root, and one in another container can't be seen.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Disk;
 
@@ -23,9 +24,24 @@ pub enum Handles {
     ForWriting,
 }
 
-/// Another process that has one of the files open.
+/// Looks in a row that must find somebody, and the pause before each but the first.
+const LOOKS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Another process that has one of the files open, and keeps it open: one that has just been forked has all that its parent
+/// has, until it executes its program.
 pub fn holder_of(disk: &dyn Disk, paths: impl Iterator<Item = PathBuf>, handles: Handles) -> Option<Holder> {
     let files: Vec<_> = paths.filter_map(|path| Some((disk.metadata(&path).ok()?.identity, path))).collect();
+    let mut found = holder_now(disk, &files, handles);
+    for _ in 1..LOOKS {
+        found.as_ref()?;
+        std::thread::sleep(PAUSE);
+        found = holder_now(disk, &files, handles);
+    }
+    found
+}
+
+fn holder_now(disk: &dyn Disk, files: &[((u64, u64), PathBuf)], handles: Handles) -> Option<Holder> {
     let own = std::process::id();
     let processes = if files.is_empty() { Vec::new() } else { disk.list(Path::new("/proc")).ok()? };
     let ids = processes.iter().filter_map(|name| name.to_str()?.parse::<u32>().ok()).filter(|pid| *pid != own);

@@ -1,6 +1,8 @@
 //! The folder of a multi-part log: its names, its manifest, and which steps change them.
 //!
-//! The manifest in memory is always the one on disk. Each method leaves a folder that loads, whenever it's interrupted.
+//! The manifest in memory is the one on disk, unless publishing another has failed: that one may be in force too then, or
+//! become so with a crash, and nothing takes a name that it gives before the one in memory is published again. Each
+//! method leaves a folder that loads, whenever it's interrupted.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -32,6 +34,8 @@ pub struct LogDir {
     folder: PathBuf,
     append_file_name: OsString,
     manifest: Manifest,
+    /// A manifest could not be published, or not durably: the folder may have that one or the one above.
+    is_in_doubt: bool,
     base_format: BaseFormat,
 }
 
@@ -46,7 +50,7 @@ impl LogDir {
     ) -> Self {
         let (dir, folder) = (dir.to_owned(), dir.join(append_dir_name));
         let append_file_name = append_file_name.into();
-        Self { disk, dir, folder, append_file_name, manifest, base_format: BaseFormat::Rdb }
+        Self { disk, dir, folder, append_file_name, manifest, is_in_doubt: false, base_format: BaseFormat::Rdb }
     }
 
     pub fn disk(&self) -> &Arc<dyn Disk> {
@@ -144,6 +148,7 @@ impl LogDir {
         keep_increments: usize,
         replaced: Replaced,
     ) -> Result<(), PersistError> {
+        self.settle()?;
         sealed.commit().map_err(PersistError::io(&self.folder.join(&entry.name)))?;
         let mut next = self.manifest.clone();
         next.replace_base(entry, keep_increments, replaced);
@@ -269,7 +274,19 @@ impl LogDir {
         self.disk.metadata(&self.folder.join(&entry.name)).map_or(0, |metadata| metadata.len)
     }
 
+    /// Makes sure that no other manifest is in force than the one in memory.
+    fn settle(&mut self) -> Result<(), PersistError> {
+        if self.is_in_doubt { self.publish(self.manifest.clone()) } else { Ok(()) }
+    }
+
     fn publish(&mut self, next: Manifest) -> Result<(), PersistError> {
+        self.is_in_doubt = true;
+        self.write_manifest(&next)?;
+        (self.manifest, self.is_in_doubt) = (next, false);
+        Ok(())
+    }
+
+    fn write_manifest(&self, next: &Manifest) -> Result<(), PersistError> {
         let name = self.manifest_name();
         if next.is_empty() && next.history.is_empty() {
             // There is no manifest of nothing.
@@ -278,12 +295,9 @@ impl LogDir {
                 let removed = self.disk.remove(&path).and_then(|()| self.disk.sync_dir(&self.folder));
                 removed.map_err(PersistError::io(&path))?;
             }
-            self.manifest = next;
             return Ok(());
         }
         publish_bytes(&self.disk, &self.folder, &name, &next.render())
-            .map_err(PersistError::io(&self.folder.join(&name)))?;
-        self.manifest = next;
-        Ok(())
+            .map_err(PersistError::io(&self.folder.join(&name)))
     }
 }

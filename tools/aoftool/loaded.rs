@@ -50,8 +50,7 @@ impl Gain {
         let more = self.back - names.len() as u64; // a sample is no longer than the whole
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let back = match self.back {
-            0 if self.gone > 0 => "no key comes back".to_owned(),
-            0 => "no key comes back: all of its names are there now; their values may differ".to_owned(),
+            0 => "no key comes back that is not there now; values may differ".to_owned(),
             1 => format!("1 key comes back: {}", names[0]),
             count => format!("{count} keys come back: {}{more}", names.join(", ")),
         };
@@ -121,6 +120,9 @@ mod tests {
         assert_eq!((gain.keys, gain.back, gain.gone, gain.sample.len()), (20, 18, 0, SAMPLE));
         assert!(gain.words().starts_with("18 keys come back: \"02\", \"03\"") && gain.words().ends_with(" and 8 more"));
         let gain = Gain::of(&names(0..3), names(1..2));
-        assert_eq!(gain.words(), "no key comes back; 2 keys of today are gone then");
+        assert_eq!(
+            gain.words(),
+            "no key comes back that is not there now; values may differ; 2 keys of today are gone then"
+        );
     }
 }

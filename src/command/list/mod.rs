@@ -2,12 +2,12 @@
 
 mod pop;
 
+use crate::engine::wait::Awaited;
 use crate::resp::Encoder;
 use crate::value::{Limits, List};
 
-pub(super) use pop::MultiPop;
-
 use super::args::{self, is, rank_range};
+use super::pop_first;
 use super::spec::{
     ALL_KEYS_BUT_LAST, BLOCKING, CAT_LIST, Command, DENYOOM, FAST, Keys, MOVABLE_KEYS, ONE_KEY, READONLY, TWO_KEYS,
     WRITE, command,
@@ -31,12 +31,20 @@ pub const COMMANDS: &[Command] = &[
     command("lpos", -3, READONLY, ONE_KEY, CAT_LIST, "6.0.6", lpos),
     command("lmove", 5, WRITE | DENYOOM, TWO_KEYS, CAT_LIST, "6.2.0", pop::lmove),
     command("rpoplpush", 3, WRITE | DENYOOM, TWO_KEYS, CAT_LIST, "1.2.0", pop::rpoplpush),
-    command("lmpop", -4, WRITE | MOVABLE_KEYS, COUNTED, CAT_LIST, "7.0.0", pop::lmpop),
+    command("lmpop", -4, WRITE | MOVABLE_KEYS, COUNTED, CAT_LIST, "7.0.0", pop_first::some::<End>),
     command("blpop", -3, WRITE | BLOCKING, ALL_KEYS_BUT_LAST, CAT_LIST, "2.0.0", pop::blpop),
     command("brpop", -3, WRITE | BLOCKING, ALL_KEYS_BUT_LAST, CAT_LIST, "2.0.0", pop::brpop),
     command("blmove", 6, WRITE | DENYOOM | BLOCKING, TWO_KEYS, CAT_LIST, "6.2.0", pop::blmove),
     command("brpoplpush", 4, WRITE | DENYOOM | BLOCKING, TWO_KEYS, CAT_LIST, "2.2.0", pop::brpoplpush),
-    command("blmpop", -5, WRITE | BLOCKING | MOVABLE_KEYS, COUNTED_SECOND, CAT_LIST, "7.0.0", pop::blmpop),
+    command(
+        "blmpop",
+        -5,
+        WRITE | BLOCKING | MOVABLE_KEYS,
+        COUNTED_SECOND,
+        CAT_LIST,
+        "7.0.0",
+        pop_first::wait_for_some::<End>,
+    ),
 ];
 
 const COUNTED: Keys = Keys::Counted { count_at: 1, also: 0 };
@@ -49,7 +57,11 @@ enum End {
     Right,
 }
 
-impl End {
+impl pop_first::End for End {
+    type Value = List;
+    const AWAITED: Awaited = Awaited::List;
+    const PLACES: usize = 1;
+
     fn parse(argument: &[u8]) -> Result<Self, CommandError> {
         match argument {
             word if is(word, "LEFT") => Ok(End::Left),
@@ -58,16 +70,32 @@ impl End {
         }
     }
 
+    fn verb(self) -> &'static [u8] {
+        if self == End::Left { b"LPOP" } else { b"RPOP" }
+    }
+
+    fn len(list: &List) -> usize {
+        list.len()
+    }
+
+    fn pop_to(self, list: &mut List, count: usize, limits: &Limits, reply: &mut Encoder<'_>, _: bool) {
+        let last = list.len().saturating_sub(1);
+        let from_left = list.iter().take(if self == End::Left { count } else { 0 });
+        let from_right = list.iter_rev_from(last).take(if self == End::Right { count } else { 0 });
+        for item in from_left.chain(from_right) {
+            item.with(|text| reply.bulk(text));
+        }
+        let start = if self == End::Left { 0 } else { list.len() - count };
+        list.remove_range(start, count, limits);
+    }
+}
+
+impl End {
     fn push(self, list: &mut List, item: &[u8], limits: &Limits) {
         match self {
             End::Left => list.push_front(item, limits),
             End::Right => list.push_back(item, limits),
         }
-    }
-
-    /// What a pop at this end is logged as.
-    fn verb(self) -> &'static [u8] {
-        if self == End::Left { b"LPOP" } else { b"RPOP" }
     }
 
     /// Where the element at this end stands among `len`.
@@ -80,19 +108,6 @@ impl End {
             End::Left => list.pop_front(limits),
             End::Right => list.pop_back(limits),
         }
-    }
-
-    /// Replies with up to `count` elements from this end on, and takes them out.
-    fn pop_to(self, list: &mut List, count: usize, limits: &Limits, reply: &mut Encoder<'_>) {
-        let count = count.min(list.len());
-        let last = list.len().saturating_sub(1);
-        let from_left = list.iter().take(if self == End::Left { count } else { 0 });
-        let from_right = list.iter_rev_from(last).take(if self == End::Right { count } else { 0 });
-        for item in from_left.chain(from_right) {
-            item.with(|text| reply.bulk(text));
-        }
-        let start = if self == End::Left { 0 } else { list.len() - count };
-        list.remove_range(start, count, limits);
     }
 }
 

@@ -1,11 +1,10 @@
 //! Taking items from lists, and moving them to others; at once, or as soon as there are any.
 
-use crate::codec::number;
 use crate::engine::wait::Awaited;
-use crate::resp::Reply;
 use crate::value::List;
 
-use super::super::args::{self, is};
+use super::super::args;
+use super::super::pop_first::{self, End as _};
 use super::super::waiting::{self, Wait};
 use super::super::{CommandError, Context, Outcome, typed};
 use super::End;
@@ -41,7 +40,7 @@ fn pop(context: &mut Context<'_>, end: End, name: &'static str) -> Outcome {
         }
         Some(count) => {
             let header = reply.array(count.min(former_len));
-            end.pop_to(list, count, &limits, reply);
+            end.pop_to(list, count.min(former_len), &limits, reply, true);
             header
         }
     };
@@ -54,30 +53,11 @@ fn pop(context: &mut Context<'_>, end: End, name: &'static str) -> Outcome {
 }
 
 pub(super) fn blpop(context: &mut Context<'_>) -> Outcome {
-    wait_to_pop(context, End::Left)
+    pop_first::wait_for_one(context, End::Left)
 }
 
 pub(super) fn brpop(context: &mut Context<'_>) -> Outcome {
-    wait_to_pop(context, End::Right)
-}
-
-/// Replies with the first key that has a list, and the item at its end.
-fn wait_to_pop(context: &mut Context<'_>, end: End) -> Outcome {
-    let args = context.args;
-    let limits = context.limits();
-    let (keys, timeout) = (&args[1..args.len() - 1], args[args.len() - 1]);
-    let timeout = waiting::seconds(timeout, context.now_ms())?;
-    for &key in keys {
-        let (Some(list), reply) = typed::write::<List>(context, key)? else { continue };
-        let header = reply.array(2);
-        reply.bulk(key);
-        end.pop_to(list, 1, &limits, reply);
-        context.remove_if_empty(key);
-        context.changed(1);
-        context.log_as(&[end.verb(), key]);
-        return Ok(header);
-    }
-    Ok(context.wait_for(Wait::new(keys, Awaited::List, timeout)))
+    pop_first::wait_for_one(context, End::Right)
 }
 
 pub(super) fn lmove(context: &mut Context<'_>) -> Outcome {
@@ -125,72 +105,4 @@ fn move_item(context: &mut Context<'_>, from: End, to: End) -> Outcome {
     context.remove_if_empty(source);
     context.changed(1);
     Ok(context.reply.bulk(&item))
-}
-
-/// `numkeys key ... word [COUNT count]` of LMPOP and ZMPOP.
-pub(in super::super) struct MultiPop<'a> {
-    pub(in super::super) keys: &'a [&'a [u8]],
-    /// Which end.
-    pub(in super::super) word: &'a [u8],
-    pub(in super::super) count: usize,
-}
-
-impl<'a> MultiPop<'a> {
-    pub(in super::super) fn parse(args: &'a [&'a [u8]]) -> Result<Self, CommandError> {
-        let positive = |argument: &[u8], what: &str| {
-            let value = number::parse_i64(argument).filter(|&value| value > 0);
-            let value = value.and_then(|value| usize::try_from(value).ok());
-            value.ok_or_else(|| CommandError::err(format!("{what} should be greater than 0")))
-        };
-        let key_count = positive(args[0], "numkeys")?;
-        let rest = &args[1..];
-        if key_count >= rest.len() {
-            return Err(CommandError::Syntax);
-        }
-        let (keys, options) = rest.split_at(key_count);
-        let count = match &options[1..] {
-            [] => 1,
-            [option, value] if is(option, "COUNT") => positive(value, "count")?,
-            _ => return Err(CommandError::Syntax),
-        };
-        Ok(Self { keys, word: options[0], count })
-    }
-}
-
-pub(super) fn lmpop(context: &mut Context<'_>) -> Outcome {
-    let request = MultiPop::parse(&context.args[1..])?;
-    let end = End::parse(request.word)?;
-    Ok(match pop_from_first(context, &request, end)? {
-        Some(reply) => reply,
-        None => context.reply.null_array(),
-    })
-}
-
-pub(super) fn blmpop(context: &mut Context<'_>) -> Outcome {
-    let args = context.args;
-    let request = MultiPop::parse(&args[2..])?;
-    let end = End::parse(request.word)?;
-    let timeout = waiting::seconds(args[1], context.now_ms())?;
-    Ok(match pop_from_first(context, &request, end)? {
-        Some(reply) => reply,
-        None => context.wait_for(Wait::new(request.keys, Awaited::List, timeout)),
-    })
-}
-
-/// Pops from the first of the keys that has a list.
-fn pop_from_first(context: &mut Context<'_>, request: &MultiPop<'_>, end: End) -> Result<Option<Reply>, CommandError> {
-    let limits = context.limits();
-    for &key in request.keys {
-        let (Some(list), reply) = typed::write::<List>(context, key)? else { continue };
-        let count = request.count.min(list.len());
-        let header = reply.array(2);
-        reply.bulk(key);
-        reply.array(count);
-        end.pop_to(list, count, &limits, reply);
-        context.remove_if_empty(key);
-        context.changed(count);
-        context.log_as(&[end.verb(), key, itoa::Buffer::new().format(count).as_bytes()]);
-        return Ok(Some(header));
-    }
-    Ok(None)
 }

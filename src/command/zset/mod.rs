@@ -14,7 +14,7 @@ use super::spec::{
     ALL_KEYS_BUT_LAST, BLOCKING, CAT_SORTEDSET, Command, DENYOOM, FAST, Keys, MOVABLE_KEYS, ONE_KEY, READONLY,
     TWO_KEYS, WRITE, command,
 };
-use super::{CommandError, Context, Outcome, typed};
+use super::{CommandError, Context, Outcome, pop_first, typed};
 
 const CAT: u32 = CAT_SORTEDSET;
 const COUNTED: Keys = Keys::Counted { count_at: 1, also: 0 };
@@ -44,10 +44,18 @@ pub const COMMANDS: &[Command] = &[
     command("zremrangebylex", 4, WRITE, ONE_KEY, CAT, "2.8.9", range::zremrangebylex),
     command("zpopmin", -2, WRITE | FAST, ONE_KEY, CAT, "5.0.0", pop::zpopmin),
     command("zpopmax", -2, WRITE | FAST, ONE_KEY, CAT, "5.0.0", pop::zpopmax),
-    command("zmpop", -4, WRITE | MOVABLE_KEYS, COUNTED, CAT, "7.0.0", pop::zmpop),
+    command("zmpop", -4, WRITE | MOVABLE_KEYS, COUNTED, CAT, "7.0.0", pop_first::some::<pop::End>),
     command("bzpopmin", -3, WRITE | FAST | BLOCKING, ALL_KEYS_BUT_LAST, CAT, "5.0.0", pop::bzpopmin),
     command("bzpopmax", -3, WRITE | FAST | BLOCKING, ALL_KEYS_BUT_LAST, CAT, "5.0.0", pop::bzpopmax),
-    command("bzmpop", -5, WRITE | BLOCKING | MOVABLE_KEYS, COUNTED_SECOND, CAT, "7.0.0", pop::bzmpop),
+    command(
+        "bzmpop",
+        -5,
+        WRITE | BLOCKING | MOVABLE_KEYS,
+        COUNTED_SECOND,
+        CAT,
+        "7.0.0",
+        pop_first::wait_for_some::<pop::End>,
+    ),
     command("zrandmember", -2, READONLY, ONE_KEY, CAT, "6.2.0", pop::zrandmember),
     command("zscan", -3, READONLY, ONE_KEY, CAT, "2.8.0", pop::zscan),
     command("zunion", -3, READONLY | MOVABLE_KEYS, COUNTED, CAT, "6.2.0", algebra::zunion),

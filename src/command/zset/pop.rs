@@ -1,26 +1,29 @@
 //! Members taken from an end (at once, or as soon as there are any), at random, or a page at a time.
 
 use crate::engine::wait::Awaited;
-use crate::resp::{Encoder, Reply};
-use crate::value::Zset;
+use crate::resp::Encoder;
+use crate::value::{Limits, Zset};
 
 use super::super::args::{self, is};
 use super::super::generic::{ScanOptions, parse_cursor};
-use super::super::list::MultiPop;
+use super::super::pop_first;
 use super::super::sample::{self, SampleSize};
 use super::super::typed::{self, Page};
-use super::super::waiting::{self, Wait};
 use super::super::{CommandError, Context, Outcome};
 use super::{places, write_member};
 
 /// An end of a sorted set.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Min,
     Max,
 }
 
-impl End {
+impl pop_first::End for End {
+    type Value = Zset;
+    const AWAITED: Awaited = Awaited::Zset;
+    const PLACES: usize = 2;
+
     fn parse(word: &[u8]) -> Result<Self, CommandError> {
         match word {
             word if is(word, "MIN") => Ok(End::Min),
@@ -29,11 +32,25 @@ impl End {
         }
     }
 
-    /// What a pop at this end is logged as.
     fn verb(self) -> &'static [u8] {
         if self == End::Min { b"ZPOPMIN" } else { b"ZPOPMAX" }
     }
 
+    fn len(zset: &Zset) -> usize {
+        zset.len()
+    }
+
+    fn pop_to(self, zset: &mut Zset, count: usize, _: &Limits, reply: &mut Encoder<'_>, is_flat: bool) {
+        self.pop(zset, count, |(member, score)| {
+            if !is_flat {
+                reply.array(2);
+            }
+            write_flat(reply, member, score);
+        });
+    }
+}
+
+impl End {
     /// Takes out `count` members, which must be there, and shows them to `write`, the outermost first.
     fn pop(self, zset: &mut Zset, count: usize, mut write: impl FnMut((crate::value::Element<'_>, f64))) {
         let len = zset.len();
@@ -92,69 +109,11 @@ fn write_flat(reply: &mut Encoder<'_>, member: crate::value::Element<'_>, score:
 }
 
 pub(super) fn bzpopmin(context: &mut Context<'_>) -> Outcome {
-    wait_to_pop(context, End::Min)
+    pop_first::wait_for_one(context, End::Min)
 }
 
 pub(super) fn bzpopmax(context: &mut Context<'_>) -> Outcome {
-    wait_to_pop(context, End::Max)
-}
-
-/// Replies with the first key that has a sorted set, the member at its end, and its score.
-fn wait_to_pop(context: &mut Context<'_>, end: End) -> Outcome {
-    let args = context.args;
-    let (keys, timeout) = (&args[1..args.len() - 1], args[args.len() - 1]);
-    let timeout = waiting::seconds(timeout, context.now_ms())?;
-    for &key in keys {
-        let (Some(zset), reply) = typed::write::<Zset>(context, key)? else { continue };
-        let header = reply.array(3);
-        reply.bulk(key);
-        end.pop(zset, 1, |(member, score)| write_flat(reply, member, score));
-        context.remove_if_empty(key);
-        context.changed(1);
-        context.log_as(&[end.verb(), key]);
-        return Ok(header);
-    }
-    Ok(context.wait_for(Wait::new(keys, Awaited::Zset, timeout)))
-}
-
-pub(super) fn zmpop(context: &mut Context<'_>) -> Outcome {
-    let request = MultiPop::parse(&context.args[1..])?;
-    let end = End::parse(request.word)?;
-    Ok(match pop_from_first(context, &request, end)? {
-        Some(reply) => reply,
-        None => context.reply.null_array(),
-    })
-}
-
-pub(super) fn bzmpop(context: &mut Context<'_>) -> Outcome {
-    let args = context.args;
-    let request = MultiPop::parse(&args[2..])?;
-    let end = End::parse(request.word)?;
-    let timeout = waiting::seconds(args[1], context.now_ms())?;
-    Ok(match pop_from_first(context, &request, end)? {
-        Some(reply) => reply,
-        None => context.wait_for(Wait::new(request.keys, Awaited::Zset, timeout)),
-    })
-}
-
-/// Pops from the first of the keys that has a sorted set.
-fn pop_from_first(context: &mut Context<'_>, request: &MultiPop<'_>, end: End) -> Result<Option<Reply>, CommandError> {
-    for &key in request.keys {
-        let (Some(zset), reply) = typed::write::<Zset>(context, key)? else { continue };
-        let count = request.count.min(zset.len());
-        let header = reply.array(2);
-        reply.bulk(key);
-        reply.array(count);
-        end.pop(zset, count, |(member, score)| {
-            reply.array(2);
-            write_flat(reply, member, score);
-        });
-        context.remove_if_empty(key);
-        context.changed(count);
-        context.log_as(&[end.verb(), key, itoa::Buffer::new().format(count).as_bytes()]);
-        return Ok(Some(header));
-    }
-    Ok(None)
+    pop_first::wait_for_one(context, End::Max)
 }
 
 pub(super) fn zrandmember(context: &mut Context<'_>) -> Outcome {
