@@ -97,9 +97,10 @@ mod tools {
     mod aoftool_convert;
     /// Some of the records of a log.
     mod aoftool_dump;
+    /// Logs into running servers.
+    mod aoftool_merge;
     /// Called by the names of others.
     mod aoftool_names;
-    /// Logs into running servers.
     mod aoftool_replay;
     /// What is left of a damaged log, and cuts, and seals.
     mod aoftool_skip;

@@ -26,6 +26,11 @@ pub trait Observer {
     fn item(&mut self, index: usize, item: &Item<'_>, place: Place) {
         let _ = (index, item, place);
     }
+
+    /// Whether marks that do not fit are passed over, as after a hand has been at the records.
+    fn is_lenient(&self) -> bool {
+        false
+    }
 }
 
 impl Observer for () {}
@@ -141,7 +146,7 @@ pub fn check_file(
     }) {
         Ok((rdb, reader)) => {
             report.rdb = rdb;
-            reader.take_seals(Sealing { after, is_lenient: false })
+            reader.take_seals(Sealing { after, is_lenient: observer.is_lenient() })
         }
         Err(error) => {
             report.verdict = judge_rdb(index, &file.path, &error)?;

@@ -146,6 +146,14 @@ impl Log {
         Ok(Self { folder, manifest: None, files: vec![file] })
     }
 
+    /// These files in this order, whatever a manifest says: only the first can be a base, or begin with an RDB.
+    pub fn of_files(disk: &dyn Disk, paths: &[PathBuf]) -> Result<Self, LogError> {
+        let folder = paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("")).to_owned();
+        let role = |index| if index == 0 { Role::Base } else { Role::Increment };
+        let files = paths.iter().enumerate().map(|(index, path)| log_file(disk, path, role(index), None));
+        Ok(Self { folder, manifest: None, files: files.collect::<Result<_, _>>()? })
+    }
+
     fn of_manifest(disk: &dyn Disk, path: &Path, manifest: Manifest) -> Result<Self, LogError> {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let mut files = Vec::new();

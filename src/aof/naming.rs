@@ -34,3 +34,13 @@ fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
     name.push(suffix);
     name
 }
+
+/// What a name says of a file: whether it is an increment, and its number. In this order they are loaded.
+pub fn parse(name: &OsStr) -> Option<(bool, i64)> {
+    let name = name.as_encoded_bytes();
+    let [rdb, resp, increment] = [".base.rdb", ".base.aof", ".incr.aof"].map(|end| name.strip_suffix(end.as_bytes()));
+    let is_increment = increment.is_some();
+    let rest = rdb.or(resp).or(increment)?;
+    let digits = &rest[rest.iter().rposition(|&byte| byte == b'.')? + 1..];
+    Some((is_increment, std::str::from_utf8(digits).ok()?.parse().ok()?))
+}

@@ -53,7 +53,7 @@ pub fn show(path: &Path) -> String {
 }
 
 /// A broken manifest is a finding; a log that is not there can't be read.
-fn with_exit(error: LogError) -> anyhow::Error {
+pub fn with_exit(error: LogError) -> anyhow::Error {
     let exit = match &error {
         LogError::Manifest { .. } | LogError::Missing { .. } | LogError::EmptyBase { .. } => Exit::Findings,
         LogError::Several { .. } => Exit::Usage,

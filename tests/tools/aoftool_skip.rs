@@ -164,6 +164,61 @@ fn a_log_is_cut_at_a_time_and_none_without_times() {
     assert!(words_of(&output).contains("tells no times"), "{}", words_of(&output));
 }
 
+/// The seconds that a log tells, and how many of its bytes are in front of the first later one.
+fn seconds_of(log: &[u8]) -> Vec<(i64, usize)> {
+    let mut times = Vec::new();
+    let mut reader = Reader::new(log);
+    while let Some((item, _)) = reader.next_placed().unwrap() {
+        if let Item::Annotation(line) = &item {
+            times.extend(line.timestamp().map(|second| (second, line.offset as usize)));
+        }
+    }
+    let ends = times.iter().map(|(_, offset)| *offset).skip(1).chain([log.len()]);
+    times.iter().map(|(second, _)| *second).zip(ends).collect()
+}
+
+#[test]
+fn every_log_of_a_real_server_is_cut_at_each_of_its_seconds() {
+    let (mut cuts, mut timeless) = (0, 0);
+    for sample in logs() {
+        let newest = |dir: &Path| {
+            let mut files = crate::rig::files_below(dir);
+            let is_increment = |name: &str| name.ends_with(".incr.aof") && !name.contains(".bak-");
+            files.retain(|path| is_increment(&path.to_string_lossy()));
+            files.sort();
+            files.pop()
+        };
+        let log = newest(&sample).map(|path| fs::read(path).unwrap()).unwrap_or_default();
+        let seconds = seconds_of(&log);
+        for (index, (second, end)) in seconds.iter().enumerate() {
+            let next = seconds.get(index + 1).map_or(*second, |(next, _)| *next);
+            // The last moment of this second, and the last before the log tells another.
+            for time in [*second, next.max(second + 1) - 1] {
+                let dir = tempfile::tempdir().unwrap();
+                copy_folder(&sample, dir.path());
+                run_to(0, &["truncate", "--to-time", &time.to_string()], dir.path());
+                let kept = fs::read(newest(dir.path()).unwrap()).unwrap();
+                assert!(kept == log[..*end], "{} at {time}: {} bytes, not {end}", sample.display(), kept.len());
+                cuts += 1;
+            }
+        }
+        if seconds.is_empty() {
+            let dir = tempfile::tempdir().unwrap();
+            copy_folder(&sample, dir.path());
+            let output = run_to(1, &["truncate", "--to-time", "1700000000"], dir.path());
+            // An RDB in front tells one time: its own.
+            let says_so =
+                ["tells no times", "the first time that it tells is"].map(|text| words_of(&output).contains(text));
+            assert!(says_so.contains(&true), "{}: {}", sample.display(), words_of(&output));
+            let is_whole = newest(dir.path()).is_none_or(|path| fs::read(path).unwrap() == log);
+            assert!(is_whole && run(&["check"], dir.path()).status.success(), "{}", sample.display());
+            timeless += 1;
+        }
+    }
+    println!("{cuts} cuts at seconds that logs tell; {timeless} logs tell none, and say so");
+    assert!(cuts >= 16 && timeless > 0, "{cuts}, {timeless}");
+}
+
 #[test]
 fn a_cut_falls_between_units_and_files_behind_it_leave_the_manifest() {
     let first = records(&["SELECT 0", "SET a 1", "MULTI", "SET b 2", "SET c 3", "EXEC", "FLUSHALL", "SET d 4"]);

@@ -11,7 +11,9 @@ mod dump;
 mod filter;
 mod fix;
 mod info;
+mod joined;
 mod loaded;
+mod merge;
 mod print;
 mod records;
 mod remade;
@@ -64,6 +66,7 @@ enum Verb {
     Grep(dump::GrepArguments),
     StripCommand(strip_command::Arguments),
     Convert(convert::Arguments),
+    Merge(merge::Arguments),
     Replay(replay::Arguments),
     Tail(tail::Arguments),
     Stats(stats::Arguments),
@@ -121,6 +124,7 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Grep(arguments) => dump::grep(&disk, &arguments),
         Verb::StripCommand(arguments) => strip_command::run(&disk, &arguments),
         Verb::Convert(arguments) => convert::run(&disk, &arguments),
+        Verb::Merge(arguments) => merge::run(&disk, &arguments),
         Verb::Replay(arguments) => replay::run(&disk, &arguments),
         Verb::Tail(arguments) => tail::run(&disk, &arguments),
         Verb::Stats(arguments) => stats::run(&disk, &arguments),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::Context;
-use ironkeep::aof::{self, FileReport, Item, LogFile, RdbDepth, RdbPart, Record, Report, Role, Verdict};
+use ironkeep::aof::{self, FileReport, Item, Log, LogFile, RdbDepth, RdbPart, Record, Report, Role, Verdict};
 use ironkeep::cli::escape::{Escaped, Preview};
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::json::Object;
@@ -136,7 +136,13 @@ fn quoted_name(record: &Record<'_>) -> String {
 /// Reads all of a log, for verbs that want it whole: stops at what a start would stop at, and says what a torn tail is.
 pub fn survey(disk: &dyn Disk, located: &Located) -> anyhow::Result<Report> {
     let survey = aof::check(disk, &located.log, RdbDepth::Skip, &mut ())?;
-    for (file, found) in located.log.files.iter().zip(&survey.files) {
+    refuse_damage(&located.log, &survey)?;
+    Ok(survey)
+}
+
+/// Stops at what a start would stop at, and says what a torn tail is.
+pub fn refuse_damage(log: &Log, survey: &Report) -> anyhow::Result<()> {
+    for (file, found) in log.files.iter().zip(&survey.files) {
         let exit = match &found.verdict {
             Verdict::Clean => continue,
             Verdict::Torn { last_good_offset, cut_bytes, reason, .. } => {
@@ -155,7 +161,7 @@ pub fn survey(disk: &dyn Disk, located: &Located) -> anyhow::Result<Report> {
         let message = format!("offset {offset}: {reason}; nothing was done, see `aoftool check`");
         return Err(Failure::error(exit, message).context(name(file)));
     }
-    Ok(survey)
+    Ok(())
 }
 
 /// Writes a finished report to standard output.
