@@ -77,13 +77,19 @@ fn load_and_save(program: &Program, log: &Path) -> Cost {
 /// What is measured on a log.
 type Work = Box<dyn Fn(&Path) -> Cost>;
 
+/// A program with words before and behind the log; what the last of them names is removed first.
 fn command(program: impl Into<PathBuf>, before: &'static [&'static str], behind: &'static [&'static str]) -> Work {
     let program = program.into();
-    Box::new(move |log| cost(Command::new(&program).args(before).arg(log).args(behind)))
+    Box::new(move |log| {
+        if let Some(output) = behind.last() {
+            let _ = std::fs::remove_file(output).or_else(|_| std::fs::remove_dir_all(output)); // the first time it is not there
+        }
+        cost(Command::new(&program).args(before).arg(log).args(behind))
+    })
 }
 
 fn contenders() -> Vec<(String, Work)> {
-    const STRIPPED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/stripped.aof");
+    const STRIPPED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/stripped");
     const COPIED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/copied.aof");
     const CONVERTED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/converted.rdb");
     let ours = env!("CARGO_BIN_EXE_aoftool");
@@ -91,7 +97,7 @@ fn contenders() -> Vec<(String, Work)> {
     for peer in [Program::redis_7(), Program::redis_8(), Program::valkey_9()].into_iter().flatten() {
         all.push((format!("check-aof of {}", peer.name), command(peer.tool("check-aof"), &[], &[])));
     }
-    let strip = &["--output", STRIPPED, "--force"];
+    let strip = &["--output", STRIPPED];
     all.push(("aoftool strip-command".to_owned(), command(ours, &["strip-command", "FLUSHALL"], strip)));
     all.push(("cp".to_owned(), command("/bin/cp", &[], &[COPIED])));
     all.push(("dd conv=fsync".to_owned(), {
@@ -100,10 +106,7 @@ fn contenders() -> Vec<(String, Work)> {
             cost(Command::new("/bin/dd").args([&from, "bs=1M", "conv=fsync", &format!("of={COPIED}")]))
         })
     }));
-    all.push((
-        "aoftool convert to an RDB".to_owned(),
-        command(ours, &["convert"], &["--output", CONVERTED, "--force"]),
-    ));
+    all.push(("aoftool convert to an RDB".to_owned(), command(ours, &["convert"], &["--output", CONVERTED])));
     let servers = [Some(Program::ours()), Program::redis_7(), Program::redis_8(), Program::valkey_9()];
     for server in servers.into_iter().flatten() {
         all.push((format!("load and SAVE of {}", server.name), Box::new(move |log| load_and_save(&server, log))));

@@ -13,6 +13,7 @@ mod rig;
 mod formats {
     mod agreement;
     mod corpus;
+    mod log_agreement;
     mod mutation;
     /// What only newer servers write, through a running server.
     mod newer_servers;

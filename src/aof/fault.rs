@@ -20,6 +20,8 @@ pub enum Fault {
     Malformed { record: u64, offset: u64, source: ProtocolError },
     #[error("the annotation at offset {offset} is longer than 1024 bytes, which servers do not read")]
     LongAnnotation { offset: u64 },
+    #[error("a NUL byte at offset {offset}, in the annotation that begins at offset {record}")]
+    NulInAnnotation { record: u64, offset: u64 },
     #[error("MULTI at offset {offset} inside the transaction that begins at offset {multi}")]
     NestedMulti { offset: u64, multi: u64 },
     #[error("EXEC at offset {offset} without a MULTI")]
@@ -47,6 +49,7 @@ impl Fault {
             | Self::NoArguments { offset }
             | Self::Malformed { offset, .. }
             | Self::LongAnnotation { offset }
+            | Self::NulInAnnotation { offset, .. }
             | Self::NestedMulti { offset, .. }
             | Self::LooseExec { offset }
             | Self::BrokenMark { offset, .. }
@@ -60,7 +63,7 @@ impl Fault {
     /// The start of the record (or annotation) that could not be read.
     pub fn record(&self) -> u64 {
         match *self {
-            Self::Malformed { record, .. } => record,
+            Self::Malformed { record, .. } | Self::NulInAnnotation { record, .. } => record,
             _ => self.offset(),
         }
     }

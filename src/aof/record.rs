@@ -236,7 +236,11 @@ impl<R: Read> Scanner<R> {
     fn find_annotation(&self) -> Result<Option<Found>, Fault> {
         let unread = &self.buffer[self.start..];
         let window = &unread[..unread.len().min(MAX_ANNOTATION)];
-        match memchr::memchr(b'\n', window) {
+        match memchr::memchr2(b'\n', 0, window) {
+            // A power cut has left a hole: the line goes on in another one behind it.
+            Some(nul) if window[nul] == 0 => {
+                Err(Fault::NulInAnnotation { record: self.offset, offset: self.offset + nul as u64 }) // a window is short
+            }
             Some(line_feed) => Ok(Some(Found::Annotation(line_feed + 1))),
             None if unread.len() >= MAX_ANNOTATION => Err(Fault::LongAnnotation { offset: self.offset }),
             None => Ok(None),
@@ -367,6 +371,8 @@ mod tests {
         assert!(matches!(fault(b"#\nPING\r\n"), Fault::NoRecord { offset: 2, got: b'P' }));
         assert!(matches!(fault(&[0; 10]), Fault::NoRecord { offset: 0, got: 0 }));
         assert!(matches!(fault(&[b'#'; 1025]), Fault::LongAnnotation { offset: 0 }));
+        assert!(matches!(fault(b"#\n#TS:1\0\n"), Fault::NulInAnnotation { record: 2, offset: 7 }));
+        assert!(matches!(fault(b"#TS:1\0"), Fault::NulInAnnotation { record: 0, offset: 5 }));
     }
 
     #[test]

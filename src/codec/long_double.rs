@@ -10,6 +10,8 @@
 
 use std::cmp::Ordering;
 
+use super::hexadecimal::Hexadecimal;
+
 /// Redis reads no longer text as such a number.
 const MOST_TEXT: usize = 5 * 1024 - 1;
 /// The highest bit of the largest finite number, and of the smallest that does not become 0.
@@ -39,7 +41,8 @@ pub enum Parsed {
 impl LongDouble {
     const ZERO: Self = Self { is_negative: false, mantissa: 0, exponent: 0 };
 
-    /// Reads a decimal number or `inf`; `None` for anything else, and for what is too large or too close to 0.
+    /// Reads a number, decimal or [hexadecimal](super::hexadecimal), or `inf`; `None` for anything else, and for what is too large or too
+    /// close to 0.
     pub fn parse(text: &[u8]) -> Option<Parsed> {
         let (is_negative, unsigned) = match text {
             [sign @ (b'+' | b'-'), rest @ ..] => (*sign == b'-', rest),
@@ -51,6 +54,14 @@ impl LongDouble {
         if text.len() > MOST_TEXT {
             return None;
         }
+        let in_range = |value: Self| {
+            let is_fit = value.mantissa == 0 || (LEAST_BIT..=MOST_BIT).contains(&value.highest_bit());
+            is_fit.then_some(Parsed::Finite(value))
+        };
+        if let [b'0', b'x' | b'X', digits @ ..] = unsigned {
+            let Hexadecimal { value, exponent, is_more } = Hexadecimal::parse(digits)?;
+            return in_range(Self::rounded(is_negative, value, exponent, is_more));
+        }
         let (digits, exponent) = decimal(unsigned)?;
         if digits.is_empty() {
             return Some(Parsed::Finite(Self { is_negative, ..Self::ZERO }));
@@ -59,8 +70,7 @@ impl LongDouble {
         if magnitude.abs() > MOST_DECIMAL_EXPONENT {
             return None;
         }
-        let value = Self { is_negative, ..Self::from_decimal(&digits, exponent) };
-        (LEAST_BIT..=MOST_BIT).contains(&value.highest_bit()).then_some(Parsed::Finite(value))
+        in_range(Self { is_negative, ..Self::from_decimal(&digits, exponent) })
     }
 
     /// Ten to the power of `exponent`: mantissa and binary exponent.
@@ -92,13 +102,7 @@ impl LongDouble {
             let mantissa = (value << excess.unsigned_abs()) as u64; // its highest bit is now bit 63
             return Self { is_negative, mantissa, exponent: exponent + excess };
         }
-        let (kept, rest, half) = (value >> excess, value & ((1 << excess) - 1), 1u128 << (excess - 1));
-        let is_up = match rest.cmp(&half) {
-            Ordering::Less => false,
-            Ordering::Equal => is_more || kept & 1 == 1,
-            Ordering::Greater => true,
-        };
-        let rounded = kept + u128::from(is_up);
+        let rounded = without(value, excess.unsigned_abs(), is_more);
         let carry = i64::from(rounded >> 64 != 0);
         Self { is_negative, mantissa: (rounded >> carry) as u64, exponent: exponent + excess + carry } // 64 bits are left
     }
@@ -176,6 +180,17 @@ impl LongDouble {
     }
 }
 
+/// The value without its last `excess` bits, one at least, and rounded.
+pub(super) fn without(value: u128, excess: u64, is_more: bool) -> u128 {
+    let (kept, rest, half) = (value >> excess, value & ((1 << excess) - 1), 1u128 << (excess - 1));
+    let is_up = match rest.cmp(&half) {
+        Ordering::Less => false,
+        Ordering::Equal => is_more || kept & 1 == 1,
+        Ordering::Greater => true,
+    };
+    kept + u128::from(is_up)
+}
+
 /// The digits of a decimal number as values without zeros in front, and the power of ten of the last.
 fn decimal(text: &[u8]) -> Option<(Vec<u8>, i64)> {
     let (number, exponent) = match text.iter().position(|byte| byte.eq_ignore_ascii_case(&b'e')) {
@@ -193,8 +208,8 @@ fn decimal(text: &[u8]) -> Option<(Vec<u8>, i64)> {
     Some((digits[zeros..].to_vec(), exponent - places as i64)) // a text is short
 }
 
-/// The exponent behind `e`, however long: beyond a limit it makes no difference.
-fn whole_exponent(text: &[u8]) -> Option<i64> {
+/// The exponent behind `e` or `p`, however long: beyond a limit it makes no difference.
+pub(super) fn whole_exponent(text: &[u8]) -> Option<i64> {
     const LIMIT: i64 = 1 << 40;
     let (is_negative, digits) = match text {
         [sign @ (b'+' | b'-'), rest @ ..] => (*sign == b'-', rest),
@@ -341,6 +356,9 @@ mod tests {
             ("1", "1e-4000", "1"),
             ("-1", "0.00000000000000001", "-0.99999999999999999"),
             (".5", "5.", "5.5"),
+            ("0x10", "0x1.8p3", "28"),
+            ("-0X.8P+1", "0", "-1"),
+            ("0x1.00000000000000010000000000000000000000000001p64", "0", "18446744073709551618"),
         ] {
             assert_eq!(sum(one, other), expected, "{one} + {other}");
         }
@@ -350,6 +368,8 @@ mod tests {
     #[test]
     fn what_is_no_number_or_has_no_place_is_refused() {
         for text in ["", "-", "+", ".", "e5", "1e", "1e+", "1.2.3", " 1", "1 ", "1x", "nan", "1e5000", "1e-5000", "0x"]
+            .into_iter()
+            .chain(["0x.", "0xp1", "0x1p", "0x1.1.1", "0x1p1.5", "0x-1", "0x1p16384", "0x1p-16447"])
         {
             assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text}");
         }

@@ -5,6 +5,7 @@ pub mod crc64;
 pub mod fingerprint;
 pub mod glob;
 pub mod grisu;
+pub mod hexadecimal;
 pub mod long_double;
 pub mod lzf;
 pub mod number;

@@ -4,6 +4,7 @@
 //! whether a string counts as an integer anywhere in Redis, and so it must not be more generous.
 
 use super::grisu;
+use super::hexadecimal::Hexadecimal;
 
 /// Parses a 64-bit signed integer of canonical form; anything else is `None`.
 ///
@@ -46,7 +47,7 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 }
 
 /// Parses a floating point number as a score or increment: decimal or exponent notation, `inf`, `+inf`, `-inf`,
-/// `infinity`, any case, and C's hexadecimal integers. NaN, spaces and an empty string are `None`.
+/// `infinity`, any case, and C's [hexadecimal](super::hexadecimal) floats. NaN, spaces and an empty string are `None`.
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
     if let Some(value) = parse_short_decimal(text) {
         return Some(value);
@@ -54,9 +55,7 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     if let Some(hex) = unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X")) {
-        // A score written in hexadecimal is rare enough that whole numbers suffice.
-        let hex = Some(hex).filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
-        let magnitude = u64::from_str_radix(hex, 16).ok()? as f64; // rounds to nearest, as strtod does
+        let magnitude = Hexadecimal::parse(hex.as_bytes())?.to_f64()?;
         return Some(if text.starts_with('-') { -magnitude } else { magnitude });
     }
     let value: f64 = text.parse().ok()?;

@@ -7,13 +7,15 @@ use crate::resp::Encoder;
 use crate::resp::request::Arguments;
 
 use super::spec::WRITE;
-use super::{Command, Context, execute, table};
+use super::{Command, CommandError, Context, args, execute};
 
 /// Why a record can't be replayed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
     #[error("unknown command '{0}'")]
     UnknownCommand(String),
+    #[error("wrong number of arguments for '{0}'")]
+    WrongArity(String),
     #[error("the command '{0}' is not one that a log may hold")]
     NotAWrite(String),
     #[error("'{command}' failed: {reply}")]
@@ -54,15 +56,13 @@ impl Replay {
     /// Replays one record. Commands of a MULTI are held back until its EXEC, and are dropped with the session if it
     /// never comes.
     pub fn run(&mut self, engine: &mut Engine, arguments: &[&[u8]]) -> Result<(), ReplayError> {
-        let Ok(command) = execute::find(arguments) else {
-            return Err(unknown(arguments));
-        };
+        let command = playable(arguments, engine.keyspace.db_count())?;
         match command.name {
             "multi" => self.session.transaction = Some(Transaction::default()),
             "exec" => {
                 for record in self.session.transaction.take().unwrap_or_default().queue {
                     let record: Arguments<'_> = record.iter().map(Vec::as_slice).collect();
-                    let command = execute::find(&record).map_err(|_| unknown(&record))?;
+                    let command = playable(&record, engine.keyspace.db_count())?;
                     self.run_one(engine, command, &record)?;
                 }
             }
@@ -97,10 +97,6 @@ impl Replay {
         command: &'static Command,
         arguments: &[&[u8]],
     ) -> Result<(), ReplayError> {
-        let name = || command.name.to_owned();
-        if !command.is(WRITE) && !ALSO_LOGGED.contains(&command.name) {
-            return Err(ReplayError::NotAWrite(name()));
-        }
         self.replies.clear();
         self.replies.shrink_to(MOST_REPLY_ROOM);
         let session = &mut self.session;
@@ -118,18 +114,46 @@ impl Replay {
         // A write that failed for its argument's or its key's sake failed in the same way when it was logged, and changed
         // nothing then; real servers write such records in transactions, and skip over their errors.
         match (command.run)(&mut context) {
-            Err(error) if self.is_strict || matches!(error, super::CommandError::DbOutOfRange) => {
-                Err(ReplayError::Failed { command: name(), reply: error.to_string() })
+            Err(error) if self.is_strict => {
+                Err(ReplayError::Failed { command: command.name.to_owned(), reply: error.to_string() })
             }
             _ => Ok(()),
         }
     }
 }
 
-fn unknown(arguments: &[&[u8]]) -> ReplayError {
-    let name = super::args::printable(arguments[0]);
-    match (table::find(arguments[0]), arguments.get(1)) {
-        (Some(_), Some(second)) => ReplayError::UnknownCommand(format!("{name} {}", super::args::printable(second))),
+/// The command of a record, if a log may hold it where there are so many databases; whatever the data that it meets.
+pub fn playable(arguments: &[&[u8]], db_count: usize) -> Result<&'static Command, ReplayError> {
+    let command = execute::find(arguments).map_err(|error| unknown(arguments, &error))?;
+    let numbers: &[&[u8]] = match command.name {
+        "multi" | "exec" => return Ok(command),
+        "select" => &arguments[1..2],
+        "move" => &arguments[2..3],
+        "swapdb" => &arguments[1..3],
+        "copy" => match arguments[3..].iter().position(|word| args::is(word, "DB")) {
+            Some(at) => arguments.get(at + 4..at + 5).unwrap_or_default(),
+            None => &[],
+        },
+        _ => &[],
+    };
+    if !command.is(WRITE) && !ALSO_LOGGED.contains(&command.name) {
+        return Err(ReplayError::NotAWrite(command.name.to_owned()));
+    }
+    let is_beyond = |index: i64| usize::try_from(index).map_or(true, |index| index >= db_count);
+    if numbers.iter().any(|number| args::int(number).is_ok_and(is_beyond)) {
+        let (command, reply) = (command.name.to_owned(), CommandError::DbOutOfRange.to_string());
+        return Err(ReplayError::Failed { command, reply });
+    }
+    Ok(command)
+}
+
+fn unknown(arguments: &[&[u8]], error: &CommandError) -> ReplayError {
+    let name = args::printable(arguments[0]);
+    match (error, arguments.get(1)) {
+        (CommandError::WrongArity(_), _) => ReplayError::WrongArity(name),
+        (CommandError::UnknownSubcommand { .. }, Some(second)) => {
+            ReplayError::UnknownCommand(format!("{name} {}", args::printable(second)))
+        }
         _ => ReplayError::UnknownCommand(name),
     }
 }

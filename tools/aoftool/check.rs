@@ -43,6 +43,9 @@ pub struct Arguments {
     /// With --fix: don't ask
     #[arg(long, short)]
     yes: bool,
+    /// How many databases the server has that is to load the log
+    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    databases: usize,
     /// The report as one JSON object (schema aoftool.check/1)
     #[arg(long, alias = "ndjson")]
     json: bool,
@@ -65,6 +68,7 @@ struct Refused {
 /// What the records tell beyond their bytes.
 #[derive(Default)]
 struct Watch {
+    databases: usize,
     refused: Vec<Refused>,
     refused_count: u64,
     /// Lines up to the end of the last whole unit, and of all items, by file.
@@ -86,7 +90,7 @@ impl Observer for Watch {
                 lines.0 = lines.1;
             }
         }
-        if let Some(reason) = report::unplayable(item) {
+        if let Some(reason) = report::unplayable(item, self.databases) {
             self.refused_count += 1;
             if self.refused.len() < LISTED {
                 self.refused.push(Refused { file, offset: item.offset(), reason });
@@ -112,14 +116,14 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
             return Err(Failure::error(Exit::Usage, "--output, --dry-run and --yes go with --fix"));
         }
         let located = arguments.place.locate(disk)?;
-        let outcome = Outcome::of(disk, &located)?;
+        let outcome = Outcome::of(disk, &located, arguments.databases)?;
         outcome.print(arguments, &[], None)?;
         return Ok(outcome.exit());
     };
     let located = arguments.place.locate_for_change(disk)?;
     // What is looked at must be what is changed.
     let _hold = if wishes.output.is_none() { Some(lock::hold(&**disk, &located.log)?) } else { None };
-    let outcome = Outcome::of(disk, &located)?;
+    let outcome = Outcome::of(disk, &located, arguments.databases)?;
     let verdict = outcome.found.verdict();
     let is_wanted = matches!(verdict, Verdict::Torn { .. }) || (fix == Fix::Skip && !verdict.is_clean());
     if !is_wanted || (fix == Fix::Skip && matches!(verdict, Verdict::Unsupported { .. })) {
@@ -141,9 +145,15 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
 }
 
 impl<'a> Outcome<'a> {
-    fn of(disk: &Arc<dyn Disk>, located: &'a Located) -> anyhow::Result<Self> {
-        let mut watch = Watch::default();
+    fn of(disk: &Arc<dyn Disk>, located: &'a Located, databases: usize) -> anyhow::Result<Self> {
+        let mut watch = Watch { databases, ..Watch::default() };
         let found = aof::check(&**disk, &located.log, RdbDepth::Values, &mut watch)?;
+        // A start cuts a torn tail, with whatever stands there.
+        if let Verdict::Torn { file, last_good_offset, .. } = found.verdict() {
+            let count = watch.refused.len();
+            watch.refused.retain(|refused| refused.file != *file || refused.offset < *last_good_offset);
+            watch.refused_count -= (count - watch.refused.len()) as u64; // some at most
+        }
         Ok(Outcome { located, found, watch })
     }
 
@@ -167,7 +177,7 @@ impl<'a> Outcome<'a> {
     fn exit(&self) -> Exit {
         match self.found.verdict() {
             Verdict::Unsupported { .. } => Exit::Unsupported,
-            Verdict::Clean if self.watch.refused_count > 0 => Exit::Unsupported,
+            Verdict::Clean | Verdict::Torn { .. } if self.watch.refused_count > 0 => Exit::Unsupported,
             Verdict::Clean => Exit::Fine,
             Verdict::Torn { .. } | Verdict::Damaged { .. } => Exit::Findings,
         }
@@ -249,7 +259,8 @@ impl<'a> Outcome<'a> {
         let mut object = Object::open(out);
         object.str("schema", "aoftool.check/1").str("log", &self.located.name);
         object.str("verdict", report::verdict_word(self.found.verdict()));
-        object.bool("loads", self.exit() == Exit::Fine || matches!(self.found.verdict(), Verdict::Torn { .. }));
+        let is_readable = matches!(self.found.verdict(), Verdict::Clean | Verdict::Torn { .. });
+        object.bool("loads", is_readable && self.watch.refused_count == 0);
         object.array("files", log.files.iter().zip(&self.found.files), |out, (file, seen)| {
             let mut object = Object::open(out);
             report::write_file(&mut object, file, seen);

@@ -27,6 +27,9 @@ const SHOWN: usize = 20;
 pub struct Arguments {
     #[command(flatten)]
     place: crate::Place,
+    /// How many databases the server has that is to load the log
+    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    server_databases: usize,
     /// The report as one JSON object (schema aoftool.info/1)
     #[arg(long, alias = "ndjson")]
     json: bool,
@@ -78,6 +81,7 @@ struct Contents {
     /// Commands that name a key, by its beginning up to the first `:`.
     prefixes: Tallies,
     databases: BTreeMap<u64, Tally>,
+    server_databases: usize,
     /// The first record that a start refuses though its bytes are right: file, offset, why.
     refused: Option<(usize, u64, String)>,
     timeline: Timeline,
@@ -99,7 +103,7 @@ impl Observer for Contents {
         self.timeline.take(item);
         let Some(record) = item.record() else { return };
         if self.refused.is_none()
-            && let Some(reason) = report::unplayable(item)
+            && let Some(reason) = report::unplayable(item, self.server_databases)
         {
             self.refused = Some((index, record.offset, reason));
         }
@@ -124,7 +128,7 @@ fn prefix(key: &[u8]) -> &[u8] {
 
 pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> {
     let located = arguments.place.locate(disk)?;
-    let mut contents = Contents::default();
+    let mut contents = Contents { server_databases: arguments.server_databases, ..Contents::default() };
     let found = aof::check(&**disk, &located.log, RdbDepth::Skip, &mut contents)?;
     let mut out = Vec::new();
     if arguments.json {

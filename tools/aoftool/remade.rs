@@ -14,6 +14,9 @@ use ironkeep::disk::{Disk, Mode};
 
 use crate::report;
 
+/// Bytes that are copied at once.
+const PIECE: usize = 1 << 18;
+
 /// What becomes of seals and identities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Marks {
@@ -81,11 +84,20 @@ fn write_span(disk: &dyn Disk, file: &LogFile, span: &Range<u64>, remade: &mut R
 
 /// Writes the bytes of a file from one offset to another.
 pub fn copy_range(disk: &dyn Disk, file: &LogFile, from: u64, to: u64, out: &mut dyn Write) -> io::Result<()> {
+    let mut left = to.saturating_sub(from);
+    if left == 0 {
+        return Ok(());
+    }
     let mut source = disk.open(&file.path, Mode::Read)?;
     source.seek(io::SeekFrom::Start(from))?;
-    let wanted = to.saturating_sub(from);
-    let copied = io::copy(&mut source.take(wanted), out)?;
-    if copied == wanted { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    let mut buffer = vec![0; usize::try_from(left).map_or(PIECE, |left| left.min(PIECE))];
+    while left > 0 {
+        let wanted = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+        source.read_exact(&mut buffer[..wanted])?;
+        out.write_all(&buffer[..wanted])?;
+        left -= wanted as u64; // no more than there was
+    }
+    Ok(())
 }
 
 /// The new file under way, behind the RDB in front of it.

@@ -255,6 +255,9 @@ impl Job<'_> {
     pub fn fill(&self, index: usize, survey: &Survey, out: &mut dyn Write) -> anyhow::Result<()> {
         let (file, surveyed) = (&self.log.files[index], &survey.files[index]);
         let start = surveyed.rdb.as_ref().map_or(0, |rdb| rdb.len);
+        if let (Some(gaps), false) = (&surveyed.pass.gaps, surveyed.pass.reached.seals.has_marks()) {
+            return Ok(selection::copy_between(&**self.disk, file, gaps, out)?);
+        }
         let copied = {
             let choice = Choice { names: self.names, only: self.only, spared: surveyed.spared };
             let marks = Marks::of(surveyed.pass.reached.seals.has_marks());

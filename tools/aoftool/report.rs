@@ -3,13 +3,12 @@
 use std::io::{self, Write};
 
 use anyhow::Context;
-use ironkeep::aof::{self, FileReport, Item, Log, LogFile, RdbDepth, RdbPart, Record, Report, Role, Verdict};
-use ironkeep::cli::escape::{Escaped, Preview};
+use ironkeep::aof::{self, FileReport, Item, Log, LogFile, RdbDepth, RdbPart, Report, Role, Verdict};
+use ironkeep::cli::escape::Escaped;
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::json::Object;
 use ironkeep::cli::locate::Located;
-use ironkeep::command::spec::WRITE;
-use ironkeep::command::{CommandError, execute};
+use ironkeep::command::replay::playable;
 use ironkeep::disk::Disk;
 
 /// The name of a file without its folder, fit for a terminal.
@@ -118,19 +117,9 @@ pub fn write_verdict(object: &mut Object<'_>, verdict: &Verdict) {
     }
 }
 
-/// Why a start of ours would stop at this record although its bytes are right.
-pub fn unplayable(item: &Item<'_>) -> Option<String> {
-    let record = item.record()?;
-    match execute::find(&record.arguments) {
-        Ok(command) if command.is(WRITE) || matches!(command.name, "select" | "multi" | "exec") => None,
-        Ok(command) => Some(format!("'{}' is no command that a log may hold", command.name)),
-        Err(CommandError::WrongArity(_)) => Some(format!("wrong number of arguments for {}", quoted_name(record))),
-        Err(_) => Some(format!("unknown command {}", quoted_name(record))),
-    }
-}
-
-fn quoted_name(record: &Record<'_>) -> String {
-    Preview { bytes: record.arguments[0], limit: 60 }.to_string()
+/// Why a start of ours with so many databases would stop at this record although its bytes are right.
+pub fn unplayable(item: &Item<'_>, databases: usize) -> Option<String> {
+    playable(&item.record()?.arguments, databases).err().map(|error| error.to_string())
 }
 
 /// Reads all of a log, for verbs that want it whole: stops at what a start would stop at, and says what a torn tail is.

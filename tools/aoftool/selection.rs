@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::num::ParseIntError;
+use std::ops::Range;
 use std::str::FromStr;
 
 use ironkeep::aof::check::pass_rdb;
@@ -102,13 +103,16 @@ pub struct Pass {
     pub fault: Option<Fault>,
     pub reached: Reached,
     pub read_until: u64,
+    /// What is left out, in order, where that is not too much to remember. A file without marks stays as it is between these.
+    pub gaps: Option<Vec<Range<u64>>>,
 }
 
 impl Pass {
     /// Over a file that is left as it is.
     pub fn none(file: &LogFile) -> Self {
         let reached = Reached { whole_until: file.len, seals: Verifier::default() };
-        Self { records: 0, removed: 0, emptied: 0, has_times: false, fault: None, reached, read_until: file.len }
+        let (fault, gaps) = (None, Some(Vec::new()));
+        Self { records: 0, removed: 0, emptied: 0, has_times: false, fault, reached, read_until: file.len, gaps }
     }
 }
 
@@ -153,9 +157,23 @@ pub fn pass(disk: &dyn Disk, file: &LogFile, start: u64, choice: Choice<'_>, sin
     };
     // A transaction that never ends stays torn.
     sieve.begin()?;
-    let Sieve { records, removed, emptied, timeline, .. } = sieve;
+    let Sieve { records, removed, emptied, timeline, mut gaps, .. } = sieve;
+    if let Some(gaps) = &mut gaps {
+        // A transaction that goes as a whole does so behind what was in it.
+        gaps.sort_unstable_by_key(|gap| gap.start);
+    }
     let has_times = timeline.time_ms.is_some();
-    Ok(Pass { records, removed, emptied, has_times, fault, reached: reader.reached(), read_until })
+    Ok(Pass { records, removed, emptied, has_times, fault, reached: reader.reached(), read_until, gaps })
+}
+
+/// Writes a file without marks of ours as it is between the gaps of a pass over it.
+pub fn copy_between(disk: &dyn Disk, file: &LogFile, gaps: &[Range<u64>], out: &mut dyn Write) -> io::Result<()> {
+    let mut from = 0;
+    for gap in gaps {
+        copy_range(disk, file, from, gap.start, out)?;
+        from = gap.end;
+    }
+    copy_range(disk, file, from, file.len, out)
 }
 
 /// Writes a file without the named records: the RDB in front (up to `start`), the records that stay, and a torn tail,
@@ -198,6 +216,9 @@ impl Sink for Copy<'_> {
     }
 }
 
+/// How many gaps are remembered: 16 MiB of them.
+const MOST_GAPS: usize = 1 << 20;
+
 /// Lets through what stays.
 struct Sieve<'a> {
     choice: Choice<'a>,
@@ -211,6 +232,7 @@ struct Sieve<'a> {
     records: u64,
     removed: u64,
     emptied: u64,
+    gaps: Option<Vec<Range<u64>>>,
 }
 
 /// A seal that says who sent the next unit: held back until it is known whether that stays.
@@ -233,7 +255,8 @@ struct Transaction {
 impl<'a> Sieve<'a> {
     fn new(choice: Choice<'a>, file: &'a str, sink: &'a mut dyn Sink) -> Self {
         let (held, transaction, timeline) = (None, None, Timeline::default());
-        Self { choice, file, spared: 0, sink, held, transaction, timeline, records: 0, removed: 0, emptied: 0 }
+        let gaps = Some(Vec::new());
+        Self { choice, file, spared: 0, sink, held, transaction, timeline, records: 0, removed: 0, emptied: 0, gaps }
     }
 
     fn take(&mut self, item: &Item<'_>, place: Place) -> io::Result<()> {
@@ -297,8 +320,21 @@ impl<'a> Sieve<'a> {
         self.sink.keep(record.raw)
     }
 
+    /// Remembers that something is left out.
+    fn leave_out(&mut self, from: u64, to: u64) {
+        let Some(gaps) = &mut self.gaps else { return };
+        if let Some(last) = gaps.last_mut().filter(|last| last.end == from) {
+            last.end = to;
+        } else if gaps.len() < MOST_GAPS {
+            gaps.push(from..to);
+        } else {
+            self.gaps = None;
+        }
+    }
+
     fn remove(&mut self, record: &Record<'_>) -> io::Result<()> {
         self.removed += 1;
+        self.leave_out(record.offset, record.end());
         let multi = self.transaction.as_mut().map(|transaction| {
             transaction.has_removed = true;
             transaction.offset
@@ -315,6 +351,9 @@ impl<'a> Sieve<'a> {
         match self.transaction.take() {
             Some(transaction) if !transaction.has_begun && transaction.has_removed => {
                 self.emptied += 1;
+                let end = transaction.offset + transaction.multi.len() as u64; // usize has at most 64 bits
+                self.leave_out(transaction.offset, end);
+                self.leave_out(exec.offset, exec.end());
                 self.release(false)?;
                 self.sink.keep(&transaction.annotations)
             }

@@ -106,6 +106,23 @@ fn is_damaged(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Damaged { .. })
 }
 
+/// Symptom: a block of zeros that began inside of an identity made one annotation of it and of what stood behind the zeros,
+/// up to the end of a line there, and whole records behind that were taken for what was written.
+#[test]
+fn a_hole_that_begins_in_a_mark_is_a_torn_tail() {
+    let mut made = Made::synced();
+    made.sync().seal();
+    let hole = made.bytes.len() + 7;
+    made.mark(|sealer, at, log| sealer.identify(at, 3, log));
+    made.unit(&[&[b"MULTI"], &[b"INCR", b"count"], &[b"SET", b"last", b"value"], &[b"EXEC"]]);
+    let mut bytes = made.bytes.clone();
+    // The zeros end in front of a line feed that a record follows.
+    let end = bytes.windows(4).rposition(|window| window == b"\r\n*1").expect("EXEC is a record") + 1;
+    bytes[hole..end].fill(0);
+    let folder = Folder::new();
+    assert_eq!(torn_at(&folder.verdict(&bytes)), Some(hole - 7));
+}
+
 /// Where the last seal begins and ends.
 fn last_seal(bytes: &[u8]) -> (usize, usize) {
     let start = memchr::memmem::rfind(bytes, b"#SEAL ").unwrap();

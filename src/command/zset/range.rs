@@ -76,7 +76,9 @@ fn score_bound(argument: &[u8]) -> Result<Bound<f64>, CommandError> {
         [b'(', text @ ..] => (text, true),
         text => (text, false),
     };
-    let value = number::parse_f64(text).ok_or(CommandError::MinMaxNotFloat)?;
+    // A score may be written in hexadecimal, a bound may not.
+    let is_decimal = !text.iter().any(|byte| byte.eq_ignore_ascii_case(&b'x'));
+    let value = number::parse_f64(text).filter(|_| is_decimal).ok_or(CommandError::MinMaxNotFloat)?;
     Ok(Bound { value, is_exclusive })
 }
 
