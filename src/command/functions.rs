@@ -7,7 +7,7 @@ use super::args::{self, is};
 use super::spec::{CAT_SCRIPTING, Command, DENYOOM, LOADING, NO_KEYS, NOSCRIPT, STALE, WRITE, command, container};
 use super::{CommandError, Context, Outcome};
 
-pub const COMMANDS: &[Command] = &[container("function", CAT_SCRIPTING, "7.0.0", SUBCOMMANDS)];
+pub const COMMANDS: &[Command] = &[container("function", 0, "7.0.0", SUBCOMMANDS)];
 
 const SUBCOMMANDS: &[Command] = &[
     command("list", -2, NOSCRIPT, NO_KEYS, CAT_SCRIPTING, "7.0.0", list),

@@ -89,7 +89,6 @@ bits! {
     NO_MULTI = "no_multi",
     MOVABLE_KEYS = "movablekeys",
     ALLOW_BUSY = "allow_busy",
-    TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys",
     NO_MANDATORY_KEYS = "no_mandatory_keys",
 }
 

@@ -4,7 +4,9 @@ use crate::codec::long_double::{Infinite, LongDouble, Parsed};
 use crate::keyspace::Expiry;
 
 use super::args::{self, is};
-use super::spec::{ALL_KEYS, CAT_STRING, Command, DENYOOM, FAST, Keys, ONE_KEY, READONLY, WRITE, command};
+use super::spec::{
+    ALL_KEYS, CAT_STRING, Command, DENYOOM, FAST, Keys, MOVABLE_KEYS, ONE_KEY, READONLY, WRITE, command,
+};
 use super::{CommandError, Context, Outcome};
 
 pub const COMMANDS: &[Command] = &[
@@ -15,6 +17,7 @@ pub const COMMANDS: &[Command] = &[
     command("psetex", 4, WRITE | DENYOOM, ONE_KEY, CAT_STRING, "2.6.0", psetex),
     command("getset", 3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "1.0.0", getset),
     command("getdel", 2, WRITE | FAST, ONE_KEY, CAT_STRING, "6.2.0", getdel),
+    command("delifeq", 3, WRITE | FAST, ONE_KEY, CAT_STRING, "9.0.0", delifeq),
     command("getex", -2, WRITE | FAST, ONE_KEY, CAT_STRING, "6.2.0", getex),
     command("strlen", 2, READONLY | FAST, ONE_KEY, CAT_STRING, "2.2.0", strlen),
     command("append", 3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "2.0.0", append),
@@ -28,6 +31,7 @@ pub const COMMANDS: &[Command] = &[
     command("incrbyfloat", 3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "2.6.0", incrbyfloat),
     command("mget", -2, READONLY | FAST, ALL_KEYS, CAT_STRING, "1.0.0", mget),
     command("mset", -3, WRITE | DENYOOM, PAIRS, CAT_STRING, "1.0.1", mset),
+    command("msetex", -4, WRITE | DENYOOM | MOVABLE_KEYS, Keys::Found(msetex_keys), CAT_STRING, "9.1.0", msetex),
     command("msetnx", -3, WRITE | DENYOOM, PAIRS, CAT_STRING, "1.0.1", msetnx),
 ];
 
@@ -49,32 +53,47 @@ fn get(context: &mut Context<'_>) -> Outcome {
 }
 
 /// The options of SET.
-#[derive(Default)]
-struct SetOptions {
+#[derive(Default, Clone, Copy)]
+struct SetOptions<'a> {
     only_if_absent: bool,
     only_if_present: bool,
+    /// Only if the value is this one.
+    only_if_equal: Option<&'a [u8]>,
     get: bool,
     keep_ttl: bool,
     expire_at_ms: Option<i64>,
+    /// The log has a SET of its own for it, and not the request, which not every server knows.
+    is_rephrased: bool,
 }
 
-impl SetOptions {
-    fn parse(context: &Context<'_>) -> Result<Self, CommandError> {
+impl<'a> SetOptions<'a> {
+    fn parse(context: &Context<'a>) -> Result<Self, CommandError> {
+        Self::parse_from(context, 3, "set")
+    }
+
+    /// Reads the options of a command from this argument on.
+    fn parse_from(context: &Context<'a>, from: usize, command: &'static str) -> Result<Self, CommandError> {
         let mut options = Self::default();
-        let mut rest = &context.args[3..];
+        let mut rest = &context.args[from..];
         while let [option, tail @ ..] = rest {
             rest = tail;
             let has_expiry = options.keep_ttl || options.expire_at_ms.is_some();
-            if is(option, "NX") && !options.only_if_present {
+            let has_equal = options.only_if_equal.is_some();
+            if is(option, "NX") && !options.only_if_present && !has_equal {
                 options.only_if_absent = true;
-            } else if is(option, "XX") && !options.only_if_absent {
+            } else if is(option, "XX") && !options.only_if_absent && !has_equal {
                 options.only_if_present = true;
+            } else if let (true, [value, tail @ ..]) = (is(option, "IFEQ"), tail)
+                && !(options.only_if_absent || options.only_if_present || has_equal)
+            {
+                (options.only_if_equal, options.is_rephrased) = (Some(*value), true);
+                rest = tail;
             } else if is(option, "GET") {
-                options.get = true;
+                (options.get, options.is_rephrased) = (true, true);
             } else if is(option, "KEEPTTL") && !has_expiry {
                 options.keep_ttl = true;
             } else if let (Some(unit), [value, tail @ ..], false) = (ExpireUnit::of(option), tail, has_expiry) {
-                options.expire_at_ms = Some(unit.absolute(value, context.now_ms(), "set")?);
+                options.expire_at_ms = Some(unit.absolute(value, context.now_ms(), command)?);
                 rest = tail;
             } else {
                 return Err(CommandError::Syntax);
@@ -124,8 +143,14 @@ fn set(context: &mut Context<'_>) -> Outcome {
     let options = SetOptions::parse(context)?;
     let (key, value) = (context.args[1], context.args[2]);
     let former = if options.get { context.read_string(key)?.map(|string| string.to_vec()) } else { None };
-    let needs_presence = options.only_if_absent || options.only_if_present;
-    if needs_presence && context.db_mut().contains(key) == options.only_if_absent {
+    let is_refused = match options.only_if_equal {
+        Some(wanted) => !is_equal(context, key, wanted)?,
+        None => {
+            let needs_presence = options.only_if_absent || options.only_if_present;
+            needs_presence && context.db_mut().contains(key) == options.only_if_absent
+        }
+    };
+    if is_refused {
         return Ok(match former {
             Some(former) => context.reply.bulk(&former),
             None => context.reply.null(),
@@ -139,7 +164,23 @@ fn set(context: &mut Context<'_>) -> Outcome {
     })
 }
 
-fn store(context: &mut Context<'_>, key: &[u8], value: &[u8], options: &SetOptions) {
+/// Whether the key has this value; an error if it holds no string.
+fn is_equal(context: &mut Context<'_>, key: &[u8], wanted: &[u8]) -> Result<bool, CommandError> {
+    Ok(context.read_string(key)?.is_some_and(|string| string.with(|value| value == wanted)))
+}
+
+fn delifeq(context: &mut Context<'_>) -> Outcome {
+    let (key, wanted) = (context.args[1], context.args[2]);
+    let goes = is_equal(context, key, wanted)?;
+    if goes {
+        context.remove(key);
+        context.changed(1);
+        context.log_as(&[b"DEL", key]);
+    }
+    Ok(context.reply.int(i64::from(goes)))
+}
+
+fn store(context: &mut Context<'_>, key: &[u8], value: &[u8], options: &SetOptions<'_>) {
     let expiry = match options.expire_at_ms {
         Some(at) => Expiry::At(at),
         None if options.keep_ttl => Expiry::Keep,
@@ -158,9 +199,9 @@ fn store(context: &mut Context<'_>, key: &[u8], value: &[u8], options: &SetOptio
     context.changed(1);
     match options.expire_at_ms {
         Some(at) => context.log_as(&[b"SET", key, value, b"PXAT", itoa::Buffer::new().format(at).as_bytes()]),
-        None if options.get && options.keep_ttl => context.log_as(&[b"SET", key, value, b"KEEPTTL"]),
-        None if options.get => context.log_as(&[b"SET", key, value]),
-        None => {}
+        None if !options.is_rephrased => {}
+        None if options.keep_ttl => context.log_as(&[b"SET", key, value, b"KEEPTTL"]),
+        None => context.log_as(&[b"SET", key, value]),
     }
 }
 
@@ -191,7 +232,7 @@ fn set_with_expiry(context: &mut Context<'_>, unit: ExpireUnit, name: &'static s
 fn getset(context: &mut Context<'_>) -> Outcome {
     let (key, value) = (context.args[1], context.args[2]);
     let former = context.read_string(key)?.map(|string| string.to_vec());
-    store(context, key, value, &SetOptions { get: true, ..SetOptions::default() });
+    store(context, key, value, &SetOptions { is_rephrased: true, ..SetOptions::default() });
     Ok(reply_bulk_or_null(context, former))
 }
 
@@ -409,6 +450,42 @@ fn msetnx(context: &mut Context<'_>) -> Outcome {
     for pair in args[1..].chunks_exact(2) {
         context.db_mut().set_string(pair[0], pair[1], Expiry::Clear);
         context.changed(1);
+    }
+    Ok(context.reply.int(1))
+}
+
+/// How many pairs MSETEX has, if all are there.
+fn pair_count(args: &[&[u8]]) -> Option<usize> {
+    let count = usize::try_from(args::int(args.get(1)?).ok()?).ok()?;
+    (1..=args.len().saturating_sub(2) / 2).contains(&count).then_some(count)
+}
+
+fn msetex_keys(args: &[&[u8]]) -> Vec<usize> {
+    (0..pair_count(args).unwrap_or(0)).map(|pair| 2 + 2 * pair).collect()
+}
+
+/// `numkeys key value ... [NX | XX] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`: all pairs or none.
+fn msetex(context: &mut Context<'_>) -> Outcome {
+    const MOST_PAIRS: i64 = i32::MAX as i64 / 2;
+    let args = context.args;
+    if !args::int(args[1]).is_ok_and(|count| (1..=MOST_PAIRS).contains(&count)) {
+        return Err(CommandError::err("invalid numkeys value or out of range"));
+    }
+    let count = pair_count(args).ok_or(CommandError::Syntax)?;
+    let options = SetOptions::parse_from(context, 2 + 2 * count, "msetex")?;
+    if options.get || options.only_if_equal.is_some() {
+        return Err(CommandError::Syntax);
+    }
+    let pairs = args[2..2 + 2 * count].chunks_exact(2);
+    let is_refused = |context: &mut Context<'_>, key: &[u8]| {
+        let is_there = context.db_mut().contains(key);
+        if is_there { options.only_if_absent } else { options.only_if_present }
+    };
+    if pairs.clone().any(|pair| is_refused(context, pair[0])) {
+        return Ok(context.reply.int(0));
+    }
+    for pair in pairs {
+        store(context, pair[0], pair[1], &SetOptions { is_rephrased: true, ..options });
     }
     Ok(context.reply.int(1))
 }

@@ -84,4 +84,11 @@ mod tests {
         }
         assert!(find(b"nosuch").is_none());
     }
+
+    #[test]
+    fn every_row_is_that_of_a_real_server() {
+        // CLUSTER is one handler here, and has the flags of its subcommands.
+        let rows = all().filter(|row| row.name != "cluster");
+        super::super::console::assert_rows_are_those_of_redis(rows);
+    }
 }

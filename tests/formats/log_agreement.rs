@@ -124,11 +124,12 @@ fn spans(bytes: &[u8]) -> Vec<Range<usize>> {
 /// Breaks a file in one place; how.
 fn damage(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) -> String {
     let spans = spans(bytes);
+    if spans.is_empty() || random.bool() { damage_bytes(bytes, random) } else { damage_records(bytes, &spans, random) }
+}
+
+fn damage_bytes(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) -> String {
     let len = bytes.len();
-    let kind = if spans.is_empty() { random.u8(..5) } else { random.u8(..12) };
-    let span = |random: &mut fastrand::Rng| spans[random.usize(..spans.len())].clone();
-    let insert = |bytes: &mut Vec<u8>, at: usize, more: &[u8]| drop(bytes.splice(at..at, more.iter().copied()));
-    match kind {
+    match random.u8(..5) {
         0 => {
             let (at, mask) = (random.usize(..len), 1 << random.u8(..8));
             bytes[at] ^= mask;
@@ -149,30 +150,38 @@ fn damage(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) -> String {
             bytes.resize(len + zeros, 0);
             format!("{zeros} NULs behind")
         }
-        4 => {
+        _ => {
             let from = random.usize(..len);
             let to = (from + random.usize(1..100)).min(len);
             bytes.drain(from..to);
             format!("{from} to {to} taken out")
         }
-        5 => {
+    }
+}
+
+/// As [`damage`], in what stands at these places.
+fn damage_records(bytes: &mut Vec<u8>, spans: &[Range<usize>], random: &mut fastrand::Rng) -> String {
+    let span = |random: &mut fastrand::Rng| spans[random.usize(..spans.len())].clone();
+    let insert = |bytes: &mut Vec<u8>, at: usize, more: &[u8]| drop(bytes.splice(at..at, more.iter().copied()));
+    match random.u8(..7) {
+        0 => {
             let gone = span(random);
             bytes.drain(gone.clone());
             format!("the record at {gone:?} taken out")
         }
-        6 => {
+        1 => {
             let twice = span(random);
             let copy = bytes[twice.clone()].to_vec();
             insert(bytes, twice.end, &copy);
             format!("the record at {twice:?} doubled")
         }
-        7 => {
+        2 => {
             let word = ["MULTI", "EXEC", "SELECT 9", "SELECT 99", "NOSUCH a", "GET a", "SET a", "DISCARD", "PING"];
             let (at, word) = (span(random).start, word[random.usize(..word.len())]);
             insert(bytes, at, &records(&[word]));
             format!("{word} put in at {at}")
         }
-        8 => {
+        3 => {
             let (one, other) = (span(random), span(random));
             let (first, last) = if one.start <= other.start { (one, other) } else { (other, one) };
             if first.end <= last.start {
@@ -182,7 +191,7 @@ fn damage(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) -> String {
             }
             format!("{first:?} and {last:?} swapped")
         }
-        9 => {
+        4 => {
             let at = span(random).start;
             let more =
                 [&b"#SEAL"[..], b"#TS:12\r\n", b"#\r\n", b"#TS:", b"\r\n", b"PING\r\n", b"*0\r\n", b"*1\r\n$0\r\n\r\n"];
@@ -190,7 +199,7 @@ fn damage(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) -> String {
             insert(bytes, at, more);
             format!("{} put in at {at}", more.escape_ascii())
         }
-        10 => {
+        5 => {
             // A digit of a length.
             let inside = span(random);
             let digits: Vec<usize> = inside.filter(|at| bytes[*at].is_ascii_digit()).take(8).collect();

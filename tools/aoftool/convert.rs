@@ -76,10 +76,9 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
     let located = arguments.place.locate(disk)?;
     let log = &located.log;
     destination.refuse_input(&**disk, shape, log)?;
-    let survey = report::survey(&**disk, &located)?;
-    let mut content = Content::of(disk, &located, &survey, arguments, shape)?;
-    let base_format = content.base_format(&survey);
-    let bytes = destination.fill(disk, (shape, base_format), &mut |out| content.write(disk, log, &survey, out))?;
+    let mut content = Content::of(disk, &located, arguments, shape)?;
+    let base_format = content.base_format();
+    let bytes = destination.fill(disk, (shape, base_format), &mut |out| content.write(disk, log, out))?;
     let keys = content.keys();
     let more = keys.map_or(String::new(), |keys| format!(", {}", report::plural(keys, "key")));
     let schema = (arguments.json, "aoftool.convert/1");
@@ -94,23 +93,24 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
 /// What the result is made of.
 enum Content {
     /// The records as they stand.
-    Spans,
+    Spans(Report),
     Commands(Spooled),
     Rdb(Box<Engine>, Option<Version>),
 }
 
 impl Content {
-    fn of(
-        disk: &Arc<dyn Disk>,
-        located: &Located,
-        survey: &Report,
-        arguments: &Arguments,
-        to: Shape,
-    ) -> anyhow::Result<Self> {
+    fn of(disk: &Arc<dyn Disk>, located: &Located, arguments: &Arguments, to: Shape) -> anyhow::Result<Self> {
         let log = &located.log;
-        let is_rdb = is_rdb_alone(log, survey);
+        let survey = || report::survey(&**disk, located);
+        let begins_rdb = log.manifest.is_none() && log.files[0].has_rdb;
+        let surveyed = if begins_rdb { Some(survey()?) } else { None };
+        let is_rdb = surveyed.as_ref().is_some_and(|survey| joined::base_format(survey) == BaseFormat::Rdb);
         let usage = |message: &str| Err(Failure::error(Exit::Usage, message).context(located.name.clone()));
-        let replay = || replayed::engine_of(disk, log, arguments.databases as usize); // at most 65536
+        // A replay stops at what a survey stops at, which says more of it.
+        let replay = || {
+            let engine = replayed::engine_of(disk, log, arguments.databases as usize); // at most 65536
+            engine.map_err(|error| survey().err().unwrap_or(error))
+        };
         match (to, arguments.rewrite) {
             (Shape::Rdb, _) if is_rdb => usage("is an RDB already: `rdbtool convert` changes its version"),
             (Shape::Rdb, _) | (_, Some(Rewrite::Rdb)) => Ok(Self::Rdb(Box::new(replay()?), arguments.rdb_version)),
@@ -128,17 +128,20 @@ impl Content {
             (Shape::Dir, None) if log.manifest.is_some() => {
                 usage("is a multi-part log already: --rewrite makes its base anew")
             }
-            (Shape::File, None) if log.files[0].is_wrapped && survey.files.iter().any(|file| file.records > 0) => {
-                usage("has a base in an envelope, behind which no record can stand: add --rewrite")
+            (Shape::File | Shape::Dir, None) => {
+                let survey = surveyed.map_or_else(survey, Ok)?;
+                if to == Shape::File && log.files[0].is_wrapped && survey.files.iter().any(|file| file.records > 0) {
+                    return usage("has a base in an envelope, behind which no record can stand: add --rewrite");
+                }
+                Ok(Self::Spans(survey))
             }
-            (Shape::File | Shape::Dir, None) => Ok(Self::Spans),
         }
     }
 
-    fn base_format(&self, survey: &Report) -> BaseFormat {
+    fn base_format(&self) -> BaseFormat {
         match self {
             Self::Rdb(..) => BaseFormat::Rdb,
-            Self::Spans => joined::base_format(survey),
+            Self::Spans(survey) => joined::base_format(survey),
             Self::Commands(_) => BaseFormat::Resp,
         }
     }
@@ -146,15 +149,15 @@ impl Content {
     /// The number of keys, where they were seen.
     fn keys(&self) -> Option<u64> {
         match self {
-            Self::Spans => None,
+            Self::Spans(_) => None,
             Self::Commands(spooled) => Some(spooled.keys),
             Self::Rdb(engine, _) => Some(engine.keyspace.len() as u64), // usize has at most 64 bits
         }
     }
 
-    fn write(&mut self, disk: &Arc<dyn Disk>, log: &Log, survey: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
+    fn write(&mut self, disk: &Arc<dyn Disk>, log: &Log, out: &mut dyn Write) -> anyhow::Result<()> {
         match self {
-            Self::Spans => joined::copy(&**disk, log, survey, out),
+            Self::Spans(survey) => joined::copy(&**disk, log, survey, out),
             Self::Commands(spooled) => io::copy(&mut spooled.file, out).context(SPOOL_NAME).map(drop),
             Self::Rdb(engine, version) => {
                 let version = version.unwrap_or(engine.rdb_version(engine.keyspace.rdb_version_needed()));
@@ -175,8 +178,4 @@ fn unfit(error: ironkeep::persist::PersistError) -> anyhow::Error {
         PersistError::Write { source, .. } => Failure::error(Exit::Unsupported, source),
         other => other.into(),
     }
-}
-
-fn is_rdb_alone(log: &Log, survey: &Report) -> bool {
-    log.manifest.is_none() && survey.files.iter().all(|file| file.rdb.is_some() && file.records == 0)
 }

@@ -12,7 +12,7 @@ pub(super) use scan::{ScanOptions, parse_cursor};
 
 use super::spec::{
     ALL_KEYS, CAT_CONNECTION, CAT_DANGEROUS, CAT_KEYSPACE, Command, DENYOOM, FAST, LOADING, NO_KEYS, ONE_KEY, READONLY,
-    STALE, TOUCHES_ARBITRARY_KEYS, TWO_KEYS, WRITE, command, container,
+    STALE, TWO_KEYS, WRITE, command, container,
 };
 use super::{Context, Outcome};
 
@@ -38,11 +38,11 @@ pub const COMMANDS: &[Command] = &[
     command("expiretime", 2, READONLY | FAST, ONE_KEY, KEYSPACE, "7.0.0", expire::expiretime),
     command("pexpiretime", 2, READONLY | FAST, ONE_KEY, KEYSPACE, "7.0.0", expire::pexpiretime),
     command("keys", 2, READONLY, NO_KEYS, KEYSPACE | CAT_DANGEROUS, "1.0.0", scan::keys),
-    command("scan", -2, READONLY | TOUCHES_ARBITRARY_KEYS, NO_KEYS, KEYSPACE, "2.8.0", scan::scan),
-    command("randomkey", 1, READONLY | TOUCHES_ARBITRARY_KEYS, NO_KEYS, KEYSPACE, "1.0.0", scan::randomkey),
+    command("scan", -2, READONLY, NO_KEYS, KEYSPACE, "2.8.0", scan::scan),
+    command("randomkey", 1, READONLY, NO_KEYS, KEYSPACE, "1.0.0", scan::randomkey),
     command("dump", 2, READONLY, ONE_KEY, KEYSPACE, "2.6.0", payload::dump),
     command("restore", -4, WRITE | DENYOOM, ONE_KEY, KEYSPACE | CAT_DANGEROUS, "2.6.0", payload::restore),
-    container("object", KEYSPACE, "2.2.3", object::SUBCOMMANDS),
+    container("object", 0, "2.2.3", object::SUBCOMMANDS),
     command("dbsize", 1, READONLY | FAST, NO_KEYS, KEYSPACE, "1.0.0", database::dbsize),
     command("flushdb", -1, WRITE, NO_KEYS, KEYSPACE | CAT_DANGEROUS, "1.0.0", database::flushdb),
     command("flushall", -1, WRITE, NO_KEYS, KEYSPACE | CAT_DANGEROUS, "1.0.0", database::flushall),
