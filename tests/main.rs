@@ -26,6 +26,9 @@ mod clients;
 /// What commands answer, beside real servers.
 mod commands;
 
+/// Random requests, to ours and to Redis.
+mod differential;
+
 /// What several clients see of each other, beside real servers.
 mod sessions;
 

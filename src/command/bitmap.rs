@@ -101,19 +101,25 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// Of `start [end [BYTE|BIT]]`, which may be left out as a whole.
-    fn parse(arguments: &[&[u8]]) -> Result<Self, CommandError> {
-        let (start, end) = (arguments.first().map_or(Ok(0), |start| args::int(start))?, arguments.get(1));
-        let is_in_bits = match arguments.get(2) {
-            None => false,
-            Some(unit) if is(unit, "BIT") => true,
-            Some(unit) if is(unit, "BYTE") => false,
-            Some(_) => return Err(CommandError::Syntax),
-        };
+    /// Of `start [end [BYTE|BIT]]`, which may be left out as a whole. Redis looks at the end before the unit in BITCOUNT,
+    /// and behind it in BITPOS.
+    fn parse(arguments: &[&[u8]], is_end_first: bool) -> Result<Self, CommandError> {
         if arguments.len() > 3 {
             return Err(CommandError::Syntax);
         }
-        Ok(Self { start, end: end.map(|end| args::int(end)).transpose()?, is_in_bits })
+        let start = arguments.first().map_or(Ok(0), |start| args::int(start))?;
+        let end = arguments.get(1).map(|end| args::int(end)).transpose();
+        let is_in_bits = match arguments.get(2) {
+            None => Ok(false),
+            Some(unit) if is(unit, "BIT") => Ok(true),
+            Some(unit) if is(unit, "BYTE") => Ok(false),
+            Some(_) => Err(CommandError::Syntax),
+        };
+        if is_end_first {
+            return Ok(Self { start, end: end?, is_in_bits: is_in_bits? });
+        }
+        let is_in_bits = is_in_bits?;
+        Ok(Self { start, end: end?, is_in_bits })
     }
 
     /// The bits that are meant of a string of that many bytes.
@@ -173,7 +179,7 @@ fn bitcount(context: &mut Context<'_>) -> Outcome {
     if args.len() == 3 {
         return Err(CommandError::Syntax);
     }
-    let bounds = Bounds::parse(&args[2..])?;
+    let bounds = Bounds::parse(&args[2..], true)?;
     let count = context.read_string(args[1])?.map(text).map_or(0, |bytes| {
         let range = bounds.of(bytes.len());
         range.map_or(0, |range| range.count(&bytes))
@@ -188,7 +194,7 @@ fn bitpos(context: &mut Context<'_>) -> Outcome {
         1 => true,
         _ => return Err(CommandError::err("The bit argument must be 1 or 0.")),
     };
-    let bounds = Bounds::parse(&args[3..])?;
+    let bounds = Bounds::parse(&args[3..], false)?;
     let Some(bytes) = context.read_string(args[1])?.map(text) else {
         return Ok(context.reply.int(if value { -1 } else { 0 }));
     };

@@ -69,12 +69,13 @@ impl<'a, E: End> Request<'a, E> {
             return Err(CommandError::Syntax);
         }
         let (keys, options) = rest.split_at(key_count);
+        let end = E::parse(options[0])?;
         let count = match &options[1..] {
             [] => 1,
             [option, value] if is(option, "COUNT") => positive(value, "count")?,
             _ => return Err(CommandError::Syntax),
         };
-        Ok(Self { keys, end: E::parse(options[0])?, count })
+        Ok(Self { keys, end, count })
     }
 
     /// None where no key has anything.

@@ -73,11 +73,10 @@ impl<'a> SetOptions<'a> {
 
     /// Reads the options of a command from this argument on.
     fn parse_from(context: &Context<'a>, from: usize, command: &'static str) -> Result<Self, CommandError> {
-        let mut options = Self::default();
+        let (mut options, mut expiry) = (Self::default(), None);
         let mut rest = &context.args[from..];
         while let [option, tail @ ..] = rest {
             rest = tail;
-            let has_expiry = options.keep_ttl || options.expire_at_ms.is_some();
             let has_equal = options.only_if_equal.is_some();
             if is(option, "NX") && !options.only_if_present && !has_equal {
                 options.only_if_absent = true;
@@ -90,21 +89,26 @@ impl<'a> SetOptions<'a> {
                 rest = tail;
             } else if is(option, "GET") {
                 (options.get, options.is_rephrased) = (true, true);
-            } else if is(option, "KEEPTTL") && !has_expiry {
+            } else if is(option, "KEEPTTL") && expiry.is_none() {
                 options.keep_ttl = true;
-            } else if let (Some(unit), [value, tail @ ..], false) = (ExpireUnit::of(option), tail, has_expiry) {
-                options.expire_at_ms = Some(unit.absolute(value, context.now_ms(), command)?);
+            } else if let (Some(unit), [value, tail @ ..], false) = (ExpireUnit::of(option), tail, options.keep_ttl)
+                && expiry.is_none_or(|(former, _)| former == unit)
+            {
+                expiry = Some((unit, *value));
                 rest = tail;
             } else {
                 return Err(CommandError::Syntax);
             }
+        }
+        if let Some((unit, value)) = expiry {
+            options.expire_at_ms = Some(unit.absolute(value, context.now_ms(), command)?);
         }
         Ok(options)
     }
 }
 
 /// How an expiry option counts.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct ExpireUnit {
     pub(super) ms_per_unit: i64,
     pub(super) is_relative: bool,

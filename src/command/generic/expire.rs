@@ -69,8 +69,8 @@ impl Conditions {
 
 fn set(context: &mut Context<'_>, unit: &Unit) -> Outcome {
     let key = context.args[1];
-    let value = args::int(context.args[2])?;
     let conditions = Conditions::parse(&context.args[3..])?;
+    let value = args::int(context.args[2])?;
     let base = if unit.is_relative { context.now_ms() } else { 0 };
     let at = value.checked_mul(unit.ms_per_unit).and_then(|ms| ms.checked_add(base));
     let at = at.ok_or(CommandError::InvalidExpire(unit.name))?;

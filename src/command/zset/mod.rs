@@ -155,6 +155,9 @@ fn zadd(context: &mut Context<'_>) -> Outcome {
 
 fn zincrby(context: &mut Context<'_>) -> Outcome {
     let pairs = &context.args[2..];
+    if AddOptions::parse(pairs).1 > 0 {
+        return Err(CommandError::Syntax); // as ZADD, whose options it does not take
+    }
     let added = add(context, AddOptions { is_increment: true, ..AddOptions::default() }, pairs)?;
     Ok(context.reply.double(added.score.unwrap_or(0.0)))
 }

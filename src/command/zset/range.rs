@@ -1,6 +1,5 @@
 //! Ranges of a sorted set, by rank, score or member: to show, to count, to store, to remove.
 
-use crate::codec::number;
 use crate::value::{Element, Object, Zset};
 
 use super::super::args::{self, is, rank_range};
@@ -76,10 +75,16 @@ fn score_bound(argument: &[u8]) -> Result<Bound<f64>, CommandError> {
         [b'(', text @ ..] => (text, true),
         text => (text, false),
     };
-    // A score may be written in hexadecimal, a bound may not.
-    let is_decimal = !text.iter().any(|byte| byte.eq_ignore_ascii_case(&b'x'));
-    let value = number::parse_f64(text).filter(|_| is_decimal).ok_or(CommandError::MinMaxNotFloat)?;
+    let value = bound_value(text).filter(|value| !value.is_nan()).ok_or(CommandError::MinMaxNotFloat)?;
     Ok(Bound { value, is_exclusive })
+}
+
+/// Unlike a score, a bound may be nothing, which is 0, and too large, which is infinite, but not hexadecimal.
+fn bound_value(text: &[u8]) -> Option<f64> {
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn lex_bound(argument: &[u8]) -> Result<Bound<LexValue<'_>>, CommandError> {
