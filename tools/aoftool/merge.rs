@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ironkeep::aof::seal::{HistoryId, Mark};
-use ironkeep::aof::{self, Item, Log, LogFile, Observer, Place, RdbDepth, Report, naming};
+use ironkeep::aof::{self, Item, Log, Observer, Place, RdbDepth, Report, naming};
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::json::{self, Object};
 use ironkeep::cli::locate;
@@ -62,7 +62,7 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
     let format = joined::base_format(&survey);
     let bytes = destination.fill(disk, (shape, format), &mut |out| joined::copy(&**disk, &log, &survey, out))?;
     let records: u64 = survey.files.iter().map(|file| file.records).sum();
-    let names: Vec<_> = log.files.iter().map(LogFile::name).collect();
+    let names: Vec<_> = log.files.iter().map(report::name).collect();
     let more = format!(", {} of {}", report::plural(records, "record"), names.join(", "));
     destination.tell((arguments.json, "aoftool.merge/1"), (&names[0], bytes, &more), &|object| {
         write_files(object, &log, &survey, &notes);
