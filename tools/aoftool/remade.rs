@@ -90,12 +90,13 @@ pub fn copy_range(disk: &dyn Disk, file: &LogFile, from: u64, to: u64, out: &mut
     }
     let mut source = disk.open(&file.path, Mode::Read)?;
     source.seek(io::SeekFrom::Start(from))?;
-    let mut buffer = vec![0; usize::try_from(left).map_or(PIECE, |left| left.min(PIECE))];
+    let piece = |left: u64| usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+    let mut buffer = vec![0; piece(left)];
     while left > 0 {
-        let wanted = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
-        source.read_exact(&mut buffer[..wanted])?;
-        out.write_all(&buffer[..wanted])?;
-        left -= wanted as u64; // no more than there was
+        let next = &mut buffer[..piece(left)];
+        source.read_exact(next)?;
+        out.write_all(next)?;
+        left -= next.len() as u64; // no more than there was
     }
     Ok(())
 }

@@ -36,6 +36,8 @@ pub type Told<'a> = &'a mut dyn FnMut(&LogFile, &Removed<'_, '_>) -> io::Result<
 
 /// What the first pass found in one file.
 struct Surveyed {
+    /// Which file it was: a server may put another one in its place.
+    identity: (u64, u64),
     rdb: Option<RdbPart>,
     pass: Pass,
     /// Records of the names that stay.
@@ -140,12 +142,13 @@ impl Job<'_> {
     }
 
     fn survey_file(&self, file: &LogFile, spared: u64, told: Told<'_>) -> anyhow::Result<Surveyed> {
+        let identity = self.disk.metadata(&file.path)?.identity;
         let rdb = match selection::rdb_part(&**self.disk, file) {
             Ok(rdb) => rdb,
             // A base is copied and not changed, so it need not be understood.
             Err(error) if file.role == Role::Base => {
                 writeln!(io::stderr(), "{}: left as it is: {error}", report::name(file))?;
-                return Ok(Surveyed { rdb: None, pass: Pass::none(file), spared: 0 });
+                return Ok(Surveyed { identity, rdb: None, pass: Pass::none(file), spared: 0 });
             }
             Err(error) => {
                 let exit = if error.is_unsupported() { Exit::Unsupported } else { Exit::Findings };
@@ -155,7 +158,7 @@ impl Job<'_> {
         let start = rdb.as_ref().map_or(0, |rdb| rdb.len);
         let choice = Choice { names: self.names, only: self.only, spared };
         let pass = selection::pass(&**self.disk, file, start, choice, &mut Teller { file, told })?;
-        Ok(Surveyed { rdb, pass, spared })
+        Ok(Surveyed { identity, rdb, pass, spared })
     }
 
     fn judge(&self, index: usize, fault: &aof::Fault, pass: &Pass) -> anyhow::Result<()> {
@@ -255,8 +258,12 @@ impl Job<'_> {
     pub fn fill(&self, index: usize, survey: &Survey, out: &mut dyn Write) -> anyhow::Result<()> {
         let (file, surveyed) = (&self.log.files[index], &survey.files[index]);
         let start = surveyed.rdb.as_ref().map_or(0, |rdb| rdb.len);
+        let has_changed = "the file changed meanwhile: stop who writes to it";
         if let (Some(gaps), false) = (&surveyed.pass.gaps, surveyed.pass.reached.seals.has_marks()) {
-            return Ok(selection::copy_between(&**self.disk, file, gaps, out)?);
+            selection::copy_between(&**self.disk, file, gaps, out)?;
+            let is_same = self.disk.metadata(&file.path)?.identity == surveyed.identity;
+            anyhow::ensure!(is_same, has_changed);
+            return Ok(());
         }
         let copied = {
             let choice = Choice { names: self.names, only: self.only, spared: surveyed.spared };
@@ -265,7 +272,7 @@ impl Job<'_> {
         };
         anyhow::ensure!(
             copied.removed == surveyed.pass.removed && copied.read_until == surveyed.pass.read_until,
-            "the file changed meanwhile: stop who writes to it"
+            has_changed
         );
         Ok(())
     }
@@ -365,4 +372,37 @@ pub fn write_line(out: &mut dyn Write, file: &LogFile, removed: &Removed<'_, '_>
         write!(out, " {}", Preview { bytes: argument, limit: 60 })?;
     }
     writeln!(out, "{}", if record.arguments.len() > 9 { " ..." } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ironkeep::disk::{Mode, RealDisk};
+    use ironkeep::resp::encode_request;
+    use std::path::Path;
+
+    fn write(path: &Path, commands: &[&[&str]]) {
+        let mut bytes = Vec::new();
+        commands.iter().for_each(|command| encode_request(&mut bytes, command));
+        RealDisk.open(path, Mode::Truncate).unwrap().write_all(&bytes).unwrap();
+    }
+
+    /// A server that rewrites puts a new file in the place of the one that was looked at, where gaps mean nothing.
+    #[test]
+    fn a_file_in_the_place_of_the_one_that_was_read_is_not_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a.aof"), folder.path().join("b.aof"));
+        write(&path, &[&["SET", "a", "1"], &["FLUSHALL"], &["SET", "b", "2"]]);
+        let (disk, log): (Arc<dyn Disk>, _) = (Arc::new(RealDisk), Log::open(&RealDisk, &path).unwrap());
+        let (names, only) = ([b"FLUSHALL".to_vec()], Only::default());
+        let job = Job { disk: &disk, name: "a.aof", log: &log, is_whole: false, names: &names, only: &only };
+        let survey = job.survey(false, &mut |_, _| Ok(())).unwrap();
+        let mut copied = Vec::new();
+        job.fill(0, &survey, &mut copied).unwrap();
+        assert_eq!(copied, *b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n2\r\n");
+        write(&other, &[&["SET", "a", "1"], &["FLUSHALL"], &["SET", "b", "2"]]);
+        RealDisk.rename(&other, &path).unwrap();
+        let error = job.fill(0, &survey, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("changed meanwhile"), "{error:#}");
+    }
 }

@@ -361,7 +361,7 @@ impl<'a> SetEx<'a> {
     fn pairs(args: &'a [&'a [u8]]) -> Result<&'a [&'a [u8]], CommandError> {
         let wrong_arity = || CommandError::WrongArity("hsetex".to_owned());
         let (count, pairs) = args.split_first().ok_or_else(wrong_arity)?;
-        let count = number::parse_i64(count).filter(|&count| count > 0);
+        let count = number::parse_i64(count).filter(|&count| count > 0 && count <= i64::from(i32::MAX));
         let count = count.ok_or(CommandError::text("ERR invalid number of fields"))?;
         let places = usize::try_from(count).ok().and_then(|count| count.checked_mul(2));
         if places == Some(pairs.len()) { Ok(pairs) } else { Err(wrong_arity()) }
