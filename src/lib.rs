@@ -3,8 +3,8 @@
 //! Imports point down only; `tests/house.rs` holds it:
 //!
 //! ```text
-//! cow, codec, disk -> resp, value -> rdb, aof -> keyspace -> engine -> command -> persist -> server -> binaries
-//!  containers, bytes   vocabulary     formats      data       state     verbs      tasks     sockets
+//! cow, codec, disk -> resp, value -> rdb, aof -> keyspace -> engine -> command -> persist -> backup -> server -> binaries
+//!  containers, bytes   vocabulary     formats      data       state     verbs      tasks     catalogue  sockets
 //! ```
 //!
 //! A `SET` travels: a connection reads bytes, [`resp`] finds the request in them, [`command`] runs the handler, which
@@ -15,6 +15,8 @@
 
 pub mod allocator;
 pub mod aof;
+pub mod backup;
+pub mod calendar;
 pub mod cli;
 pub mod codec;
 pub mod command;

@@ -12,13 +12,14 @@ use std::fmt;
 
 /// Folders of `src` from the bottom up; those in one row are neighbours, which may import each other one way.
 const LAYERS: &[&[&str]] = &[
-    &["allocator", "cow", "codec", "disk"],
+    &["allocator", "cow", "codec", "calendar", "disk"],
     &["resp", "value"],
     &["rdb", "aof"],
     &["keyspace"],
     &["engine"],
     &["command"],
     &["persist"],
+    &["backup"],
     &["server"],
 ];
 /// `cli` stands beside the tower: only binaries use it, and it uses the formats and what is below them.

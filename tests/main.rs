@@ -35,6 +35,9 @@ mod sessions;
 /// redis.conf, as a running server reads and writes it.
 mod configuration;
 
+/// Backups, from the schedule to a restored server.
+mod backups;
+
 /// What survives a death.
 mod durability {
     /// An accident, and the way back.

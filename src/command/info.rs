@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::Engine;
+use crate::engine::backups::Moment;
 use crate::engine::info::{CallCount, REDIS_VERSION};
 use crate::engine::persistence::Progress;
 use crate::engine::pubsub::Kind;
@@ -30,6 +31,7 @@ const SECTIONS: &[Section] = &[
     Section { title: "Clients", by_default: true, write: clients },
     Section { title: "Memory", by_default: true, write: memory },
     Section { title: "Persistence", by_default: true, write: persistence },
+    Section { title: BACKUP, by_default: true, write: backup },
     Section { title: "Stats", by_default: true, write: stats },
     Section { title: "Replication", by_default: true, write: replication },
     Section { title: "CPU", by_default: true, write: cpu },
@@ -41,6 +43,9 @@ const SECTIONS: &[Section] = &[
     Section { title: "Keyspace", by_default: true, write: keyspace },
 ];
 
+/// It belongs to the others where there is a catalogue.
+const BACKUP: &str = "Backup";
+
 /// `INFO [section ...]`: sections come in their own order, each once; `all`, `everything` and `default` are groups.
 fn info(context: &mut Context<'_>) -> Outcome {
     let names: Vec<String> =
@@ -51,7 +56,8 @@ fn info(context: &mut Context<'_>) -> Outcome {
     let now_us = context.engine.clock.now_us();
     context.engine.memory.refresh(now_us);
     let mut page = Page::default();
-    for section in SECTIONS {
+    let has_backups = !context.engine.config.backup_repo.is_empty();
+    for section in SECTIONS.iter().filter(|section| has_backups || section.title != BACKUP || named("backup")) {
         if all || (by_default && section.by_default) || named(&section.title.to_ascii_lowercase()) {
             page.begin(section.title);
             (section.write)(context.engine, &mut page);
@@ -274,6 +280,44 @@ fn persistence(engine: &Engine, page: &mut Page) {
     if state.is_loading {
         loading_fields(engine, page);
     }
+}
+
+fn backup(engine: &Engine, page: &mut Page) {
+    backup_fields(engine).iter().for_each(|(name, value)| page.line(name, value));
+}
+
+/// What is known of backups. Times are Unix seconds, -1 for none.
+pub(super) fn backup_fields(engine: &Engine) -> Vec<(&'static str, String)> {
+    let (state, now_ms) = (&engine.backups, engine.clock.now_ms());
+    let seconds = |at_ms: Option<i64>| at_ms.map_or(-1, |at_ms| at_ms.div_euclid(1000)).to_string();
+    let at = |moment: &Option<Moment>| moment.as_ref().map(|moment| moment.at_ms);
+    let id = |moment: &Option<Moment>| moment.as_ref().map_or(String::new(), |moment| moment.id.clone());
+    let (last_status, last_error) = match state.last.as_ref().map(|last| &last.outcome) {
+        None => ("none", String::new()),
+        Some(Ok(_)) => ("ok", String::new()),
+        Some(Err(error)) => ("err", error.replace(['\r', '\n'], " ")),
+    };
+    let age = at(&state.verified).map_or(-1, |at_ms| (now_ms - at_ms) / 1000);
+    let (done, total) = state.under_way.as_ref().map_or((0, 0), |job| (job.keys_done(), job.keys_total));
+    vec![
+        ("backup_in_progress", u8::from(state.under_way.is_some()).to_string()),
+        ("backup_current_keys_processed", done.to_string()),
+        ("backup_current_keys_total", total.to_string()),
+        ("backup_last_status", last_status.to_owned()),
+        ("backup_last_error", last_error),
+        ("backup_last_duration_sec", state.last.as_ref().map_or(-1, |last| last.seconds).to_string()),
+        ("backup_last_id", id(&state.newest)),
+        ("backup_last_time", seconds(at(&state.newest))),
+        ("backup_last_verified_id", id(&state.verified)),
+        ("backup_last_verified_time", seconds(at(&state.verified))),
+        ("backup_last_verified_age_sec", age.to_string()),
+        ("backup_next_time", seconds(state.due_ms)),
+        ("backup_late", u8::from(state.is_late).to_string()),
+        ("backup_count", state.kept.files.to_string()),
+        ("backup_size", state.kept.bytes.to_string()),
+        ("backup_made", state.made.to_string()),
+        ("backup_failures", state.failures.to_string()),
+    ]
 }
 
 fn log_fields(engine: &Engine, page: &mut Page) {

@@ -15,6 +15,7 @@ pub mod replay;
 pub mod spec;
 pub mod table;
 
+mod backup;
 mod bitmap;
 mod client;
 mod config_cmd;

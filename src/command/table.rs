@@ -30,6 +30,7 @@ static GROUPS: &[&[Command]] = &[
     super::pubsub::COMMANDS,
     super::monitor::COMMANDS,
     super::persistence::COMMANDS,
+    super::backup::COMMANDS,
     super::functions::COMMANDS,
     super::debug::COMMANDS,
 ];

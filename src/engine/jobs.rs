@@ -28,6 +28,19 @@ pub enum Job {
     RewriteConfig {
         client: u64,
     },
+    /// Work on the catalogue of backups, and tell the client what came of it.
+    Backup {
+        client: u64,
+        work: BackupWork,
+    },
+}
+
+/// What a client wants of the catalogue of backups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackupWork {
+    Create { label: Option<String> },
+    List,
+    Verify { id: String, is_quick: bool },
 }
 
 /// What WAITAOF waits for.

@@ -3,6 +3,7 @@
 //! The engine does no I/O and knows no clock but the time it is told. What a command asks of the outside (a save, a
 //! rewrite, an end) it leaves as an intent in [`jobs`]; what it changed stands in the [`journal`] as bytes of the log.
 
+pub mod backups;
 pub mod clients;
 pub mod clock;
 pub mod evict;
@@ -27,6 +28,7 @@ use crate::keyspace::Keyspace;
 use crate::rdb;
 use crate::value::Limits;
 
+use backups::Backups;
 use clients::Clients;
 use clock::Clock;
 use evict::Evictor;
@@ -80,6 +82,7 @@ pub struct Engine {
     pub monitors: Vec<u64>,
     pub stats: Stats,
     pub persistence: Persistence,
+    pub backups: Backups,
     pub clock: Clock,
     pub random: fastrand::Rng,
     /// Intents of commands, for the tasks to carry out.
@@ -115,6 +118,7 @@ impl Engine {
             monitors: Vec::new(),
             stats: Stats::default(),
             persistence,
+            backups: Backups::default(),
             memory: Memory::new(clock.now_us()),
             is_active_expiry_on: true,
             expire_cycle: ExpireCycle::default(),
@@ -154,6 +158,7 @@ impl Engine {
     pub fn config_changed(&mut self) {
         self.limits = self.config.limits();
         self.persistence.max_rate.store(self.config.snapshot_max_rate, std::sync::atomic::Ordering::Relaxed);
+        self.backups.max_rate.store(self.config.backup_max_rate, std::sync::atomic::Ordering::Relaxed);
         let is_frequency = self.config.maxmemory_policy.is_lfu();
         self.keyspace.access.configure(is_frequency, self.config.lfu_log_factor, self.config.lfu_decay_time);
         self.keyspace.access.set(self.clock.now_ms());

@@ -82,8 +82,22 @@ pub fn load_rdb(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<Loaded, Per
     let len = file.len().map_err(PersistError::io(&path))?;
     let source = crate::rdb::envelope::unwrap(file).map_err(PersistError::io(&path))?;
     engine.persistence.load.begin(engine.clock.now_ms(), len);
-    RdbLoader { engine, path: &path, len, is_base: false, loaded: &mut loaded }.load(source)?;
+    RdbLoader { engine, path: &path, len, is_base: false, loaded: &mut loaded, seen: &mut |_, _| {} }.load(source)?;
     loaded.source = Some(path);
+    Ok(loaded)
+}
+
+/// Loads an RDB of about `len` bytes that is only to be looked at, expired keys too. `seen` is called every few hundred keys
+/// with the offset reached, and may empty the engine of what it has seen; `path` is for errors.
+pub fn look_through(
+    engine: &mut Engine,
+    (path, len): (&Path, u64),
+    source: impl io::Read + Send,
+    seen: &mut dyn FnMut(&mut Engine, u64),
+) -> Result<Loaded, PersistError> {
+    let mut loaded = Loaded::default();
+    engine.persistence.load.begin(engine.clock.now_ms(), len);
+    RdbLoader { engine, path, len, is_base: true, loaded: &mut loaded, seen }.load(source)?;
     Ok(loaded)
 }
 

@@ -45,24 +45,24 @@ pub struct Manner {
 }
 
 /// Open files that take the same bytes.
-pub(super) struct Outlets {
+pub struct Outlets {
     open: Vec<OpenOutlet>,
     pace: Pace,
 }
 
 impl Outlets {
-    pub(super) fn create(disk: &Arc<dyn Disk>, outlets: Vec<Outlet>, manner: &Manner) -> Self {
+    pub fn create(disk: &Arc<dyn Disk>, outlets: Vec<Outlet>, manner: &Manner) -> Self {
         let open = outlets.into_iter().map(|outlet| OpenOutlet::create(disk, outlet, manner.syncs_early)).collect();
         Self { open, pace: Pace::new(Arc::clone(&manner.max_rate)) }
     }
 
     /// Makes the files durable, in the order in which they were given. Nobody sees them until they are committed.
-    pub(super) fn seal(self) -> Vec<Result<Sealed, PersistError>> {
+    pub fn seal(self) -> Vec<Result<Sealed, PersistError>> {
         self.open.into_iter().map(OpenOutlet::seal).collect()
     }
 
     /// What becomes of each file where the image itself could not be written.
-    pub(super) fn fail(self, reason: &str) -> Vec<Result<Sealed, PersistError>> {
+    pub fn fail(self, reason: &str) -> Vec<Result<Sealed, PersistError>> {
         self.open.into_iter().map(|outlet| Err(outlet.fail(reason))).collect()
     }
 }

@@ -36,6 +36,9 @@ pub struct Image {
     commands: Option<Option<i64>>,
 }
 
+/// Looks at keys that are written, with the number of their database.
+pub type Seen<'a> = &'a mut dyn FnMut(usize, &SnapshotEntry<'_>);
+
 /// The remark in an RDB that says up to where the log held its data: `<history> <position>`, or [`WITHOUT_LOG`].
 pub(super) const LOG_POSITION: &str = "ironkeep-log";
 /// There was no log.
@@ -110,7 +113,7 @@ impl Image {
         let path = first_path(&outlets);
         let jobs: Vec<Progress> = outlets.iter().map(|outlet| outlet.progress.clone()).collect();
         let mut outlets = Outlets::create(disk, outlets, &self.manner);
-        match self.write(&mut outlets, &path, &jobs) {
+        match self.write(&mut outlets, (&path, &jobs), &mut |_, _| {}) {
             Ok(()) => outlets.seal(),
             Err(error) => outlets.fail(&error.to_string()),
         }
@@ -135,10 +138,35 @@ impl Image {
         out: &mut dyn Write,
         path: &Path,
     ) -> Result<(), PersistError> {
-        Self { version, options, ..self }.write(out, path, &[])
+        Self { version, options, ..self }.write(out, (path, &[]), &mut |_, _| {})
     }
 
-    fn write(self, out: &mut dyn Write, path: &Path, jobs: &[Progress]) -> Result<(), PersistError> {
+    /// Writes it to `out`, and shows each key as it was in memory to `seen`; `path` is for errors. Not for a base.
+    pub fn write_seen(
+        self,
+        out: &mut dyn Write,
+        (path, job): (&Path, &Progress),
+        seen: Seen<'_>,
+    ) -> Result<(), PersistError> {
+        self.write(out, (path, std::slice::from_ref(job)), seen)
+    }
+
+    /// The version that it is written in.
+    pub fn version(&self) -> rdb::Version {
+        self.version
+    }
+
+    /// The code of its function libraries.
+    pub fn functions(&self) -> &[Vec<u8>] {
+        &self.functions
+    }
+
+    fn write(
+        self,
+        out: &mut dyn Write,
+        (path, jobs): (&Path, &[Progress]),
+        seen: Seen<'_>,
+    ) -> Result<(), PersistError> {
         if self.commands.is_some() {
             return self.write_commands(out, path, jobs);
         }
@@ -164,8 +192,9 @@ impl Image {
                 writer.select_db(index as u64, db.keys as u64, db.expires as u64).map_err(failed)?; // all fit 64 bits
                 Ok::<_, PersistError>(true)
             },
-            |_, entry| {
+            |db, entry| {
                 write_key(&mut writer_cell.borrow_mut(), &entry, access, &mut unpacked).map_err(failed)?;
+                seen(db, &entry);
                 keys_done += 1;
                 step(keys_done, jobs);
                 Ok(())

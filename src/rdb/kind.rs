@@ -216,6 +216,12 @@ impl Kind {
         !matches!(self, Kind::HashTemplateListpackRef | Kind::HashTemplateArrayRef)
     }
 
+    /// Whether fields of such a value may have times at which they expire.
+    pub fn may_have_field_expiry(self) -> bool {
+        use Kind::{HashListpackEx, HashListpackExPreGa, HashMetadata, HashMetadataPreGa, ValkeyHash2};
+        matches!(self, HashMetadataPreGa | HashListpackExPreGa | HashMetadata | HashListpackEx | ValkeyHash2)
+    }
+
     /// The name of a type that only Dragonfly writes, in files that are Redis' otherwise. From 30 on they collide with
     /// Redis 8.10's.
     pub fn of_dragonfly(number: u8) -> Option<&'static str> {

@@ -101,6 +101,15 @@ impl Version {
         }
     }
 
+    /// The version to write what stood in a file with this header: the same where it can be written, else the nearest that
+    /// knows its types.
+    pub fn nearest(header: Header) -> Version {
+        Version::of(header.version).unwrap_or(match header.lineage {
+            Lineage::Redis => Version::Rdb6,
+            Lineage::Valkey => Version::Valkey80,
+        })
+    }
+
     /// Whether a server that reads this version knows the type.
     pub fn knows(self, kind: Kind) -> bool {
         kind.is_known_to(self.header())

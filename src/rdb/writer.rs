@@ -1,14 +1,15 @@
 //! Writing a file from front to back, in the version that the caller chooses.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use super::error::Error;
 use super::event::{KeyHeader, KeyMetadata};
 use super::kind::{Header, Kind, Opcode};
 use super::object;
 use super::output::Output;
+use super::reader::Reader;
 use super::version::{Feature, Losses, Version, Weight};
-use crate::value::{Element, Object};
+use crate::value::{Element, Limits, Object};
 
 const AUX: u8 = Opcode::Aux.number();
 const EOF: u8 = Opcode::Eof.number();
@@ -302,6 +303,19 @@ impl<W: Write> Writer<W> {
         }
         self.begin_key(meta, kind)?;
         Ok(RawValue { output: &mut self.output })
+    }
+
+    /// Copies the key that is next in `reader`: byte for byte where the version knows the type; any other value, and one that
+    /// refers to a template, is decoded and written anew.
+    pub fn copy_key<R: Read>(&mut self, reader: &mut Reader<R>, key: &KeyHeader) -> Result<(), CopyError> {
+        let meta = KeyMeta::of(key);
+        if self.version.knows(key.kind) && key.kind.stands_alone() {
+            return reader.copy_value(&mut self.raw_key(&meta, key.kind)?);
+        }
+        if let Some(object) = reader.object(&Limits::default())? {
+            self.key(&meta, (&object).into())?;
+        }
+        Ok(())
     }
 
     /// Whether the version holds the feature; what it does not is counted as lost, if that is allowed.

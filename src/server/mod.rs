@@ -17,6 +17,7 @@
 //! disk does not answer, another thread goes on with them.
 
 mod background;
+mod backups;
 mod batch;
 mod config_file;
 mod connection;

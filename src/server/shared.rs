@@ -160,6 +160,7 @@ impl Shared {
                 Job::AwaitSync(wait) => super::waiting::begin(self, wait),
                 Job::Save { client } => super::waiting::save(self, client),
                 Job::RewriteConfig { client } => super::waiting::rewrite_config(self, client),
+                Job::Backup { client, work } => super::backups::work(self, client, work),
             }
         }
         super::background::start(self, wanted);

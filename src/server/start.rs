@@ -1,6 +1,7 @@
 //! From the command line to a server that is ready, and to its end.
 
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ use crate::engine::info::REDIS_VERSION;
 use crate::engine::jobs::{Blocking, BlockingWork};
 use crate::engine::params::Config;
 use crate::engine::params::args::{Invocation, Request, parse};
+use crate::engine::params::table;
 use crate::persist::append::Append;
 use crate::persist::load;
 use crate::persist::save;
@@ -27,7 +29,7 @@ use crate::persist::save;
 use super::listen::{self, accept_forever};
 use super::seat::Place;
 use super::shared::Shared;
-use super::{config_file, history, housekeep, loading, log, seat, shutdown, tick, turn, waiting};
+use super::{backups, config_file, history, housekeep, loading, log, seat, shutdown, tick, turn, waiting};
 
 /// Tells the process that a daemon's parent has started.
 const DAEMON_MARK: &str = "IRONKEEP_DAEMON";
@@ -59,7 +61,10 @@ fn run_request(arguments: &[Vec<u8>]) -> ExitCode {
         Request::Help => say(USAGE),
         Request::CheckSystem => say("[no check is built in]\n"),
         Request::TestMemory => Err(anyhow::anyhow!("--test-memory is not built in: use memtester")),
-        Request::Run(invocation) => serve(&invocation),
+        Request::Run(mut invocation) => {
+            invocation.directives.splice(0..0, from_environment());
+            serve(&invocation)
+        }
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -73,6 +78,13 @@ fn run_request(arguments: &[Vec<u8>]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Directives of backups as the environment has them, `REDIS_BACKUP_REPO` and so on. The command line comes behind them.
+fn from_environment() -> Vec<Vec<Vec<u8>>> {
+    let value = |name: &str| std::env::var_os(format!("REDIS_{}", name.to_ascii_uppercase().replace('-', "_")));
+    let rows = table::rows().map(|row| row.name).filter(|name| name.starts_with("backup-"));
+    rows.filter_map(|name| Some(vec![name.as_bytes().to_vec(), value(name)?.into_vec()])).collect()
 }
 
 /// The chain of causes, without those whose words are already in what stands before.
@@ -262,6 +274,7 @@ async fn serve_clients(
                 seat::spawn(housekeep::expire_forever(Rc::clone(&shared)));
                 seat::spawn(housekeep::make_room_forever(Rc::clone(&shared)));
                 seat::spawn(waiting::time_out_forever(Rc::clone(&shared)));
+                seat::spawn(backups::make_forever(Rc::clone(&shared)));
                 announce_ready(port, &unixsocket);
             }
             () = shared.stop.notified() => break,

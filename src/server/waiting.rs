@@ -83,7 +83,7 @@ pub(super) async fn time_out_forever(shared: Rc<Shared>) {
 }
 
 /// Gives the client the reply that it waits for, if it is still there.
-fn reply(shared: &Rc<Shared>, client: u64, reply: &[u8]) {
+pub(super) fn reply(shared: &Rc<Shared>, client: u64, reply: &[u8]) {
     let connection = shared.connections.borrow().get(&client).and_then(std::rc::Weak::upgrade);
     if let Some(connection) = connection {
         connection.resume(shared, reply, None);

@@ -27,6 +27,8 @@ struct Shape {
 const RDB: Shape = Shape { arguments: &[], name: "dump.rdb", appendonly: "no" };
 const FILE: Shape = Shape { arguments: &[], name: "appendonly.aof", appendonly: "yes" };
 const COMMANDS: Shape = Shape { arguments: &["--rewrite"], name: "appendonly.aof", appendonly: "yes" };
+const IN_PARTS: Shape =
+    Shape { arguments: &["--rewrite", "--part-size", "1kb"], name: "appendonly.aof", appendonly: "yes" };
 const PREAMBLE: Shape = Shape { arguments: &["--rewrite=rdb"], name: "appendonly.aof", appendonly: "yes" };
 const DIR: Shape = Shape { arguments: &["--to", "dir"], name: "appendonlydir", appendonly: "yes" };
 const DIR_COMMANDS: Shape =
@@ -62,7 +64,7 @@ fn assert_is_truth(program: &Program, input: &Path, shape: &Shape, sample: &Path
 #[test]
 fn a_log_of_any_server_becomes_an_rdb_a_file_and_a_folder_with_the_same_data() {
     for log in logs() {
-        for shape in [&RDB, &FILE, &COMMANDS, &PREAMBLE, &DIR_COMMANDS, &DIR_RDB] {
+        for shape in [&RDB, &FILE, &COMMANDS, &IN_PARTS, &PREAMBLE, &DIR_COMMANDS, &DIR_RDB] {
             assert_is_truth(&Program::ours(), &log, shape, &log);
         }
         if !log.join("appendonlydir").exists() {
@@ -164,4 +166,83 @@ fn damage_and_senseless_wishes_write_nothing() {
     assert_eq!(over.status.code(), Some(5), "{}", stderr_of(&over));
     let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["in.aof"]);
+}
+
+/// Commands that tie keys to each other, and that work on several or on all of them, in several databases.
+fn tangled(seed: u64) -> Vec<u8> {
+    let (mut rng, mut log, mut in_multi) = (fastrand::Rng::with_seed(seed), Vec::new(), false);
+    for _ in 0..rng.usize(200..1_000) {
+        let mut key = |kind: char| format!("{kind}{}", rng.u32(0..300));
+        let [a, b, c] = [key('s'), key('s'), key('s')];
+        let [sets, more, union] = [key('m'), key('m'), key('m')];
+        let (db, value) = (rng.u32(0..4).to_string(), rng.u32(..).to_string());
+        let command: &[&str] = match rng.u32(0..100) {
+            0..40 => &["SET", &a, &value],
+            40..50 => &["SADD", &sets, &value, "x"],
+            50..58 => &["MSET", &a, &value, &b, "2", &a, "3"],
+            58..66 => &["DEL", &a, &sets, &c],
+            66..70 => &["RENAME", &a, &b],
+            70..74 => &["SUNIONSTORE", &union, &sets, &more],
+            74..78 => &["SMOVE", &sets, &more, "x"],
+            78..80 => &["COPY", &b, &c, "DB", &db, "REPLACE"],
+            80..82 => &["MOVE", &a, &db],
+            82..84 => &["PEXPIREAT", &a, "9999999999999"],
+            84..92 => &["SELECT", &db],
+            92..97 if in_multi => &["EXEC"],
+            92..97 => &["MULTI"],
+            97 => &["SWAPDB", "0", &db],
+            98 => &["FLUSHDB"],
+            _ => &["SINTERSTORE", &union, &union, &sets],
+        };
+        in_multi = command[0] == "MULTI" || in_multi && command[0] != "EXEC";
+        ironkeep::resp::encode_request(&mut log, command);
+    }
+    log
+}
+
+#[test]
+fn a_log_in_parts_leads_to_the_data_of_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let [log, rewritten] = ["log.aof", "rewritten.aof"].map(|name| folder.path().join(name));
+    let diff = |more: &[&str]| {
+        let output = aoftool(&[&["diff", rewritten.to_str().unwrap()], more].concat(), &log);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), stderr_of(&output))
+    };
+    for seed in 0..20 {
+        std::fs::write(&log, tangled(seed)).unwrap();
+        let arguments = ["convert", "--rewrite", "--part-size", "500b", "--force", "--output"];
+        let output = aoftool(&[&arguments[..], &[rewritten.to_str().unwrap()]].concat(), &log);
+        assert_eq!(output.status.code(), Some(0), "seed {seed}: {}", stderr_of(&output));
+        assert!(stderr_of(&output).contains(" parts (--part-size)"), "seed {seed}: {}", stderr_of(&output));
+        assert_eq!(diff(&[]).0, Some(0), "seed {seed}: {}", diff(&[]).1);
+
+        let mut changed = std::fs::read(&rewritten).unwrap();
+        for command in [&["SELECT", "2"][..], &["SET", "s7", "other"], &["SADD", "m9", "more"], &["DEL", "s1"]] {
+            ironkeep::resp::encode_request(&mut changed, command);
+        }
+        std::fs::write(&rewritten, changed).unwrap();
+        let (whole, in_parts) = (diff(&[]), diff(&["--part-size", "300b"]));
+        assert_eq!((in_parts.0, &in_parts.1), (Some(1), &whole.1), "seed {seed}");
+        assert!(in_parts.2.contains(" parts (--part-size)") && !whole.2.contains(" parts "), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_sort_that_reads_keys_which_it_does_not_name_is_replayed_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, rewritten) = (folder.path().join("log.aof"), folder.path().join("rewritten.aof"));
+    let mut bytes = Vec::new();
+    for index in 0..50 {
+        let (name, weight) = (index.to_string(), (index * 7 % 50).to_string());
+        ironkeep::resp::encode_request(&mut bytes, &["RPUSH", "list", &name]);
+        ironkeep::resp::encode_request(&mut bytes, &["SET", &format!("weight-{name}"), &weight]);
+    }
+    ironkeep::resp::encode_request(&mut bytes, &["SORT", "list", "BY", "weight-*", "STORE", "sorted"]);
+    std::fs::write(&log, bytes).unwrap();
+    let output =
+        aoftool(&["convert", "--rewrite", "--part-size", "100b", "--output", rewritten.to_str().unwrap()], &log);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
+    assert!(!stderr_of(&output).contains(" parts "), "{}", stderr_of(&output));
+    let output = aoftool(&["diff", rewritten.to_str().unwrap()], &log);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -11,11 +11,12 @@ use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::format::{Commands, FileReader, Format, Sink, Style};
 use ironkeep::cli::progress::Progress;
 use ironkeep::disk::{Disk, Mode};
+use ironkeep::engine::Engine;
 use ironkeep::rdb::{Event, Options, Reader, envelope};
 use tempfile::SpooledTempFile;
 
 use crate::report;
-use crate::shared::replayed::SPOOL_NAME;
+use crate::shared::replayed::{self, SPOOL_NAME};
 
 /// A spool beyond this goes to a file.
 const SPOOL_IN_MEMORY: usize = 1 << 20;
@@ -34,23 +35,58 @@ pub fn rdb_reader(disk: &dyn Disk, file: &LogFile) -> anyhow::Result<FileReader>
 }
 
 /// A reader of the RDB that `source` gives.
-pub fn reader_of(source: Box<dyn Read>) -> anyhow::Result<FileReader> {
+fn reader_of(source: Box<dyn Read>) -> anyhow::Result<FileReader> {
     Ok(Reader::new(Progress::hidden(source), Options::default())?)
 }
 
-/// Reads an RDB to its end and spools its commands. What commands cannot say goes to standard error.
-pub fn commands_of(reader: &mut FileReader, name: &str) -> anyhow::Result<Spooled> {
-    let out = Rc::new(RefCell::new(SpooledTempFile::new(SPOOL_IN_MEMORY)));
-    let mut format = Commands::new(Sink::new(Box::new(Shared(Rc::clone(&out)))), Style::default());
-    let keys = walk(reader, &mut format).with_context(|| name.to_owned())?;
-    format.close().context(SPOOL_NAME)?;
-    for remark in format.remarks() {
-        writeln!(io::stderr(), "{name}: {remark}")?;
+/// Commands under way: of one RDB, or of several with the parts of one data set.
+pub struct Compact {
+    name: String,
+    out: Rc<RefCell<SpooledTempFile>>,
+    format: Commands,
+    keys: u64,
+}
+
+impl Compact {
+    /// `name` is for messages.
+    pub fn new(name: &str) -> Self {
+        let out = Rc::new(RefCell::new(SpooledTempFile::new(SPOOL_IN_MEMORY)));
+        let format = Commands::new(Sink::new(Box::new(Shared(Rc::clone(&out)))), Style::default());
+        Self { name: name.to_owned(), out, format, keys: 0 }
     }
-    drop(format);
-    let mut file = Rc::into_inner(out).expect("the format that shared it is gone").into_inner();
-    file.rewind().context(SPOOL_NAME)?;
-    Ok(Spooled { file, keys })
+
+    /// Of one RDB, read to its end.
+    pub fn of(reader: &mut FileReader, name: &str) -> anyhow::Result<Spooled> {
+        let mut compact = Self::new(name);
+        compact.take(reader)?;
+        compact.finish()
+    }
+
+    /// Reads an RDB to its end.
+    fn take(&mut self, reader: &mut FileReader) -> anyhow::Result<()> {
+        self.keys += walk(reader, &mut self.format).with_context(|| self.name.clone())?;
+        Ok(())
+    }
+
+    /// The data of an engine.
+    pub fn take_engine(&mut self, engine: &mut Engine) -> anyhow::Result<()> {
+        // No newer than the data needs, or it would say what no server has said.
+        let version = engine.keyspace.rdb_version_needed();
+        self.take(&mut reader_of(Box::new(replayed::spooled_rdb(engine, version)?))?)
+    }
+
+    /// The commands. What they cannot say goes to standard error.
+    pub fn finish(self) -> anyhow::Result<Spooled> {
+        let Self { name, out, mut format, keys } = self;
+        format.close().context(SPOOL_NAME)?;
+        for remark in format.remarks() {
+            writeln!(io::stderr(), "{name}: {remark}")?;
+        }
+        drop(format);
+        let mut file = Rc::into_inner(out).expect("the format that shared it is gone").into_inner();
+        file.rewind().context(SPOOL_NAME)?;
+        Ok(Spooled { file, keys })
+    }
 }
 
 /// A file that is taken back when it is written.

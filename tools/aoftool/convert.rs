@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Records that are kept are copied byte for byte; where files are joined the seals are written anew. A replay takes the
-//! memory that a server takes for the data; an RDB alone becomes commands without one, in memory that does not grow. What
-//! is rewritten waits in a temporary file. A torn tail is left out and told; damage before it stops everything.
+//! memory that a server takes for the data, but that for commands goes by parts where the log is long; an RDB alone becomes
+//! commands without a replay. What is rewritten waits in a temporary file. A torn tail is left out and told; damage before
+//! it stops everything.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -26,14 +27,16 @@ use ironkeep::engine::Engine;
 use ironkeep::persist::save::Image;
 use ironkeep::rdb::{Version, WriteOptions};
 
-use crate::compact::{self, Spooled};
+use crate::compact::{self, Compact, Spooled};
 use crate::joined::{self, Destination, Shape};
+use crate::parted::{self, Limit};
 use crate::report;
 use crate::shared::replayed::{self, SPOOL_NAME};
 
 /// Write a log as an RDB, an RDB as a log, a single file as a folder or the other way round, or the fewest commands
 ///
-/// A replay needs the memory of a server with this data; RDB to commands, and copies of records, need little.
+/// A replay to an RDB needs the memory of a server with this data; --rewrite to commands that of a part of it (see
+/// --part-size), and copies of records need little.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -52,6 +55,8 @@ pub struct Arguments {
     /// How many databases a log that is replayed may use, as the directive of servers
     #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     databases: u32,
+    #[command(flatten)]
+    limit: Limit,
     /// The report as one JSON object (schema aoftool.convert/1); on standard error where the output is standard output
     #[arg(long)]
     json: bool,
@@ -116,14 +121,20 @@ impl Content {
             (Shape::Rdb, _) | (_, Some(Rewrite::Rdb)) => Ok(Self::Rdb(Box::new(replay()?), arguments.rdb_version)),
             (_, Some(Rewrite::Commands)) if is_rdb => {
                 let mut reader = compact::rdb_reader(&**disk, &log.files[0])?;
-                Ok(Self::Commands(compact::commands_of(&mut reader, &located.name)?))
+                Ok(Self::Commands(Compact::of(&mut reader, &located.name)?))
             }
             (_, Some(Rewrite::Commands)) => {
-                let mut engine = replay()?;
-                // No newer than the data needs, or it would say what no server has said.
-                let version = engine.keyspace.rdb_version_needed();
-                let rdb = replayed::spooled_rdb(&mut engine, version)?;
-                Ok(Self::Commands(compact::commands_of(&mut compact::reader_of(Box::new(rdb))?, &located.name)?))
+                let databases = arguments.databases as usize; // at most 65536
+                let mut compact = Compact::new(&located.name);
+                match parted::divide(disk, &[log], (arguments.limit, databases), &|_| survey())?.as_deref() {
+                    Some([parts]) => {
+                        for part in 0..parts.len() {
+                            compact.take_engine(&mut parts.replay(disk, part, databases)?)?;
+                        }
+                    }
+                    _ => compact.take_engine(&mut replay()?)?,
+                }
+                Ok(Self::Commands(compact.finish()?))
             }
             (Shape::Dir, None) if log.manifest.is_some() => {
                 usage("is a multi-part log already: --rewrite makes its base anew")

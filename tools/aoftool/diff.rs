@@ -1,7 +1,7 @@
 //! `aoftool diff`: the data that two logs end in, compared key by key and element by element.
 //!
-//! Both are replayed into engines of the server, so that memory for the data of both is needed. What is compared is the
-//! data: database, key, type, elements, expiry; not how it came about, nor encodings.
+//! Both are replayed into engines of the server: as a whole where they are short, else in parts that hold the same keys.
+//! What is compared is the data: database, key, type, elements, expiry; not how it came about, nor encodings.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -11,12 +11,13 @@ use std::sync::Arc;
 use ironkeep::cli::escape::Preview;
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::json::{self, Object};
-use ironkeep::cli::locate::{self, Request};
+use ironkeep::cli::locate::{self, Located, Request};
 use ironkeep::cli::utc::Utc;
 use ironkeep::disk::Disk;
 use ironkeep::engine::Engine;
 use ironkeep::engine::clock::Clock;
 
+use crate::parted::{self, Limit};
 use crate::report;
 use crate::shared::replayed;
 use crate::value::{Asker, Element, Value};
@@ -26,7 +27,7 @@ const SHOWN: usize = 60;
 
 /// Compare the data that two logs end in; an RDB may stand for either
 ///
-/// Exits with 0 where it is the same and with 1 where it is not. Both are loaded into memory.
+/// Exits with 0 where it is the same and with 1 where it is not.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// A log file, a manifest, a folder that holds either, an RDB, or `-`
@@ -47,6 +48,8 @@ pub struct Arguments {
     /// How many databases the logs may use, as the directive of servers
     #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     databases: u32,
+    #[command(flatten)]
+    limit: Limit,
     /// The differences as one JSON object (schema aoftool.diff/1)
     #[arg(long, alias = "ndjson")]
     json: bool,
@@ -56,20 +59,27 @@ pub fn run(disk: &Arc<dyn Disk>, arguments: &Arguments) -> anyhow::Result<Exit> 
     if arguments.first == arguments.second && arguments.first == Path::new("-") {
         return Err(Failure::error(Exit::Usage, "standard input can be read once: name a file for one of the two"));
     }
-    let load = |path: &Path| -> anyhow::Result<(String, Engine)> {
-        let located = locate::locate(disk, Request { path: Some(path), dir: None })?;
-        let mut engine = replayed::engine_of(disk, &located.log, arguments.databases as usize)?; // at most 65536
-        // What has expired by now was there when the log ended.
-        engine.clock = Clock::fixed(0);
-        Ok((located.name, engine))
-    };
-    let (old_name, mut old) = load(&arguments.first)?;
-    let (new_name, mut new) = load(&arguments.second)?;
+    let locate = |path: &Path| locate::locate(disk, Request { path: Some(path), dir: None });
+    let (old, new) = (locate(&arguments.first)?, locate(&arguments.second)?);
+    let databases = arguments.databases as usize; // at most 65536
     let mut found = Found { arguments, differences: Vec::new(), only_old: 0, only_new: 0, changed: 0, same: 0 };
-    found.compare(&mut Asker::new(&mut old), &mut Asker::new(&mut new));
+    let survey = |index| report::survey(&**disk, [&old, &new][index]);
+    let parts = parted::divide(disk, &[&old.log, &new.log], (arguments.limit, databases), &survey)?;
+    match parts.as_deref() {
+        Some([old, new]) => {
+            for part in 0..old.len() {
+                found.compare(old.replay(disk, part, databases)?, new.replay(disk, part, databases)?);
+            }
+            found.differences.sort_by(|first, second| (first.db, &first.key).cmp(&(second.db, &second.key)));
+        }
+        _ => {
+            let load = |located: &Located| replayed::engine_of(disk, &located.log, databases);
+            found.compare(load(&old)?, load(&new)?);
+        }
+    }
     let mut out = Vec::new();
     match arguments.json {
-        true => found.write_json(&old_name, &new_name, &mut out),
+        true => found.write_json(&old.name, &new.name, &mut out),
         false => found.write_text(&mut out)?,
     }
     report::print(&out)?;
@@ -107,7 +117,10 @@ impl Found<'_> {
         self.only_old + self.only_new + self.changed == 0
     }
 
-    fn compare(&mut self, old: &mut Asker<'_>, new: &mut Asker<'_>) {
+    fn compare(&mut self, mut old: Engine, mut new: Engine) {
+        // What has expired by now was there when the log ended.
+        (old.clock, new.clock) = (Clock::fixed(0), Clock::fixed(0));
+        let (mut old, mut new) = (Asker::new(&mut old), Asker::new(&mut new));
         for db in 0..old.databases() {
             let mut keys = [old.keys(db), new.keys(db)].concat();
             keys.sort_unstable();

@@ -14,6 +14,7 @@ mod info;
 mod joined;
 mod loaded;
 mod merge;
+mod parted;
 mod print;
 mod records;
 mod remade;

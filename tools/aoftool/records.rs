@@ -50,7 +50,7 @@ pub fn walk(disk: &Arc<dyn Disk>, place: &crate::Place, taker: &mut dyn Taker) -
 pub fn walk_log(disk: &Arc<dyn Disk>, log: &Log, taker: &mut dyn Taker) -> anyhow::Result<Exit> {
     let (mut exit, mut timeline) = (Exit::Fine, Timeline::default());
     for file in &log.files {
-        let open = disk.open(&file.path, Mode::Read).with_context(|| report::name(file))?;
+        let open = disk.open(&file.path, Mode::Read).with_context(|| report::name(file))?.take(file.len);
         // On a terminal the records themselves show how far it is.
         let source: Box<dyn Read> = match io::stdout().is_terminal() {
             true => Box::new(open),

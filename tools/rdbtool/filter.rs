@@ -5,7 +5,7 @@
 
 use crate::Place;
 use crate::opened::{self, FileReader};
-use crate::part::{Counts, Marks, Part, version_for};
+use crate::part::{Counts, Marks, Part};
 use crate::passes::Passes;
 use crate::selection::Selection;
 use anyhow::Context;
@@ -103,7 +103,7 @@ fn write(
     arguments: &Arguments,
 ) -> anyhow::Result<(Version, SealedTarget)> {
     let mut reader = passes.begin()?;
-    let version = version_for(reader.header());
+    let version = Version::nearest(reader.header());
     let is_whole = found.counts.keys() == found.keys;
     let mut part = Part::new(target, version, found.counts.clone(), is_whole)?;
     let mut index = 0;

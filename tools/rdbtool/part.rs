@@ -9,8 +9,8 @@ use crate::opened::{self, FileReader};
 use anyhow::Context;
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::target::{SealedTarget, Target};
-use ironkeep::rdb::{CopyError, Event, Header, KeyHeader, KeyMeta, Lineage, Version, WriteError, WriteOptions, Writer};
-use ironkeep::value::{Limits, Object};
+use ironkeep::rdb::{CopyError, Event, KeyHeader, KeyMeta, Version, WriteError, WriteOptions, Writer};
+use ironkeep::value::Object;
 use std::collections::BTreeMap;
 
 /// A hint of Valkey and Redis in cluster mode: how many keys of a slot follow.
@@ -85,15 +85,6 @@ impl Marks {
     }
 }
 
-/// The version to write what stood in a file of `header`'s version: the same where it can be written, else the nearest
-/// that knows its types.
-pub fn version_for(header: Header) -> Version {
-    Version::of(header.version).unwrap_or(match header.lineage {
-        Lineage::Redis => Version::Rdb6,
-        Lineage::Valkey => Version::Valkey80,
-    })
-}
-
 /// An RDB under way. Dropped, nothing is left of it.
 pub struct Part {
     name: String,
@@ -127,13 +118,7 @@ impl Part {
     /// Copies the key that is next in `reader`.
     pub fn copy(&mut self, reader: &mut FileReader, header: &KeyHeader) -> Result<(), CopyError> {
         self.select(header.db)?;
-        if self.writer.version().knows(header.kind) && header.kind.stands_alone() {
-            return reader.copy_value(&mut self.writer.raw_key(&KeyMeta::of(header), header.kind)?);
-        }
-        if let Some(object) = reader.object(&Limits::default())? {
-            self.write(header, &object)?;
-        }
-        Ok(())
+        self.writer.copy_key(reader, header)
     }
 
     /// Writes a key with a value of its own.

@@ -9,7 +9,7 @@ use ironkeep::engine::Engine;
 use ironkeep::engine::clock::Clock;
 use ironkeep::engine::params::Config;
 use ironkeep::persist::PersistError;
-use ironkeep::persist::load::replay_log;
+use ironkeep::persist::load::{Loaded, replay_log};
 use ironkeep::persist::save::Image;
 use ironkeep::rdb::{Version, WriteOptions};
 use std::io::{self, BufWriter, Seek, Write};
@@ -33,13 +33,19 @@ pub fn empty_engine(databases: usize, clock: Clock) -> Engine {
 /// a torn tail is passed over; what is to be said goes to standard error.
 pub fn engine_of(disk: &Arc<dyn Disk>, log: &Log, databases: usize) -> anyhow::Result<Engine> {
     writeln!(io::stderr(), "replaying {}", show(log.path()))?;
-    let mut engine = empty_engine(databases, Clock::system());
-    let loaded = replay_log(&mut engine, disk, log).map_err(|error| advise(error, databases))?;
+    let (engine, loaded) = quietly(disk, log, databases)?;
     for warning in &loaded.warnings {
         writeln!(io::stderr(), "{warning}")?;
     }
     writeln!(io::stderr(), "replayed {}, {}", plural(loaded.records, "command"), plural(loaded.keys, "key"))?;
     Ok(engine)
+}
+
+/// As [`engine_of`], and what is to be said is left to the caller.
+pub fn quietly(disk: &Arc<dyn Disk>, log: &Log, databases: usize) -> anyhow::Result<(Engine, Loaded)> {
+    let mut engine = empty_engine(databases, Clock::system());
+    let loaded = replay_log(&mut engine, disk, log).map_err(|error| advise(error, databases))?;
+    Ok((engine, loaded))
 }
 
 /// The data of an engine as an RDB of this version, to be read from its start.

@@ -127,6 +127,15 @@ words! {
     }
 }
 
+words! {
+    /// How backups are read back.
+    BackupVerify, BACKUP_VERIFY {
+        Restore = "restore",
+        Quick = "quick",
+        None = "none",
+    }
+}
+
 impl Permission {
     /// Whether it extends to this peer.
     pub fn allows(self, peer: Peer) -> bool {

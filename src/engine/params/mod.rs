@@ -12,6 +12,7 @@
 //! [`Config::prepare`] carries out what a change needs (chdir, another log) before it keeps the new settings.
 
 pub mod args;
+pub mod backup;
 pub mod field;
 pub mod file;
 pub mod kind;
@@ -25,8 +26,8 @@ use crate::engine::notify::EventClasses;
 use crate::value::Limits;
 
 pub use field::{
-    AppendFsync, EvictionPolicy, FileMode, LogLevel, OutputLimits, Permission, RdbVersion, SanitizePayload, SavePoint,
-    ShutdownFlags,
+    AppendFsync, BackupVerify, EvictionPolicy, FileMode, LogLevel, OutputLimits, Permission, RdbVersion,
+    SanitizePayload, SavePoint, ShutdownFlags,
 };
 use table::{Change, Row, Status};
 
@@ -146,6 +147,23 @@ settings! {
     /// Seconds for which what was before a FLUSHALL or FLUSHDB is kept on disk; 0 is not at all.
     flush_guard: u64,
     aof_disable_auto_gc: bool,
+    // Backups
+    /// The folder of the catalogue; empty for none.
+    backup_repo: String,
+    /// Cron patterns with `;` between them; empty for none.
+    backup_schedule: String,
+    backup_timezone: String,
+    /// Seconds that a scheduled backup may be late by chance.
+    backup_jitter: u64,
+    /// Whether one that was due while the server was down is made at its start.
+    backup_catch_up: bool,
+    /// Whether a scheduled one is left out where nothing has changed since the last.
+    backup_skip_unchanged: bool,
+    backup_retention: String,
+    backup_compression: String,
+    /// Bytes per second; 0 is no limit.
+    backup_max_rate: u64,
+    backup_verify: BackupVerify,
     // Encodings
     hash_max_listpack_entries: usize,
     hash_max_listpack_value: usize,

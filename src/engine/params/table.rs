@@ -6,8 +6,10 @@
 //! servers differ.
 
 use super::Config;
+use super::backup;
 use super::field::{
-    APPEND_FSYNC, EVICTION_POLICIES, Field, LOG_LEVELS, PERMISSIONS, RDB_VERSIONS, SANITIZE_PAYLOAD, SHUTDOWN_FLAGS,
+    APPEND_FSYNC, BACKUP_VERIFY, EVICTION_POLICIES, Field, LOG_LEVELS, PERMISSIONS, RDB_VERSIONS, SANITIZE_PAYLOAD,
+    SHUTDOWN_FLAGS,
 };
 use super::kind::{self, Kind, ListParser};
 
@@ -213,7 +215,7 @@ const LONG: i64 = i64::MAX;
 const UINT: i64 = u32::MAX as i64; // widening
 
 static GROUPS: &[&[Row]] =
-    &[NETWORK, PROCESS, MEMORY, SNAPSHOTS, LOG, ENCODINGS, OBSERVATION, REPLICATION, CLUSTER, TLS];
+    &[NETWORK, PROCESS, MEMORY, SNAPSHOTS, LOG, BACKUPS, ENCODINGS, OBSERVATION, REPLICATION, CLUSTER, TLS];
 
 static NETWORK: &[Row] = &[
     int("port", "6379", 0, 65535).works(at!(port)),
@@ -364,6 +366,19 @@ static LOG: &[Row] = &[
     duration("flush-guard", "3600").works(at!(flush_guard)),
     no("aof-disable-auto-gc").hidden().works(at!(aof_disable_auto_gc)),
     yes("aof-rewrite-incremental-fsync").moot(),
+];
+
+static BACKUPS: &[Row] = &[
+    text("backup-repo").immutable().works(at!(backup_repo)),
+    list("backup-schedule", "", backup::schedule).works(at!(backup_schedule)),
+    row("backup-timezone", Kind::Checked(backup::timezone), "UTC").works(at!(backup_timezone)),
+    duration("backup-jitter", "0").works(at!(backup_jitter)),
+    yes("backup-catch-up").works(at!(backup_catch_up)),
+    no("backup-skip-unchanged").works(at!(backup_skip_unchanged)),
+    list("backup-retention", "", backup::retention).works(at!(backup_retention)),
+    row("backup-compression", Kind::Checked(backup::compression), "zstd:3").works(at!(backup_compression)),
+    size("backup-max-rate", "0").works(at!(backup_max_rate)),
+    word("backup-verify", "restore", BACKUP_VERIFY).works(at!(backup_verify)),
 ];
 
 static ENCODINGS: &[Row] = &[

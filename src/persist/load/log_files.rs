@@ -71,7 +71,8 @@ impl LogLoader<'_> {
         let open = crate::rdb::envelope::unwrap(Read::take(open, file.len)).map_err(PersistError::io(&file.path))?;
         let reader = if file.has_rdb {
             let (engine, loaded) = (&mut *self.engine, &mut *self.loaded);
-            let rdb = RdbLoader { engine, path: &file.path, len: file.len, is_base: true, loaded }.load(open)?;
+            let seen = &mut |_: &mut Engine, _| {};
+            let rdb = RdbLoader { engine, path: &file.path, len: file.len, is_base: true, loaded, seen }.load(open)?;
             aof::Reader::resume(rdb.source, rdb.unread, rdb.offset, file.unpacked_len())
         } else {
             aof::Reader::resume(open, Vec::new(), 0, file.unpacked_len())

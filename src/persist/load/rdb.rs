@@ -29,7 +29,12 @@ pub(super) struct RdbLoader<'a> {
     /// The base of a log: expired keys stay, since later records may count on them.
     pub(super) is_base: bool,
     pub(super) loaded: &'a mut Loaded,
+    /// Looks at the engine behind each batch, and may empty it.
+    pub(super) seen: Seen<'a>,
 }
+
+/// Is told up to which offset the file has been loaded.
+pub(super) type Seen<'a> = &'a mut dyn FnMut(&mut Engine, u64);
 
 /// What was read of an RDB: where it ends, and what lies behind it.
 pub(super) struct Ended<R> {
@@ -99,6 +104,7 @@ impl RdbLoader<'_> {
         self.loaded.keys += keys.len() as u64; // a batch is small
         keys.clear();
         batch.bytes.clear();
+        (self.seen)(self.engine, batch.offset);
         batch.then.take().map_or(Ok(()), |notice| self.heed(batch.db, notice))
     }
 

@@ -23,9 +23,10 @@ use ironkeep::cli::url::{Address, ServerUrl};
 use ironkeep::cli::utc::Utc;
 use ironkeep::disk::{Disk, Mode};
 
+use crate::compact::{self, Compact};
 use crate::filter::end_of;
+use crate::report;
 use crate::timeline::{Timeline, selected};
-use crate::{compact, report};
 use session::Session;
 use state::{Place, State};
 
@@ -197,7 +198,7 @@ impl Replay<'_> {
             let in_records = is_first && start.is_in_records;
             if found.rdb.is_some() && !in_records && self.arguments.from.is_none() {
                 let mut reader = compact::rdb_reader(&**disk, file)?;
-                let mut spool = compact::commands_of(&mut reader, &report::name(file))?.file;
+                let mut spool = Compact::of(&mut reader, &report::name(file))?.file;
                 spool.seek(io::SeekFrom::Start(at))?;
                 let place = Place { file: index, is_in_records: false, offset: at, ..start };
                 self.part(spool, place, None, &mut timeline)?;

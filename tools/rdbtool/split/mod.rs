@@ -22,7 +22,7 @@ mod rule;
 use crate::Place;
 use crate::filter::say;
 use crate::opened::{self, FileReader};
-use crate::part::{Part, version_for};
+use crate::part::Part;
 use crate::passes::Passes;
 use crate::slots::Slots;
 use anyhow::Context;
@@ -34,7 +34,7 @@ use ironkeep::cli::plural::plural;
 use ironkeep::cli::target::{SealedTarget, Target};
 use ironkeep::disk::{Disk, RealDisk};
 use ironkeep::engine::params::kind::parse_memory;
-use ironkeep::rdb::{CopyError, Error, Event};
+use ironkeep::rdb::{CopyError, Error, Event, Version};
 use rule::{Found, Rule, Sharer};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -195,7 +195,7 @@ fn write(
     targets: Vec<Target>,
 ) -> anyhow::Result<Vec<SealedTarget>> {
     let mut reader = passes.begin()?;
-    let version = version_for(reader.header());
+    let version = Version::nearest(reader.header());
     let is_whole = sharer.parts().len() == 1;
     let mut parts = Vec::new();
     for (target, found) in targets.into_iter().zip(&sharer.parts()[batch.clone()]) {
