@@ -485,7 +485,11 @@ mod tests {
         let by_default = console.run("info");
         assert!(!titles(&by_default).contains(&"Commandstats"));
         assert!(titles(&console.run("info default commandstats")).contains(&"Commandstats"));
-        assert_eq!(titles(&console.run("info everything")), SECTIONS.iter().map(|s| s.title).collect::<Vec<_>>());
+        let usual = SECTIONS.iter().map(|section| section.title).filter(|title| *title != BACKUP);
+        assert_eq!(titles(&console.run("info everything")), usual.collect::<Vec<_>>());
+        assert_eq!(titles(&console.run("info backup")), [BACKUP]);
+        console.engine.config.backup_repo = "backups".to_owned();
+        assert!(titles(&console.run("info")).contains(&BACKUP));
     }
 
     /// Fields of Redis 8.0.6 that would be made up here, or that say how it is built.
