@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Two sizes are measured, the second ten times the first. The log is made once per size and kept in `target/tmp`: what
-//! applications write, with a FLUSHALL in the middle.
+//! applications write, with a FLUSHALL in the middle. What is called cold begins with an empty page cache (as root).
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)] // a tool for us alone
 
@@ -88,6 +88,17 @@ fn command(program: impl Into<PathBuf>, before: &'static [&'static str], behind:
     })
 }
 
+/// As `work`, of a log that is not in memory; where that can't be had (it takes root) it is said.
+fn cold(work: Work) -> Work {
+    Box::new(move |log| {
+        rustix::fs::sync();
+        if let Err(error) = std::fs::write("/proc/sys/vm/drop_caches", "3") {
+            eprintln!("what should be cold is warm: /proc/sys/vm/drop_caches: {error}");
+        }
+        work(log)
+    })
+}
+
 fn contenders() -> Vec<(String, Work)> {
     const STRIPPED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/stripped");
     const COPIED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/copied.aof");
@@ -98,15 +109,17 @@ fn contenders() -> Vec<(String, Work)> {
         all.push((format!("check-aof of {}", peer.name), command(peer.tool("check-aof"), &[], &[])));
     }
     let strip = &["--output", STRIPPED];
-    all.push(("aoftool strip-command".to_owned(), command(ours, &["strip-command", "FLUSHALL"], strip)));
+    let strips = || command(ours, &["strip-command", "FLUSHALL"], strip);
+    all.push(("aoftool strip-command".to_owned(), strips()));
+    all.push(("aoftool strip-command, cold".to_owned(), cold(strips())));
+    let copies = || command("/bin/sh", &["-c", "cp \"$0\" \"$1\" && sync \"$1\""], &[COPIED]);
+    all.push(("cp and sync".to_owned(), copies()));
+    all.push(("cp and sync, cold".to_owned(), cold(copies())));
     all.push(("cp".to_owned(), command("/bin/cp", &[], &[COPIED])));
-    all.push(("dd conv=fsync".to_owned(), {
-        Box::new(|log| {
-            let from = format!("if={}", log.display());
-            cost(Command::new("/bin/dd").args([&from, "bs=1M", "conv=fsync", &format!("of={COPIED}")]))
-        })
-    }));
     all.push(("aoftool convert to an RDB".to_owned(), command(ours, &["convert"], &["--output", CONVERTED])));
+    const REWRITTEN: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/rewritten.aof");
+    let rewrite = command(ours, &["convert", "--rewrite"], &["--output", REWRITTEN]);
+    all.push(("aoftool convert --rewrite".to_owned(), rewrite));
     let servers = [Some(Program::ours()), Program::redis_7(), Program::redis_8(), Program::valkey_9()];
     for server in servers.into_iter().flatten() {
         all.push((format!("load and SAVE of {}", server.name), Box::new(move |log| load_and_save(&server, log))));

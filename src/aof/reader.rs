@@ -78,6 +78,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next item and where it stands in its unit.
+    #[inline]
     pub fn next_placed(&mut self) -> Result<Option<(Item<'_>, Place)>, Fault> {
         let end = self.scanner.offset();
         match self.scanner.next()? {

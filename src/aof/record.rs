@@ -6,10 +6,11 @@
 use std::io::{self, Read};
 
 use crc64fast::Digest;
+use smallvec::SmallVec;
 
 use super::Fault;
 use super::seal::{self, BrokenMark, Mark};
-use crate::resp::request::{Arguments, Decoder, RequestLimits, Step};
+use crate::resp::request::{Decoder, RequestLimits, Step};
 
 /// The longest annotation that servers read, with its line feed.
 pub const MAX_ANNOTATION: usize = 1024;
@@ -24,8 +25,11 @@ pub struct Record<'a> {
     /// Its bytes, to be copied as they are.
     pub raw: &'a [u8],
     /// One at least.
-    pub arguments: Arguments<'a>,
+    pub arguments: Words<'a>,
 }
+
+/// The words of a record. Most have no more than these, and each that has room here is moved along with the record.
+pub type Words<'a> = SmallVec<[&'a [u8]; 5]>;
 
 impl Record<'_> {
     /// Whether this is the command `name`, in any case.
@@ -158,6 +162,7 @@ impl<R: Read> Scanner<R> {
     }
 
     /// The next record or annotation; `None` where the file ends behind one.
+    #[inline]
     #[allow(clippy::should_implement_trait)] // it lends from its buffer, as no Iterator can
     pub fn next(&mut self) -> Result<Option<Item<'_>>, Fault> {
         let Some(found) = self.find()? else {
@@ -171,7 +176,10 @@ impl<R: Read> Scanner<R> {
         self.offset += len as u64;
         let raw = &self.buffer[start..start + len];
         Ok(Some(match found {
-            Found::Record(_) => Item::Record(Record { offset, raw, arguments: self.decoder.arguments(raw) }),
+            Found::Record(_) => {
+                let arguments = self.decoder.ranges().iter().map(|range| &raw[range.clone()]).collect();
+                Item::Record(Record { offset, raw, arguments })
+            }
             Found::Annotation(_) => Item::Annotation(Annotation { offset, raw, crc }),
         }))
     }

@@ -15,6 +15,7 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+mod early_sync;
 #[cfg(test)]
 pub mod faulty;
 pub mod holders;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::early_sync::EarlySync;
 use super::{Disk, File, Mode};
 
 /// Writes a file with `fill` and publishes it as `folder/name`. On an error nothing has changed under that name,
@@ -25,7 +26,8 @@ pub fn publish<T, E: From<io::Error>>(
     name: &OsStr,
     fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut writer = io::BufWriter::with_capacity(1 << 16, Draft::create(disk, folder, name)?);
+    let draft = Draft::create(disk, folder, name)?.sync_as_it_grows();
+    let mut writer = io::BufWriter::with_capacity(1 << 16, draft);
     let value = fill(&mut writer)?;
     let draft = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
     draft.seal()?.commit()?;
@@ -43,6 +45,7 @@ pub fn publish_bytes(disk: &Arc<dyn Disk>, folder: &Path, name: &OsStr, content:
 pub struct Draft {
     place: Place,
     file: Box<dyn File>,
+    early: Option<EarlySync>,
 }
 
 impl Draft {
@@ -63,7 +66,12 @@ impl Draft {
             target: folder.join(name),
             named: false,
         };
-        Ok(Self { place, file })
+        Ok(Self { place, file, early: None })
+    }
+
+    /// Has it synced while it is written.
+    pub fn sync_as_it_grows(self) -> Self {
+        Self { early: Some(EarlySync::default()), ..self }
     }
 
     /// Where the bytes go until [`Sealed::commit`].
@@ -71,13 +79,9 @@ impl Draft {
         &self.place.temporary
     }
 
-    /// The open file, for syncing as it grows.
-    pub fn file(&self) -> &dyn File {
-        &*self.file
-    }
-
     /// Makes the bytes durable and closes the file. Nobody sees it yet.
-    pub fn seal(self) -> io::Result<Sealed> {
+    pub fn seal(mut self) -> io::Result<Sealed> {
+        self.early.as_mut().map_or(Ok(()), EarlySync::finish)?;
         self.file.sync_all()?;
         let len = self.file.len()?;
         Ok(Sealed { place: self.place, len })
@@ -86,7 +90,11 @@ impl Draft {
 
 impl Write for Draft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        let count = self.file.write(bytes)?;
+        if let Some(early) = &mut self.early {
+            early.wrote(&*self.file, count)?;
+        }
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {

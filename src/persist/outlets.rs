@@ -13,7 +13,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::disk::{Disk, Draft, Sealed};
@@ -23,8 +22,6 @@ use super::PersistError;
 
 /// The most that is written between two looks at the clock and at who still wants it.
 const PIECE: usize = 256 * 1024;
-/// A file is synced after this many bytes; twice as many at most are not synced.
-const SYNC_EVERY: u64 = 16 << 20;
 /// How soon a cancelled job or another rate is noticed while waiting.
 const NAP: Duration = Duration::from_millis(10);
 
@@ -90,16 +87,14 @@ struct OpenOutlet {
     progress: Progress,
     /// The file, or why there is none any more.
     draft: Result<Draft, PersistError>,
-    syncs_early: bool,
-    unsynced: u64,
-    sync: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl OpenOutlet {
     fn create(disk: &Arc<dyn Disk>, outlet: Outlet, syncs_early: bool) -> Self {
         let path = outlet.folder.join(&outlet.name);
         let draft = Draft::create(disk, &outlet.folder, &outlet.name).map_err(PersistError::io(&path));
-        Self { path, progress: outlet.progress, draft, syncs_early, unsynced: 0, sync: None }
+        let draft = if syncs_early { draft.map(Draft::sync_as_it_grows) } else { draft };
+        Self { path, progress: outlet.progress, draft }
     }
 
     fn is_over(&self) -> bool {
@@ -112,46 +107,19 @@ impl OpenOutlet {
             self.draft = Err(PersistError::Cancelled); // which removes the file
         }
         let Ok(draft) = &mut self.draft else { return 0 };
-        let outcome = draft.write_all(bytes).and_then(|()| self.sync_early(bytes.len()));
-        if let Err(error) = outcome {
+        if let Err(error) = draft.write_all(bytes) {
             self.draft = Err(PersistError::io(&self.path)(error));
             return 0;
         }
         bytes.len()
     }
 
-    /// Has what is written synced once it is much. One sync runs at a time: the next waits for it.
-    fn sync_early(&mut self, written: usize) -> io::Result<()> {
-        self.unsynced += written as u64; // usize has at most 64 bits
-        if !self.syncs_early || self.unsynced < SYNC_EVERY {
-            return Ok(());
-        }
-        self.end_sync()?;
-        let Ok(draft) = &self.draft else { return Ok(()) };
-        let file = draft.file().duplicate()?;
-        self.unsynced = 0;
-        let spawned = std::thread::Builder::new().name("snapshot-sync".to_owned()).spawn(move || file.sync_data());
-        // Where no thread can be had, the end syncs it all.
-        self.sync = spawned.ok();
-        Ok(())
-    }
-
-    fn end_sync(&mut self) -> io::Result<()> {
-        match self.sync.take().map(JoinHandle::join) {
-            None => Ok(()),
-            Some(Ok(outcome)) => outcome,
-            Some(Err(_)) => Err(io::Error::other("the thread that synced it ended without an answer")),
-        }
-    }
-
-    fn seal(mut self) -> Result<Sealed, PersistError> {
-        let synced = self.end_sync();
+    fn seal(self) -> Result<Sealed, PersistError> {
         let draft = self.draft?;
         if self.progress.is_cancelled() {
             return Err(PersistError::Cancelled);
         }
-        // An error of a sync is told once: a later one that says it went well says nothing of those pages.
-        synced.and_then(|()| draft.seal()).map_err(PersistError::io(&self.path))
+        draft.seal().map_err(PersistError::io(&self.path))
     }
 
     fn fail(self, reason: &str) -> PersistError {

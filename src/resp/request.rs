@@ -140,6 +140,7 @@ impl Decoder {
     }
 
     fn decode_arguments(&mut self, buffer: &[u8], limits: RequestLimits) -> Result<Step, ProtocolError> {
+        self.take_short_arguments(buffer, limits);
         while self.missing > 0 {
             let len = match self.bulk_len {
                 Some(len) => len,
@@ -161,6 +162,26 @@ impl Decoder {
             self.missing -= 1;
         }
         Ok(Step::Request { consumed: self.position })
+    }
+
+    /// Takes arguments whose length has few digits, as nearly all are, as far as they are there and as they should be. The
+    /// first one that is not is left for [`Decoder::decode_arguments`].
+    #[inline]
+    fn take_short_arguments(&mut self, buffer: &[u8], limits: RequestLimits) {
+        let (mut position, mut missing) = (self.position, self.missing);
+        while missing > 0 && self.bulk_len.is_none() {
+            let Some([b'$', line @ ..]) = buffer.get(position..) else { break };
+            let Some((len, digits)) = short_number(line) else { break };
+            let start = position + 1 + digits + 2;
+            let end = start + len;
+            if buffer.get(end..end + 2) != Some(b"\r\n") || len as i64 > limits.max_bulk_len {
+                break;
+            }
+            self.ranges.push(start..end);
+            position = end + 2;
+            missing -= 1;
+        }
+        (self.position, self.missing) = (position, missing);
     }
 
     fn decode_bulk_header(&mut self, buffer: &[u8], limits: RequestLimits) -> Result<Option<usize>, ProtocolError> {
@@ -190,16 +211,8 @@ impl Decoder {
         too_big: ProtocolError,
     ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
         let line = &buffer[self.position + 1..];
-        // A count or length of one or two digits, as nearly all are.
-        match line {
-            [digit @ b'0'..=b'9', b'\r', b'\n', ..] => {
-                return Ok(Some((Some(i64::from(digit - b'0')), self.position + 4)));
-            }
-            [tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => {
-                let value = i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
-                return Ok(Some((Some(value), self.position + 5)));
-            }
-            _ => {}
+        if let Some((value, digits)) = short_number(line) {
+            return Ok(Some((Some(value as i64), self.position + 1 + digits + 2))); // of three digits
         }
         let Some(len) = memchr::memchr(b'\r', &line[..line.len().min(MAX_INLINE)]) else {
             return if line.len() >= MAX_INLINE { Err(too_big) } else { Ok(None) };
@@ -218,6 +231,20 @@ impl Decoder {
         let line = buffer[..len].strip_suffix(b"\r").unwrap_or(&buffer[..len]);
         self.words = split_words(line).ok_or(ProtocolError::UnbalancedQuotes)?;
         Ok(Step::Inline { consumed: len + 1 })
+    }
+}
+
+/// A number of up to three digits that `\r\n` follows, and how many they are.
+#[inline]
+fn short_number(line: &[u8]) -> Option<(usize, usize)> {
+    let digit = |byte: &u8| usize::from(byte - b'0');
+    match line {
+        [ones @ b'0'..=b'9', b'\r', b'\n', ..] => Some((digit(ones), 1)),
+        [tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => Some((digit(tens) * 10 + digit(ones), 2)),
+        [hundreds @ b'1'..=b'9', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Some((digit(hundreds) * 100 + digit(tens) * 10 + digit(ones), 3))
+        }
+        _ => None,
     }
 }
 
