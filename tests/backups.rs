@@ -226,6 +226,41 @@ fn real_servers_start_on_a_backup() {
 }
 
 #[test]
+fn an_rdb_of_any_server_can_be_put_in() {
+    let (dir, repo) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut wrongs = Vec::new();
+    for (index, sample) in rdb_files().iter().enumerate() {
+        backup_fine(repo.path(), &["import", sample.to_str().unwrap(), "--label", &format!("sample {index}")]);
+    }
+    let listed = json(&backup_fine(repo.path(), &["list", "--json"]));
+    let backups = listed["backups"].as_array().unwrap();
+    let times: Vec<i64> = backups.iter().map(|backup| backup["started_ms"].as_i64().unwrap()).collect();
+    assert!(backups.len() == rdb_files().len() && times.is_sorted(), "{times:?}");
+    for backup in backups {
+        let index: usize = backup["label"].as_str().unwrap().strip_prefix("sample ").unwrap().parse().unwrap();
+        let restored = dir.path().join(format!("restored-{index}"));
+        backup_fine(repo.path(), &["restore", backup["id"].as_str().unwrap(), "--dir", restored.to_str().unwrap()]);
+        let server = Server::start(&Program::ours(), &restored, &[("appendonly", "yes")]);
+        let found = differences(&read_contents(&mut server.client()), &truth_of(&rdb_files()[index]));
+        wrongs.extend(found.into_iter().map(|wrong| format!("{}: {wrong}", rdb_files()[index].display())));
+    }
+    assert!(wrongs.is_empty(), "{}", wrongs.join("\n"));
+    // What is none, or more than one, is refused, and leaves nothing.
+    let folder = dir.path().join("others");
+    std::fs::create_dir(&folder).unwrap();
+    let mut log = std::fs::read(&rdb_files()[0]).unwrap();
+    log.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+    for (content, code) in [(log, 5), (b"nothing".to_vec(), 3), (b"REDIS0011\xfe\x00".to_vec(), 3)] {
+        let file = folder.join("file");
+        std::fs::write(&file, content).unwrap();
+        let refused = backup(repo.path(), &["import", file.to_str().unwrap()]);
+        assert_eq!(refused.status.code(), Some(code), "{}", String::from_utf8_lossy(&refused.stderr));
+    }
+    let left = std::fs::read_dir(repo.path().join("backups")).unwrap().count();
+    assert_eq!(left, backups.len());
+}
+
+#[test]
 fn a_server_that_is_killed_while_it_makes_one_leaves_the_good_ones() {
     let rounds = length("IRONKEEP_BACKUP_KILLS", 12);
     let (dir, repo) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -15,7 +15,7 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("increments", "1000000"),    // of one key while a slow snapshot stands
     ("databases", "16"),
     ("overlap-seconds", "10"), // 300 for the figure that counts
-    ("parts", "writers,growth,hot-key,databases,overlap"),
+    ("parts", "writers,growth,hot-key,databases,overlap,backups"),
 ];
 
 type Part = fn(&Options);
@@ -26,6 +26,7 @@ const PARTS: &[(&str, Part)] = &[
     ("hot-key", one_hot_key),
     ("databases", many_databases),
     ("overlap", one_after_the_other),
+    ("backups", beside_backups),
 ];
 
 const VALUE: &str = "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv"; // 32 bytes
@@ -287,4 +288,66 @@ fn longest_turn(client: &mut Client) -> Option<f64> {
     let text = client.line("info stats").text();
     let longest = text.lines().find_map(|line| line.strip_prefix("eventloop_duration_max:"))?;
     longest.trim().parse::<f64>().ok().map(|us| us / 1e3)
+}
+
+/// How long each measurement of [`beside_backups`] takes.
+const WINDOW: Duration = Duration::from_secs(5);
+
+/// Clients that set random keys, alone and while one backup after the other is made and read back.
+fn beside_backups(options: &Options) {
+    let (keys, clients, rounds) = (options.count("keys"), options.count("clients"), options.count("rounds"));
+    let repo = tempfile::tempdir().unwrap();
+    let contest = ours(&[("backup-repo", repo.path().to_str().unwrap()), ("backup-retention", "keep-last 1")]);
+    let server = &contest.servers[0];
+    fill(server, 1, keys);
+    let mut figures: [[Vec<f64>; 2]; 2] = Default::default();
+    let mut backups = Vec::new();
+    for _ in 0..rounds {
+        for (has_backups, figures) in figures.iter_mut().enumerate() {
+            let (stop, stop_backups) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(has_backups == 0)));
+            let made = make_until(server.client(), stop_backups.clone());
+            std::thread::sleep(Duration::from_millis(200));
+            let writers: Vec<_> =
+                (0..clients).map(|n| write_until(server.client(), n as u64, keys, stop.clone())).collect();
+            std::thread::sleep(WINDOW);
+            stop.store(true, Ordering::Relaxed);
+            stop_backups.store(true, Ordering::Relaxed);
+            let mut waits: Vec<f64> = writers
+                .into_iter()
+                .flat_map(|writer| writer.join().unwrap())
+                .map(|(_, wait)| wait.as_secs_f64() * 1e3)
+                .collect();
+            waits.sort_by(f64::total_cmp);
+            figures[0].push(waits.len() as f64 / WINDOW.as_secs_f64()); // exact below 2^53
+            figures[1].push(waits[waits.len() * 99 / 100]);
+            let made = made.join().unwrap();
+            backups.extend((has_backups == 1).then_some(made as f64)); // a few
+        }
+    }
+    let [[alone, alone_p99], [beside, beside_p99]] = &mut figures;
+    let (rates, waits) = ([median(alone), median(beside)], [median(alone_p99), median(beside_p99)]);
+    println!(
+        "{clients} clients that set random ones of {keys} keys, alone and while backups are made ({} in {} s), medians of {rounds}\n\
+         rounds: {:.0} and {:.0} requests per second ({:.2}), p99 {:.2} and {:.2} ms ({:.2})\n",
+        median(&mut backups),
+        WINDOW.as_secs(),
+        rates[0],
+        rates[1],
+        rates[1] / rates[0],
+        waits[0],
+        waits[1],
+        waits[1] / waits[0]
+    );
+}
+
+/// Makes one backup after the other; how many.
+fn make_until(mut client: Client, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<usize> {
+    std::thread::spawn(move || {
+        let mut made = 0;
+        while !stop.load(Ordering::Relaxed) {
+            client.line("BACKUP CREATE");
+            made += 1;
+        }
+        made
+    })
 }

@@ -71,13 +71,17 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Takes the catalogue for changes.
-    pub fn hold(&self) -> Result<DirectoryLock, BackupError> {
+    /// Takes the catalogue for changes; none on a file system that has no locks.
+    pub fn hold(&self) -> Result<Option<DirectoryLock>, BackupError> {
         let folder = self.folder();
-        self.disk.lock_dir(&folder).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => BackupError::Busy { repo: self.repo.clone() },
-            _ => BackupError::io(&folder)(error),
-        })
+        match self.disk.lock_dir(&folder) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(BackupError::Busy { repo: self.repo.clone() })
+            }
+            Err(error) => Err(BackupError::io(&folder)(error)),
+        }
     }
 
     /// All backups, from the oldest to the newest.

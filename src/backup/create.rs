@@ -1,20 +1,26 @@
-//! From a snapshot to a backup: written, made durable, read back, and only then known by a manifest.
+//! From a snapshot, or an RDB of somebody else, to a backup: written, made durable, read back, and only then known by a manifest.
 
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::UNIX_EPOCH;
 
+use crate::codec::number;
+use crate::disk::Mode;
 use crate::engine::clock::Clock;
 use crate::engine::persistence::Progress;
+use crate::persist::PersistError;
 use crate::persist::outlets::{Manner, Outlet, Outlets};
 use crate::persist::save::Image;
+use crate::rdb::{self, Event, envelope};
 
 use super::BackupError;
 use super::catalogue::{Catalogue, new_id};
 use super::manifest::{Compression, Manifest, SCHEMA, Stored};
 use super::summary::Summary;
-use super::verify::{Hashing, Level, verify};
+use super::verify::{Hashing, Level, load_summary, verify};
 
 /// What is to be made.
 #[derive(Debug, Clone)]
@@ -32,17 +38,87 @@ pub struct Order {
     pub max_rate: Arc<AtomicU64>,
 }
 
-/// Makes a backup in a catalogue that the caller holds. Where reading it back shows a fault it stays, with that in its
-/// manifest. An error leaves nothing.
+/// Makes a backup of a snapshot in a catalogue that the caller holds. Where reading it back shows a fault it stays, with that
+/// in its manifest. An error leaves nothing.
 pub fn create(
     catalogue: &Catalogue,
     image: Image,
     order: &Order,
     progress: &Progress,
 ) -> Result<Manifest, BackupError> {
+    let rdb_version = image.version().header().version;
+    make(catalogue, order, progress, |out, path| {
+        let mut summary = Summary::default();
+        image.functions().iter().for_each(|code| summary.add_function(code));
+        image.write_seen(out, (path, progress), &mut |db, entry| {
+            summary.add_key(db, entry.key, entry.value, entry.expire_at_ms);
+        })?;
+        Ok((summary, rdb_version))
+    })
+}
+
+/// Makes a backup of an RDB that somebody else has written, as [`create`] does of a snapshot. Its time is the one that the
+/// file tells of itself, or that of its last change. What it holds is what a load of it brings.
+pub fn import(catalogue: &Catalogue, rdb: &Path, order: &Order) -> Result<Manifest, BackupError> {
+    let disk = catalogue.disk();
+    let source = || {
+        let file = disk.open(rdb, Mode::Read).map_err(BackupError::io(rdb))?;
+        envelope::unwrap(file).map_err(BackupError::io(rdb))
+    };
+    let metadata = disk.metadata(rdb).map_err(BackupError::io(rdb))?;
+    let changed = metadata.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let told = Told::by(rdb, source()?)?;
+    let started_ms = told.saved_ms.unwrap_or(i64::try_from(changed.as_millis()).unwrap_or(i64::MAX));
+    let progress = Progress::new(started_ms, 0);
+    make(catalogue, order, &progress, |out, _| {
+        let copied = io::copy(&mut source()?, out).map_err(BackupError::io(rdb))?;
+        let summary = load_summary(told.databases, (rdb, copied), source()?)?;
+        Ok((summary, told.rdb_version))
+    })
+}
+
+/// What an RDB says of itself.
+struct Told {
+    saved_ms: Option<i64>,
+    rdb_version: u32,
+    /// How many there must be for all of it.
+    databases: u64,
+}
+
+impl Told {
+    fn by(path: &Path, source: impl Read) -> Result<Self, BackupError> {
+        let failed = |source| PersistError::Rdb { path: path.to_owned(), source };
+        let mut reader = rdb::Reader::new(source, rdb::Options { verify: true }).map_err(failed)?;
+        let mut told = Self { saved_ms: None, rdb_version: reader.header().version, databases: 0 };
+        loop {
+            match reader.next().map_err(failed)? {
+                Event::Aux { name, value } if name == b"ctime" => {
+                    told.saved_ms = number::parse_i64(&value).map(|seconds| seconds.saturating_mul(1000));
+                }
+                Event::SelectDb(db) => told.databases = told.databases.max(db.saturating_add(1)),
+                Event::End { .. } => break,
+                _ => {}
+            }
+        }
+        let (mut source, unread) = reader.into_inner();
+        if unread.is_empty() && source.read(&mut [0]).map_err(BackupError::io(path))? == 0 {
+            return Ok(told);
+        }
+        let reason = "more than an RDB is in this file: `aoftool convert` makes one out of a log".to_owned();
+        Err(BackupError::Refused { path: path.to_owned(), reason })
+    }
+}
+
+/// Has `write` write an RDB to a path of the catalogue, and tell what it holds and in which version.
+fn make(
+    catalogue: &Catalogue,
+    order: &Order,
+    progress: &Progress,
+    write: impl FnOnce(&mut dyn Write, &Path) -> Result<(Summary, u32), BackupError>,
+) -> Result<Manifest, BackupError> {
     let id = new_id(progress.started_ms);
     let folder = catalogue.begin(&id)?;
-    let made = fill(catalogue, image, order, (&id, progress)).and_then(|manifest| {
+    let made = fill(catalogue, order, (&id, progress), write).and_then(|manifest| {
         if !progress.begin_commit() {
             return Err(BackupError::Cancelled);
         }
@@ -58,34 +134,27 @@ pub fn create(
 
 fn fill(
     catalogue: &Catalogue,
-    image: Image,
     order: &Order,
     (id, progress): (&str, &Progress),
+    write: impl FnOnce(&mut dyn Write, &Path) -> Result<(Summary, u32), BackupError>,
 ) -> Result<Manifest, BackupError> {
     let (folder, name) = (catalogue.folder_of(id), order.file_name());
-    let rdb_version = image.version().header().version;
-    let outlet = Outlet { folder: folder.clone(), name: OsStr::new(name).to_owned(), progress: progress.clone() };
+    let path = folder.join(name);
+    let outlet = Outlet { folder, name: OsStr::new(name).to_owned(), progress: progress.clone() };
     let manner = Manner { max_rate: Arc::clone(&order.max_rate), syncs_early: true };
     let mut outlets = Outlets::create(catalogue.disk(), vec![outlet], &manner);
-    let mut summary = Summary::default();
-    image.functions().iter().for_each(|code| summary.add_function(code));
-    let path = folder.join(name);
     let mut packer = Packer::new(Hashing::new(&mut outlets), order.compression).map_err(BackupError::io(&path))?;
-    let written = image.write_seen(&mut packer, (&path, progress), &mut |db, entry| {
-        summary.add_key(db, entry.key, entry.value, entry.expire_at_ms);
-    });
-    let packed = written.map_err(BackupError::from).and_then(|()| packer.finish().map_err(BackupError::io(&path)));
+    let written = write(&mut packer, &path);
+    let packed = written.and_then(|told| Ok((told, packer.finish().map_err(BackupError::io(&path))?)));
     let outcome = match &packed {
         Ok(_) => outlets.seal(),
         Err(error) => outlets.fail(&error.to_string()),
     };
     // The outlet knows best why nothing could be written.
     let sealed = outcome.into_iter().next().expect("one outlet gives one outcome")?;
-    let written = packed?;
+    let ((summary, rdb_version), Written { bytes, sha256, rdb_bytes }) = packed?;
     sealed.commit().map_err(BackupError::io(&path))?;
     let (timeline, position) = order.position.clone().unzip();
-    let Written { bytes, sha256, rdb_bytes } = written;
-    let file = Stored { name: name.to_owned(), bytes, sha256, compression: order.kind(), rdb_bytes };
     let mut manifest = Manifest {
         schema: SCHEMA.to_owned(),
         id: id.to_owned(),
@@ -95,7 +164,7 @@ fn fill(
         ended_ms: 0,
         timeline,
         position,
-        file,
+        file: Stored { name: name.to_owned(), bytes, sha256, compression: order.kind(), rdb_bytes },
         functions: summary.functions,
         digest: summary.digest(),
         databases: summary.databases,

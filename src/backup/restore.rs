@@ -78,7 +78,7 @@ pub fn restore(catalogue: &Catalogue, manifest: &Manifest, wishes: &Wishes) -> R
     let fresh = beside(&dir, &format!("restoring-{}", manifest.id));
     disk.create_dir(&fresh).map_err(BackupError::io(&fresh))?;
     let done = write_dump(catalogue, manifest, wishes, &fresh)
-        .and_then(|()| place.give_way(&**disk, &dir, manifest))
+        .and_then(|()| place.give_way(&**disk, (&dir, &fresh), manifest))
         .and_then(|aside| {
             disk.rename(&fresh, &dir).map_err(BackupError::io(&dir))?;
             let parent = dir.parent().unwrap_or(Path::new("/"));
@@ -125,11 +125,17 @@ impl Place {
         }
     }
 
-    fn give_way(self, disk: &dyn Disk, dir: &Path, manifest: &Manifest) -> Result<Option<PathBuf>, BackupError> {
+    fn give_way(
+        self,
+        disk: &dyn Disk,
+        (dir, fresh): (&Path, &Path),
+        manifest: &Manifest,
+    ) -> Result<Option<PathBuf>, BackupError> {
         match self {
             Self::Free => Ok(None),
             Self::Empty => disk.remove_dir(dir).map(|()| None).map_err(BackupError::io(dir)),
             Self::Full(_lock) => {
+                disk.copy_permissions(dir, fresh).map_err(BackupError::io(fresh))?;
                 let aside = beside(dir, &format!("before-{}", manifest.id));
                 if disk.exists(&aside) {
                     let reason = "what was there before a restore is kept here already: move it away first".to_owned();

@@ -14,7 +14,7 @@ use crate::disk::Mode;
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::engine::params::Config;
-use crate::persist::load;
+use crate::persist::{PersistError, load};
 use crate::rdb;
 
 use super::BackupError;
@@ -82,7 +82,10 @@ fn quick(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), String> {
 }
 
 fn restore(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), String> {
-    let summary = read_file(catalogue, manifest, |path, source| summary_of(manifest, path, source))?;
+    let databases = manifest.databases.keys().max().map_or(0, |highest| highest.saturating_add(1));
+    let summary = read_file(catalogue, manifest, |path, source| {
+        load_summary(databases, (path, manifest.file.rdb_bytes), source).map_err(|error| error.to_string())
+    })?;
     manifest.difference(&summary).map_or(Ok(()), Err)
 }
 
@@ -127,10 +130,14 @@ pub(super) fn same_file<R>(file: &Stored, read: Hashing<R>) -> Result<(), String
     Ok(())
 }
 
-fn summary_of(manifest: &Manifest, path: &Path, source: Box<dyn Read + Send + '_>) -> Result<Summary, String> {
+/// What an RDB of about `len` bytes comes to, which needs so many databases, when it is loaded.
+pub(super) fn load_summary(
+    databases: u64,
+    (path, len): (&Path, u64),
+    source: impl Read + Send,
+) -> Result<Summary, PersistError> {
     let mut config = Config::default();
-    let highest = manifest.databases.keys().max().copied().unwrap_or(0).min(MOST_DATABASES - 1);
-    config.databases = config.databases.max(highest as usize + 1); // at most MOST_DATABASES
+    config.databases = config.databases.max(databases.min(MOST_DATABASES) as usize); // at most MOST_DATABASES
     let mut engine = Engine::new(config, Clock::system(), fastrand::Rng::new());
     let (mut summary, mut taken_until) = (Summary::default(), 0);
     let mut seen = |engine: &mut Engine, offset: u64| {
@@ -139,8 +146,7 @@ fn summary_of(manifest: &Manifest, path: &Path, source: Box<dyn Read + Send + '_
             taken_until = offset;
         }
     };
-    let loaded = load::look_through(&mut engine, (path, manifest.file.rdb_bytes), source, &mut seen);
-    loaded.map_err(|error| error.to_string())?;
+    load::look_through(&mut engine, (path, len), source, &mut seen)?;
     take_keys(&mut engine, &mut summary);
     engine.functions.iter().for_each(|library| summary.add_function(&library.code));
     Ok(summary)

@@ -3,7 +3,7 @@
 //! One is made at a time. A scheduled one that fails is tried again, sooner at first, and is told of as late until one
 //! succeeds. Where one is due while another is under way, that other one is it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,8 +187,15 @@ async fn make(shared: &Rc<Shared>, wish: Wish) -> Result<Manifest, BackupError> 
 fn begin(shared: &Shared, wish: Wish) -> Result<(Image, Order, Progress, u64), BackupError> {
     let engine = &mut *shared.engine.borrow_mut();
     let Wish { cause, label } = wish;
-    if engine.backups.under_way.is_some() || engine.persistence.is_loading || shared.is_stopping.get() {
-        return Err(BackupError::Cancelled);
+    let reason = match () {
+        () if engine.backups.under_way.is_some() => "another backup is in progress",
+        () if engine.persistence.is_loading => "the data is being loaded",
+        () if shared.is_stopping.get() => "the server is ending",
+        () => "",
+    };
+    if !reason.is_empty() {
+        let path = PathBuf::from(&engine.config.backup_repo);
+        return Err(BackupError::Refused { path, reason: reason.to_owned() });
     }
     let image = Image::take(engine, false);
     engine.stats.snapshots += 1;

@@ -2,6 +2,7 @@
 //! a few lines.
 
 mod create;
+mod import;
 mod list;
 mod prune;
 mod restore;
@@ -33,6 +34,7 @@ enum Verb {
     Show(list::ShowArguments),
     Verify(VerifyArguments),
     Create(create::Arguments),
+    Import(import::Arguments),
     Prune(prune::Arguments),
     Restore(restore::Arguments),
 }
@@ -84,6 +86,7 @@ fn run() -> anyhow::Result<Exit> {
         Verb::Show(arguments) => list::show(&arguments),
         Verb::Verify(arguments) => run_verify(&arguments),
         Verb::Create(arguments) => create::run(&arguments),
+        Verb::Import(arguments) => import::run(&arguments),
         Verb::Prune(arguments) => prune::run(&arguments),
         Verb::Restore(arguments) => restore::run(&arguments),
     }

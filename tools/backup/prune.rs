@@ -28,7 +28,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let rules = Retention::parse(&arguments.retention).map_err(usage)?;
     let zone = zone(&arguments.timezone).map_err(usage)?;
     let catalogue = arguments.place.catalogue()?;
-    let _hold = if arguments.dry_run { None } else { Some(catalogue.hold().map_err(failure)?) };
+    let _hold = if arguments.dry_run { None } else { catalogue.hold().map_err(failure)? };
     let planned = prune::plan(&catalogue, &rules, &zone).map_err(failure)?;
     let mut text = String::new();
     for planned in &planned {

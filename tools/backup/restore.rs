@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use ironkeep::backup::restore::{Expiry, Found, Wishes, rehearse, restore};
+use ironkeep::backup::verify::verify;
+use ironkeep::backup::{BackupError, Level};
 use ironkeep::cli::exit::Exit;
 use ironkeep::cli::in_place::quote;
 use ironkeep::cli::plural::plural;
@@ -58,6 +60,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let keys = arguments.keys.iter().map(|pattern| pattern.as_bytes().to_vec()).collect();
     let wishes = Wishes { dir: arguments.dir.clone(), force: arguments.force, keys, expiry, now_ms: Utc::now().0 };
     let found = rehearse(&catalogue, &manifest, &wishes).map_err(failure)?;
+    if manifest.status() != Level::Restore.word() {
+        // Nobody has loaded it yet.
+        let fault = verify(&catalogue, &manifest, Level::Restore, wishes.now_ms).fault;
+        fault.map_or(Ok(()), |fault| Err(failure(BackupError::Damaged { id: manifest.id.clone(), fault })))?;
+    }
     let aside = match arguments.dry_run {
         true => None,
         false => restore(&catalogue, &manifest, &wishes).map_err(failure)?,

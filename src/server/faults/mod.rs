@@ -5,6 +5,7 @@
 //! and `b` to N. Whatever is loaded later must hold a prefix of the list that the server had, whole transactions, and all
 //! that was acknowledged and had to survive.
 
+mod backups;
 mod cure;
 mod damage;
 mod errors;

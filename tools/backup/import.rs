@@ -1,0 +1,49 @@
+//! `import`: an RDB that another server has written becomes a backup.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ironkeep::backup::create::{Order, import};
+use ironkeep::backup::{BackupError, Catalogue, Level};
+use ironkeep::cli::exit::{Exit, Failure};
+use ironkeep::engine::params::Config;
+use ironkeep::engine::params::backup::compression;
+
+use super::{Place, failure, list, print};
+
+/// Put an RDB of any server into a catalogue, packed, read back and with a manifest, under the time at which it was saved
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The RDB
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    place: Place,
+    /// A name for it
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
+    /// How it is packed, as backup-compression has it: `none`, or `zstd:LEVEL`
+    #[arg(long, value_name = "HOW", default_value = "zstd:3")]
+    compression: String,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    compression(arguments.compression.as_bytes()).map_err(|message| Failure::error(Exit::Usage, message))?;
+    let mut config = Config::default();
+    config.backup_compression.clone_from(&arguments.compression);
+    let order = Order {
+        label: arguments.label.clone(),
+        cause: "import",
+        compression: config.backup_level(),
+        verify: Some(Level::Restore),
+        position: None,
+        max_rate: Arc::default(),
+    };
+    let catalogue: Catalogue = arguments.place.catalogue()?;
+    catalogue.create().map_err(failure)?;
+    let _hold = catalogue.hold().map_err(failure)?;
+    let manifest = import(&catalogue, &arguments.file, &order).map_err(failure)?;
+    print(&list::line(&manifest))?;
+    let damaged = |fault: &str| failure(BackupError::Damaged { id: manifest.id.clone(), fault: fault.to_owned() });
+    manifest.fault().map_or(Ok(Exit::Fine), |fault| Err(damaged(fault)))
+}
