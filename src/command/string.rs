@@ -253,14 +253,24 @@ fn getdel(context: &mut Context<'_>) -> Outcome {
 
 fn getex(context: &mut Context<'_>) -> Outcome {
     let key = context.args[1];
-    let expire_at_ms = match context.args[2..] {
-        [] => None,
-        [option] if is(option, "PERSIST") => Some(None),
-        [option, value] => {
-            let unit = ExpireUnit::of(option).ok_or(CommandError::Syntax)?;
-            Some(Some(unit.absolute(value, context.now_ms(), "getex")?))
+    // One option may come again, and the last one counts.
+    let (mut chosen, mut rest) = (None, &context.args[2..]);
+    while let [option, tail @ ..] = rest {
+        let (next, tail) = match (ExpireUnit::of(option), tail) {
+            (Some(unit), [value, tail @ ..]) => (Some((unit, *value)), tail),
+            (None, tail) if is(option, "PERSIST") => (None, tail),
+            _ => return Err(CommandError::Syntax),
+        };
+        let unit = |choice: Option<(ExpireUnit, _)>| choice.map(|(unit, _)| unit);
+        if chosen.is_some_and(|former| unit(former) != unit(next)) {
+            return Err(CommandError::Syntax);
         }
-        _ => return Err(CommandError::Syntax),
+        (chosen, rest) = (Some(next), tail);
+    }
+    let expire_at_ms = match chosen {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some((unit, value))) => Some(Some(unit.absolute(value, context.now_ms(), "getex")?)),
     };
     let Some(value) = context.read_string(key)?.map(|string| string.to_vec()) else {
         return Ok(context.reply.null());

@@ -12,8 +12,13 @@ fn trace_behind(disk: &MemoryDisk, from: usize) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// `temp-<pid>-<n>-NAME` becomes `temp-NAME`.
+/// `temp-<pid>-<n>-NAME` becomes `temp-NAME`, and the name of a backup `BACKUP`.
 fn plain(line: &str) -> String {
+    const BEFORE: &str = "/backups/";
+    const NAME: usize = "20261122T030000Z-5e8a31".len();
+    let mut pieces = line.split(BEFORE);
+    let first = pieces.next().unwrap_or_default().to_owned();
+    let line = &pieces.fold(first, |line, piece| format!("{line}{BEFORE}BACKUP{}", &piece[NAME..]));
     let mut parts = line.split("temp-");
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -37,11 +42,13 @@ fn compare(name: &str, trace: &str) {
 }
 
 #[test]
-fn the_steps_of_a_start_an_append_a_rewrite_a_save_and_a_shutdown_are_the_golden_ones() {
+fn the_steps_of_a_start_an_append_a_rewrite_a_save_a_backup_and_a_shutdown_are_the_golden_ones() {
     let disk = empty_disk();
     run(async {
         let mut history = History::default();
-        let shared = start_server(config(true, AppendFsync::Always), Arc::new(disk.clone())).await.unwrap();
+        let mut config = config(true, AppendFsync::Always);
+        config.backup_repo = format!("{DIR}/repo");
+        let shared = start_server(config, Arc::new(disk.clone())).await.unwrap();
         compare("first-start.txt", &trace_behind(&disk, 0));
         let mut client = Client::connect(&shared);
         let from = disk.steps();
@@ -55,6 +62,9 @@ fn the_steps_of_a_start_an_append_a_rewrite_a_save_and_a_shutdown_are_the_golden
         client.ask("BGSAVE").await;
         client.wait_for_jobs().await;
         compare("save.txt", &trace_behind(&disk, from));
+        let from = disk.steps();
+        assert!(matches!(client.ask("BACKUP CREATE").await, Some(Answer::Bulk(_))));
+        compare("backup.txt", &trace_behind(&disk, from));
         assert!(history.write(&mut client, 1, || 0).await);
         let from = disk.steps();
         assert!(client.shut_down(&shared).await);
