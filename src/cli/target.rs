@@ -49,7 +49,7 @@ impl Target {
             _ => PathBuf::from("."),
         };
         let file_name = path.file_name().unwrap_or(OsStr::new(""));
-        let draft = Draft::create(disk, &folder, file_name).with_context(|| name.clone())?;
+        let draft = Draft::create(disk, &folder, file_name).with_context(|| name.clone())?.sync_as_it_grows();
         Ok(Target { name, kind: Kind::File(Box::new(draft)) })
     }
 

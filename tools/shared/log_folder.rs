@@ -50,7 +50,8 @@ fn fill(
 ) -> anyhow::Result<()> {
     let base = log_dir.manifest().next_base(FILE_NAME.as_ref(), format);
     let name = Source::File(log_dir.folder().join(&base.name)).to_string();
-    let mut draft = Draft::create(disk, log_dir.folder(), &base.name).with_context(|| name.clone())?;
+    let draft = Draft::create(disk, log_dir.folder(), &base.name).with_context(|| name.clone())?;
+    let mut draft = draft.sync_as_it_grows();
     write_base(&mut draft, &name)?;
     let sealed = draft.seal().with_context(|| name.clone())?;
     log_dir.replace_base(base, sealed, 0, Replaced::default())?;
