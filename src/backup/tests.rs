@@ -6,7 +6,7 @@ use super::verify::{Level, verify, verify_and_note};
 use super::*;
 use crate::calendar::Retention;
 use crate::command::replay::Replay;
-use crate::disk::{Disk, Fault, FaultyDisk, MemoryDisk, Mode, PowerCut, publish_bytes};
+use crate::disk::{Disk, Fault, FaultyDisk, Lie, MemoryDisk, Mode, PowerCut, publish_bytes};
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::engine::params::Config;
@@ -62,17 +62,21 @@ fn wishes(force: bool) -> Wishes {
     Wishes { dir: "/data".into(), force, keys: Vec::new(), expiry: Expiry::Keep, now_ms: NOW }
 }
 
-/// All that are listed are whole, and one at least is there. How many.
-fn assert_good(disk: &Arc<dyn Disk>, why: &dyn Fn() -> String) -> usize {
+/// How many are listed; an error where one of them is not whole, or none is there.
+fn look(disk: &Arc<dyn Disk>) -> Result<usize, String> {
     let catalogue = Catalogue::new(Arc::clone(disk), Path::new("/repo"));
-    let listed = catalogue.list().unwrap();
+    let listed = catalogue.list().map_err(|error| error.to_string())?;
     for Listed { id, manifest } in &listed {
-        let manifest = manifest.as_ref().unwrap_or_else(|error| panic!("{}: {id}: {error}", why()));
-        let verification = verify(&catalogue, manifest, Level::Restore, NOW);
-        assert_eq!(verification.fault, None, "{}: {id}", why());
+        let verification = verify(&catalogue, manifest.as_ref()?, Level::Restore, NOW);
+        verification.fault.map_or(Ok(()), |fault| Err(format!("{id}: {fault}")))?;
     }
-    assert!(!listed.is_empty(), "{}: no backup is left", why());
-    listed.len()
+    if listed.is_empty() { Err("no backup is left".to_owned()) } else { Ok(listed.len()) }
+}
+
+/// All that are listed are whole, and one at least is there. How many.
+#[track_caller]
+fn assert_good(disk: &Arc<dyn Disk>, why: &dyn Fn() -> String) -> usize {
+    look(disk).unwrap_or_else(|wrong| panic!("{}: {wrong}", why()))
 }
 
 fn disk_with_old() -> MemoryDisk {
@@ -159,6 +163,21 @@ fn a_power_cut_at_any_step_leaves_a_good_backup() {
         }
     }
     assert!(counts[1] > 0 && counts[2] > 0, "{counts:?}");
+}
+
+#[test]
+fn a_disk_that_only_says_that_it_has_synced_is_found_out() {
+    for lie in [Lie::Files, Lie::Folders] {
+        let memory = disk_with_old();
+        let from = memory.steps();
+        back_up(&(Arc::new(FaultyDisk::lying(memory.clone(), lie)) as Arc<dyn Disk>), NEW, NOW).unwrap();
+        let images = (from..=memory.steps()).flat_map(|at| PowerCut::ALL.map(|cut| (at, cut)));
+        let is_wrong = |(at, cut)| {
+            let image: Arc<dyn Disk> = Arc::new(memory.after(at, cut, &mut fastrand::Rng::with_seed(1)));
+            look(&image).is_err()
+        };
+        assert!(images.filter(|image| is_wrong(*image)).count() > 0, "{lie:?}");
+    }
 }
 
 #[test]
