@@ -59,13 +59,18 @@ impl Catalogue {
     /// Makes the folders that are missing.
     pub fn create(&self) -> Result<(), BackupError> {
         for folder in [self.repo.clone(), self.folder()] {
-            match self.disk.create_dir(&folder) {
-                Ok(()) => {
-                    let parent = folder.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-                    self.disk.sync_dir(parent).map_err(BackupError::io(parent))?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(BackupError::io(&folder)(error)),
+            let created = self.disk.create_dir(&folder);
+            if let Err(error) = &created
+                && error.kind() != io::ErrorKind::AlreadyExists
+            {
+                return created.map_err(BackupError::io(&folder));
+            }
+            let parent = folder.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+            match self.disk.sync_dir(parent) {
+                // Somebody else's folder, in which somebody else has made ours.
+                Err(error) if created.is_err() && error.kind() == io::ErrorKind::PermissionDenied => {}
+                // Also of one that is there: who made it may not have come to this.
+                synced => synced.map_err(BackupError::io(parent))?,
             }
         }
         Ok(())

@@ -71,8 +71,8 @@ pub fn import(catalogue: &Catalogue, rdb: &Path, order: &Order) -> Result<Manife
     let started_ms = told.saved_ms.unwrap_or(i64::try_from(changed.as_millis()).unwrap_or(i64::MAX));
     let progress = Progress::new(started_ms, 0);
     make(catalogue, order, &progress, |out, _| {
-        let copied = io::copy(&mut source()?, out).map_err(BackupError::io(rdb))?;
-        let summary = load_summary(told.databases, (rdb, copied), source()?)?;
+        io::copy(&mut source()?, out).map_err(BackupError::io(rdb))?;
+        let summary = load_summary(told.databases, rdb, source()?)?;
         Ok((summary, told.rdb_version))
     })
 }

@@ -41,12 +41,16 @@ pub fn plan(catalogue: &Catalogue, retention: &Retention, zone: &TimeZone) -> Re
     Ok(listed.into_iter().zip(reasons).map(|(listed, reasons)| Planned { listed, reasons }).collect())
 }
 
-/// Removes what goes, the oldest first; the names of what is gone. For who holds the catalogue.
-pub fn prune(catalogue: &Catalogue, planned: &[Planned]) -> Result<Vec<String>, BackupError> {
-    let mut gone = Vec::new();
-    for planned in planned.iter().filter(|planned| planned.goes()) {
-        catalogue.remove(&planned.listed.id)?;
-        gone.push(planned.listed.id.clone());
+/// Removes what goes, the oldest first: the names of what is gone, and what is left. For who holds the catalogue.
+pub fn prune(catalogue: &Catalogue, planned: Vec<Planned>) -> Result<(Vec<String>, Vec<Listed>), BackupError> {
+    let (mut gone, mut left) = (Vec::new(), Vec::new());
+    for planned in planned {
+        if planned.goes() {
+            catalogue.remove(&planned.listed.id)?;
+            gone.push(planned.listed.id);
+        } else {
+            left.push(planned.listed);
+        }
     }
-    Ok(gone)
+    Ok((gone, left))
 }

@@ -51,7 +51,7 @@ fn back_up(disk: &Arc<dyn Disk>, commands: &[&str], at_ms: i64) -> Result<(Catal
     let progress = Progress::new(at_ms, image.keys());
     let manifest = create(&catalogue, image, &order(), &progress)?;
     let planned = prune::plan(&catalogue, &Retention::parse("keep-last 1").unwrap(), &TimeZone::UTC)?;
-    prune::prune(&catalogue, &planned)?;
+    prune::prune(&catalogue, planned)?;
     Ok((catalogue, manifest))
 }
 
@@ -177,6 +177,20 @@ fn a_disk_that_only_says_that_it_has_synced_is_found_out() {
             look(&image).is_err()
         };
         assert!(images.filter(|image| is_wrong(*image)).count() > 0, "{lie:?}");
+    }
+}
+
+#[test]
+fn a_catalogue_whose_beginning_has_failed_is_durable_with_its_first_backup() {
+    for first in 0..6 {
+        let memory = MemoryDisk::default();
+        let fault = Fault { first, count: 1, errno: 5, is_short: false };
+        let disk = FaultyDisk::new(memory.clone(), Some(fault));
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        assert!(back_up(&shared, OLD, NOW).is_err(), "call {first}");
+        back_up(&shared, NEW, NOW + 1_000).unwrap();
+        let image = memory.after(memory.steps(), PowerCut::Lost, &mut fastrand::Rng::with_seed(1));
+        assert_good(&(Arc::new(image) as Arc<dyn Disk>), &|| format!("call {first}"));
     }
 }
 

@@ -84,7 +84,7 @@ fn quick(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), String> {
 fn restore(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), String> {
     let databases = manifest.databases.keys().max().map_or(0, |highest| highest.saturating_add(1));
     let summary = read_file(catalogue, manifest, |path, source| {
-        load_summary(databases, (path, manifest.file.rdb_bytes), source).map_err(|error| error.to_string())
+        load_summary(databases, path, source).map_err(|error| error.to_string())
     })?;
     manifest.difference(&summary).map_or(Ok(()), Err)
 }
@@ -130,12 +130,8 @@ pub(super) fn same_file<R>(file: &Stored, read: Hashing<R>) -> Result<(), String
     Ok(())
 }
 
-/// What an RDB of about `len` bytes comes to, which needs so many databases, when it is loaded.
-pub(super) fn load_summary(
-    databases: u64,
-    (path, len): (&Path, u64),
-    source: impl Read + Send,
-) -> Result<Summary, PersistError> {
+/// What an RDB comes to, which needs so many databases, when it is loaded.
+pub(super) fn load_summary(databases: u64, path: &Path, source: impl Read + Send) -> Result<Summary, PersistError> {
     let mut config = Config::default();
     config.databases = config.databases.max(databases.min(MOST_DATABASES) as usize); // at most MOST_DATABASES
     let mut engine = Engine::new(config, Clock::system(), fastrand::Rng::new());
@@ -146,7 +142,7 @@ pub(super) fn load_summary(
             taken_until = offset;
         }
     };
-    load::look_through(&mut engine, (path, len), source, &mut seen)?;
+    load::look_through(&mut engine, path, source, &mut seen)?;
     take_keys(&mut engine, &mut summary);
     engine.functions.iter().for_each(|library| summary.add_function(&library.code));
     Ok(summary)

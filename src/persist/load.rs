@@ -87,17 +87,17 @@ pub fn load_rdb(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<Loaded, Per
     Ok(loaded)
 }
 
-/// Loads an RDB of about `len` bytes that is only to be looked at, expired keys too. `seen` is called every few hundred keys
-/// with the offset reached, and may empty the engine of what it has seen; `path` is for errors.
+/// Loads an RDB that is only to be looked at, expired keys too. `seen` is called every few hundred keys with the offset
+/// reached, and may empty the engine of what it has seen; `path` is for errors.
 pub fn look_through(
     engine: &mut Engine,
-    (path, len): (&Path, u64),
+    path: &Path,
     source: impl io::Read + Send,
     seen: &mut dyn FnMut(&mut Engine, u64),
 ) -> Result<Loaded, PersistError> {
     let mut loaded = Loaded::default();
-    engine.persistence.load.begin(engine.clock.now_ms(), len);
-    RdbLoader { engine, path, len, is_base: true, loaded: &mut loaded, seen }.load(source)?;
+    // Without a length no room is made for all the keys that the file announces: they are never here together.
+    RdbLoader { engine, path, len: 0, is_base: true, loaded: &mut loaded, seen }.load(source)?;
     Ok(loaded)
 }
 

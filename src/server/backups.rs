@@ -236,8 +236,10 @@ fn carry_out(
     catalogue.sweep()?;
     let manifest = create(catalogue, image, order, progress)?;
     let planned = prune::plan(catalogue, rules, zone);
-    let pruned = planned.and_then(|planned| prune::prune(catalogue, &planned));
-    Ok(Done { manifest, pruned, listed: catalogue.list()? })
+    match planned.and_then(|planned| prune::prune(catalogue, planned)) {
+        Ok((gone, listed)) => Ok(Done { manifest, pruned: Ok(gone), listed }),
+        Err(error) => Ok(Done { manifest, pruned: Err(error), listed: catalogue.list()? }),
+    }
 }
 
 fn end(shared: &Shared, outcome: Result<Done, BackupError>, changes: u64) -> Result<Manifest, BackupError> {

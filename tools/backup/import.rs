@@ -6,8 +6,7 @@ use std::sync::Arc;
 use ironkeep::backup::create::{Order, import};
 use ironkeep::backup::{BackupError, Catalogue, Level};
 use ironkeep::cli::exit::{Exit, Failure};
-use ironkeep::engine::params::Config;
-use ironkeep::engine::params::backup::compression;
+use ironkeep::engine::params::backup::{LEVELS, level};
 
 use super::{Place, failure, list, print};
 
@@ -28,13 +27,11 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
-    compression(arguments.compression.as_bytes()).map_err(|message| Failure::error(Exit::Usage, message))?;
-    let mut config = Config::default();
-    config.backup_compression.clone_from(&arguments.compression);
+    let level = level(arguments.compression.as_bytes()).ok_or_else(|| Failure::error(Exit::Usage, LEVELS))?;
     let order = Order {
         label: arguments.label.clone(),
         cause: "import",
-        compression: config.backup_level(),
+        compression: level,
         verify: Some(Level::Restore),
         position: None,
         max_rate: Arc::default(),

@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     print(&text)?;
     if !arguments.dry_run {
         catalogue.sweep().map_err(failure)?;
-        let gone = prune::prune(&catalogue, &planned).map_err(failure)?;
+        let (gone, _) = prune::prune(&catalogue, planned).map_err(failure)?;
         print(&format!("{} removed\n", plural(gone.len() as u64, "backup")))?; // usize has at most 64 bits
     }
     Ok(Exit::Fine)

@@ -30,11 +30,14 @@ pub fn retention(words: &[&[u8]], _present: &[u8]) -> Result<Vec<u8>, String> {
 
 /// `none`, or `zstd:LEVEL`.
 pub fn compression(word: &[u8]) -> Result<(), &'static str> {
-    level(word).map(drop).ok_or("argument must be none, or zstd:LEVEL with a level from 1 to 19")
+    level(word).map(drop).ok_or(LEVELS)
 }
 
+/// What [`level`] takes, for who spells something else.
+pub const LEVELS: &str = "argument must be none, or zstd:LEVEL with a level from 1 to 19";
+
 /// The level that a word spells: `Some(None)` for no compression, `None` where it spells nothing.
-fn level(word: &[u8]) -> Option<Option<i32>> {
+pub fn level(word: &[u8]) -> Option<Option<i32>> {
     if word == b"none" {
         return Some(None);
     }
