@@ -1,5 +1,6 @@
 //! Backups: snapshots that are kept in a catalogue, read back, and gone through by rules.
 //!
+//! - [`archive`]: the log in pieces beside them; [`archiver`] puts them there, [`rewind`] goes back to a moment.
 //! - [`catalogue`]: the folders, and who may change them.
 //! - [`manifest`]: what a backup says of itself.
 //! - [`create`]: from a snapshot to a backup that has been read back.
@@ -10,11 +11,14 @@
 //!
 //! Nothing here knows the server: a thread of it does this work, and so does `ironkeep backup`.
 
+pub mod archive;
+pub mod archiver;
 pub mod catalogue;
 pub mod create;
 pub mod manifest;
 pub mod prune;
 pub mod restore;
+pub mod rewind;
 pub mod summary;
 pub mod verify;
 
@@ -25,6 +29,8 @@ use std::path::{Path, PathBuf};
 
 use crate::persist::PersistError;
 
+pub use archive::Archive;
+pub use archiver::Archiver;
 pub use catalogue::{Catalogue, Listed};
 pub use manifest::Manifest;
 pub use verify::Level;

@@ -1,4 +1,5 @@
-//! A data folder out of a backup: a new one, or one in the place of another, which is kept beside.
+//! A data folder out of a backup, or of what was [replayed](super::rewind) behind one: a new one, or one in the place of
+//! another, which is kept beside.
 //!
 //! The backup is read to its end and found whole before anything is written. The folder is filled under another name and
 //! gets its own when all of it is durable. It holds one RDB: a server with `appendonly yes` begins a new log on it, and so a
@@ -7,10 +8,13 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::codec::glob;
-use crate::disk::{Disk, Draft, Mode};
-use crate::rdb::{CopyError, Event, KeyHeader, KeyMeta, Options, Reader, Version, WriteOptions, Writer};
+use crate::disk::{Disk, Draft, Mode, publish};
+use crate::engine::Engine;
+use crate::persist::save::Image;
+use crate::rdb::{CopyError, Event, KeyMeta, Options, Reader, Version, WriteOptions, Writer};
 use crate::value::{Limits, Object};
 
 use super::BackupError;
@@ -61,7 +65,7 @@ pub fn rehearse(catalogue: &Catalogue, manifest: &Manifest, wishes: &Wishes) -> 
         let mut found = Found::default();
         loop {
             match reader.next().map_err(|error| error.to_string())? {
-                Event::Key(key) => wishes.count(&key, &mut found),
+                Event::Key(key) => wishes.count(&key.key, key.expire_at_ms, &mut found),
                 Event::End { .. } => return Ok(found),
                 _ => {}
             }
@@ -70,21 +74,47 @@ pub fn rehearse(catalogue: &Catalogue, manifest: &Manifest, wishes: &Wishes) -> 
     found.map_err(damaged)
 }
 
+/// Says what would be restored of data in memory.
+pub fn look_at(engine: &mut Engine, wishes: &Wishes) -> Found {
+    let mut found = Found::default();
+    for db in 0..engine.keyspace.db_count() {
+        engine.keyspace.db(db).visit(&mut |entry| wishes.count(entry.key, entry.expire_at_ms, &mut found));
+    }
+    found
+}
+
 /// Restores a backup that was [rehearsed](rehearse); the folder that was there, under its new name, if one was.
 pub fn restore(catalogue: &Catalogue, manifest: &Manifest, wishes: &Wishes) -> Result<Option<PathBuf>, BackupError> {
-    let disk = catalogue.disk();
+    let fill = |folder: &Path| write_dump(catalogue, manifest, wishes, folder);
+    put_in_place(catalogue.disk(), &manifest.id, wishes, fill)
+}
+
+/// Restores data that was replayed up to a time (Unix ms) behind the backup `id`, as [`restore`] does.
+pub fn restore_replayed(
+    catalogue: &Catalogue,
+    (id, engine, as_of_ms): (&str, &mut Engine, i64),
+    wishes: &Wishes,
+) -> Result<Option<PathBuf>, BackupError> {
+    let fill = |folder: &Path| write_replayed(catalogue.disk(), (engine, as_of_ms), wishes, folder);
+    put_in_place(catalogue.disk(), id, wishes, fill)
+}
+
+fn put_in_place(
+    disk: &Arc<dyn Disk>,
+    id: &str,
+    wishes: &Wishes,
+    fill: impl FnOnce(&Path) -> Result<(), BackupError>,
+) -> Result<Option<PathBuf>, BackupError> {
     let dir = std::path::absolute(&wishes.dir).map_err(BackupError::io(&wishes.dir))?;
     let place = Place::look(&**disk, &dir, wishes.force)?;
-    let fresh = beside(&dir, &format!("restoring-{}", manifest.id));
+    let fresh = beside(&dir, &format!("restoring-{id}"));
     disk.create_dir(&fresh).map_err(BackupError::io(&fresh))?;
-    let done = write_dump(catalogue, manifest, wishes, &fresh)
-        .and_then(|()| place.give_way(&**disk, (&dir, &fresh), manifest))
-        .and_then(|aside| {
-            disk.rename(&fresh, &dir).map_err(BackupError::io(&dir))?;
-            let parent = dir.parent().unwrap_or(Path::new("/"));
-            disk.sync_dir(parent).map_err(BackupError::io(parent))?;
-            Ok(aside)
-        });
+    let done = fill(&fresh).and_then(|()| place.give_way(&**disk, (&dir, &fresh), id)).and_then(|aside| {
+        disk.rename(&fresh, &dir).map_err(BackupError::io(&dir))?;
+        let parent = dir.parent().unwrap_or(Path::new("/"));
+        disk.sync_dir(parent).map_err(BackupError::io(parent))?;
+        Ok(aside)
+    });
     if done.is_err() {
         // An attempt leaves nothing; where it can't be removed its name says what it is.
         for name in disk.list(&fresh).unwrap_or_default() {
@@ -125,18 +155,13 @@ impl Place {
         }
     }
 
-    fn give_way(
-        self,
-        disk: &dyn Disk,
-        (dir, fresh): (&Path, &Path),
-        manifest: &Manifest,
-    ) -> Result<Option<PathBuf>, BackupError> {
+    fn give_way(self, disk: &dyn Disk, (dir, fresh): (&Path, &Path), id: &str) -> Result<Option<PathBuf>, BackupError> {
         match self {
             Self::Free => Ok(None),
             Self::Empty => disk.remove_dir(dir).map(|()| None).map_err(BackupError::io(dir)),
             Self::Full(_lock) => {
                 disk.copy_permissions(dir, fresh).map_err(BackupError::io(fresh))?;
-                let aside = beside(dir, &format!("before-{}", manifest.id));
+                let aside = beside(dir, &format!("before-{id}"));
                 if disk.exists(&aside) {
                     let reason = "what was there before a restore is kept here already: move it away first".to_owned();
                     return Err(BackupError::Refused { path: aside, reason });
@@ -170,13 +195,36 @@ fn write_dump(catalogue: &Catalogue, manifest: &Manifest, wishes: &Wishes, folde
         let mut out = io::BufWriter::with_capacity(1 << 18, &mut draft);
         let copied = match wishes.is_plain() {
             true => io::copy(&mut source, &mut out).map(drop),
-            false => wishes.select(source, &mut out, manifest).map_err(io::Error::other),
+            false => wishes.select(source, &mut out, manifest.started_ms).map_err(io::Error::other),
         };
         copied.and_then(|()| out.flush()).map_err(BackupError::io(&to))?;
     }
     io::copy(&mut hashing, &mut io::sink()).map_err(BackupError::io(&from))?;
     same_file(&manifest.file, hashing).map_err(|fault| BackupError::Damaged { id: manifest.id.clone(), fault })?;
     draft.seal().and_then(|sealed| sealed.commit()).map_err(BackupError::io(&to))
+}
+
+fn write_replayed(
+    disk: &Arc<dyn Disk>,
+    (engine, as_of_ms): (&mut Engine, i64),
+    wishes: &Wishes,
+    folder: &Path,
+) -> Result<(), BackupError> {
+    let image = Image::take(engine, false);
+    let (version, options) = (image.version(), WriteOptions { checksum: true, compress: true });
+    let (dump, whole) = (OsStr::new("dump.rdb"), OsStr::new("whole.rdb"));
+    let name = if wishes.is_plain() { dump } else { whole };
+    let path = folder.join(name);
+    publish(disk, folder, name, |out| image.write_as(version, options, out, &path).map_err(io::Error::other))
+        .map_err(BackupError::io(&path))?;
+    if wishes.is_plain() {
+        return Ok(());
+    }
+    let source = disk.open(&path, Mode::Read).map_err(BackupError::io(&path))?;
+    let to = folder.join(dump);
+    publish(disk, folder, dump, |out| wishes.select(source, out, as_of_ms).map_err(io::Error::other))
+        .map_err(BackupError::io(&to))?;
+    disk.remove(&path).map_err(BackupError::io(&path))
 }
 
 impl Wishes {
@@ -189,27 +237,27 @@ impl Wishes {
         self.keys.is_empty() || self.keys.iter().any(|pattern| glob::matches(pattern, key))
     }
 
-    fn count(&self, key: &KeyHeader, found: &mut Found) {
-        if !self.wants(&key.key) {
+    fn count(&self, key: &[u8], expire_at_ms: Option<i64>, found: &mut Found) {
+        if !self.wants(key) {
             found.left_out += 1;
             return;
         }
         found.keys += 1;
-        let is_due = self.expiry == Expiry::Keep && key.expire_at_ms.is_some_and(|at| at <= self.now_ms);
+        let is_due = self.expiry == Expiry::Keep && expire_at_ms.is_some_and(|at| at <= self.now_ms);
         found.due += u64::from(is_due);
     }
 
-    /// When a key or a field is to expire that had a time.
-    fn expire_at(&self, at_ms: i64, manifest: &Manifest) -> Option<i64> {
+    /// When a key or a field is to expire that had a time, in data of the time `as_of_ms`.
+    fn expire_at(&self, at_ms: i64, as_of_ms: i64) -> Option<i64> {
         match self.expiry {
             Expiry::Keep => Some(at_ms),
-            Expiry::Shift => Some(at_ms.saturating_add(self.now_ms - manifest.started_ms)),
+            Expiry::Shift => Some(at_ms.saturating_add(self.now_ms.saturating_sub(as_of_ms))),
             Expiry::Persist => None,
         }
     }
 
     /// Writes the keys that are wanted, with other times where these are wanted.
-    fn select(&self, source: impl Read, out: &mut dyn Write, manifest: &Manifest) -> Result<(), CopyError> {
+    fn select(&self, source: impl Read, out: &mut dyn Write, as_of_ms: i64) -> Result<(), CopyError> {
         let mut reader = Reader::new(source, Options { verify: true })?;
         let mut writer = Writer::new(out, Version::nearest(reader.header()), WriteOptions::default())?;
         let mut db = None;
@@ -223,11 +271,11 @@ impl Wishes {
                         writer.copy_key(&mut reader, &key)?;
                         continue;
                     }
-                    key.expire_at_ms = key.expire_at_ms.and_then(|at_ms| self.expire_at(at_ms, manifest));
+                    key.expire_at_ms = key.expire_at_ms.and_then(|at_ms| self.expire_at(at_ms, as_of_ms));
                     if !key.kind.may_have_field_expiry() {
                         writer.copy_key(&mut reader, &key)?;
                     } else if let Some(mut object) = reader.object(&Limits::default())? {
-                        self.change_fields(&mut object, manifest);
+                        self.change_fields(&mut object, as_of_ms);
                         writer.key(&KeyMeta::of(&key), (&object).into())?;
                     }
                 }
@@ -242,12 +290,12 @@ impl Wishes {
         Ok(())
     }
 
-    fn change_fields(&self, object: &mut Object, manifest: &Manifest) {
+    fn change_fields(&self, object: &mut Object, as_of_ms: i64) {
         let Object::Hash(hash) = object else { return };
         let limits = Limits::default();
         let timed = hash.iter().filter_map(|(field, _, at_ms)| Some((field.to_vec(), at_ms?)));
         for (field, at_ms) in timed.collect::<Vec<_>>() {
-            hash.set_expire(&field, self.expire_at(at_ms, manifest), &limits);
+            hash.set_expire(&field, self.expire_at(at_ms, as_of_ms), &limits);
         }
     }
 }

@@ -50,8 +50,10 @@ fn back_up(disk: &Arc<dyn Disk>, commands: &[&str], at_ms: i64) -> Result<(Catal
     let image = Image::take(&mut engine(commands), false);
     let progress = Progress::new(at_ms, image.keys());
     let manifest = create(&catalogue, image, &order(), &progress)?;
-    let planned = prune::plan(&catalogue, &Retention::parse("keep-last 1").unwrap(), &TimeZone::UTC)?;
-    prune::prune(&catalogue, planned)?;
+    let retention = Retention::parse("keep-last 1").unwrap();
+    let rules = prune::Rules { retention, zone: TimeZone::UTC, window_ms: 0, now_ms: at_ms };
+    let (_, left) = prune::prune(&catalogue, prune::plan(&catalogue, &rules)?)?;
+    prune::prune_archive(&catalogue, &left, &rules)?;
     Ok((catalogue, manifest))
 }
 

@@ -26,7 +26,7 @@ use super::summary::Summary;
 const PIECE_KEYS: usize = 1 << 16;
 const PIECE_BYTES: u64 = 64 << 20;
 /// Databases that an RDB may number.
-const MOST_DATABASES: u64 = 1 << 16;
+pub(super) const MOST_DATABASES: u64 = 1 << 16;
 
 /// How thoroughly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -25,6 +25,8 @@ pub enum Keep {
     LastGood,
     /// There is no other that was read back and found whole.
     LastVerified,
+    /// Moments from which one can still be wanted begin with it.
+    Window,
 }
 
 impl Keep {
@@ -39,6 +41,7 @@ impl Keep {
             Self::Yearly => "yearly",
             Self::LastGood => "last good",
             Self::LastVerified => "last verified",
+            Self::Window => "point-in-time window",
         }
     }
 }

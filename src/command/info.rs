@@ -298,6 +298,9 @@ pub(super) fn backup_fields(engine: &Engine) -> Vec<(&'static str, String)> {
         Some(Err(error)) => ("err", error.replace(['\r', '\n'], " ")),
     };
     let age = at(&state.verified).map_or(-1, |at_ms| (now_ms - at_ms) / 1000);
+    let archive = &state.archive;
+    let is_on = engine.config.archives();
+    let lag_ms = archive.complete_ms.filter(|_| is_on).map(|complete_ms| (now_ms - complete_ms).max(0));
     let (done, total) = state.under_way.as_ref().map_or((0, 0), |job| (job.keys_done(), job.keys_total));
     vec![
         ("backup_in_progress", u8::from(state.under_way.is_some()).to_string()),
@@ -317,6 +320,19 @@ pub(super) fn backup_fields(engine: &Engine) -> Vec<(&'static str, String)> {
         ("backup_size", state.kept.bytes.to_string()),
         ("backup_made", state.made.to_string()),
         ("backup_failures", state.failures.to_string()),
+        ("archive_enabled", u8::from(is_on).to_string()),
+        ("archive_status", if archive.fault.is_some() && is_on { "err" } else { "ok" }.to_owned()),
+        (
+            "archive_last_error",
+            archive.fault.as_ref().map_or(String::new(), |(fault, _)| fault.replace(['\r', '\n'], " ")),
+        ),
+        ("archive_timeline", archive.timeline.clone().unwrap_or_default()),
+        ("archive_position", archive.position.to_string()),
+        ("archive_lag_sec", lag_ms.map_or(-1, |lag_ms| lag_ms / 1000).to_string()),
+        ("archive_has_base", u8::from(archive.timeline.is_some() && !archive.wants_base).to_string()),
+        ("archive_segments", archive.segments.to_string()),
+        ("archive_bytes", archive.bytes.to_string()),
+        ("archive_gaps", archive.gaps.to_string()),
     ]
 }
 

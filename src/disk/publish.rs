@@ -123,6 +123,12 @@ impl Sealed {
         self.place.disk.copy_permissions(model, &self.place.temporary)
     }
 
+    /// Gives the file another name than it was begun for, durably.
+    pub fn commit_as(mut self, name: &OsStr) -> io::Result<()> {
+        self.place.target = self.place.folder.join(name);
+        self.commit()
+    }
+
     /// Gives the file its name, durably.
     pub fn commit(mut self) -> io::Result<()> {
         self.place.disk.rename(&self.place.temporary, &self.place.target)?;

@@ -1,9 +1,10 @@
-//! What is known of backups, for INFO, BACKUP STATUS and the schedule.
+//! What is known of backups and of the archive, for INFO, BACKUP STATUS and the schedule.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::persistence::{Kept, Progress};
+use crate::aof::seal::HistoryId;
 
 /// State of the catalogue, as the tasks report it.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,47 @@ pub struct Backups {
     pub changes_at_last: Option<u64>,
     /// A scheduled one is due, and has failed or could not begin.
     pub is_late: bool,
+    pub archive: Archive,
+}
+
+/// State of the archive of the log, as its task reports it.
+#[derive(Debug, Clone, Default)]
+pub struct Archive {
+    /// It is kept; none while it is not, or not yet.
+    pub timeline: Option<String>,
+    /// Position up to which everything is archived, and Unix ms of the last look at which nothing else was there.
+    pub position: u64,
+    pub complete_ms: Option<i64>,
+    /// The positions behind this one are in it without a gap.
+    pub run_start: u64,
+    /// No backup stands in that run.
+    pub wants_base: bool,
+    /// Why it can't go on, since when, in Unix ms.
+    pub fault: Option<(String, i64)>,
+    /// The first increment that it still reads, by its number; none where that is not known.
+    pub needed_from: Option<i64>,
+    /// Since the start.
+    pub segments: u64,
+    pub bytes: u64,
+    pub gaps: u64,
+}
+
+impl Archive {
+    /// What a backup of this history is to be joined with.
+    pub fn timeline_of(&self, id: HistoryId) -> String {
+        match &self.timeline {
+            Some(timeline) if timeline.starts_with(id.as_str()) => timeline.clone(),
+            _ => id.to_string(),
+        }
+    }
+
+    /// A backup stands there.
+    pub fn begin_with(&mut self, timeline: Option<&str>, position: Option<u64>) {
+        let is_in_run = position.is_some_and(|position| position >= self.run_start);
+        if self.timeline.is_some() && timeline == self.timeline.as_deref() && is_in_run {
+            self.wants_base = false;
+        }
+    }
 }
 
 /// How a backup went.

@@ -120,7 +120,7 @@ pub fn begin_log(engine: &mut Engine, append: &mut Append, log_dir: &mut LogDir)
 /// Goes on with the log in a new increment, as the history that the journal has, or a new one.
 pub fn begin_increment(engine: &mut Engine, append: &mut Append, log_dir: &mut LogDir) -> Result<(), PersistError> {
     engine.journal.set_on(true);
-    engine.journal.set_time(engine.clock.now_ms(), engine.config.aof_timestamp_enabled);
+    engine.journal.set_time(engine.clock.now_ms(), engine.config.tells_times());
     if engine.journal.history().is_none() {
         let (id, at) = (HistoryId::random(&mut engine.random), engine.journal.end());
         engine.journal.seal_as(id, OpenSpan::at(at), at);

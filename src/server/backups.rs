@@ -8,10 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::aof::seal::HistoryId;
 use crate::backup::create::{Order, create};
 use crate::backup::prune;
 use crate::backup::{BackupError, Catalogue, Level, Listed, Manifest, verify};
-use crate::calendar::{Retention, Schedule};
+use crate::calendar::Schedule;
 use crate::engine::Engine;
 use crate::engine::backups::{Attempt, Backups, Moment};
 use crate::engine::jobs::BackupWork;
@@ -81,6 +82,10 @@ pub(super) async fn make_forever(shared: Rc<Shared>) {
         if planner.is_due(&mut shared.engine.borrow_mut()) {
             let made = make(&shared, Wish { cause: "schedule", label: None }).await;
             planner.attempted(&mut shared.engine.borrow_mut(), made.is_ok());
+        } else if planner.is_base_due(&shared.engine.borrow()) {
+            log::notice("The archive has no backup to begin with: one is made");
+            let made = make(&shared, Wish { cause: "archive", label: None }).await;
+            planner.tried_base(&shared.engine.borrow(), made.is_ok());
         }
     }
 }
@@ -97,6 +102,9 @@ struct Planner {
     /// When that was computed: where the clock is set back behind it, it is computed anew.
     planned_ms: i64,
     failures: u32,
+    /// Unix ms: when a backup that the archive wants may be tried again, and how often it has failed.
+    next_base_ms: i64,
+    base_failures: u32,
 }
 
 impl Planner {
@@ -152,6 +160,17 @@ impl Planner {
         }
     }
 
+    /// Whether the archive wants a backup, since nothing in it can be brought back without.
+    fn is_base_due(&self, engine: &Engine) -> bool {
+        let backups = &engine.backups;
+        backups.archive.wants_base && backups.under_way.is_none() && engine.clock.now_ms() >= self.next_base_ms
+    }
+
+    fn tried_base(&mut self, engine: &Engine, is_made: bool) {
+        self.base_failures = if is_made { 0 } else { self.base_failures + 1 };
+        self.next_base_ms = engine.clock.now_ms().saturating_add(pause_ms(self.base_failures));
+    }
+
     fn attempted(&mut self, engine: &mut Engine, is_made: bool) {
         let now_ms = engine.clock.now_ms();
         engine.backups.is_late = !is_made;
@@ -160,28 +179,45 @@ impl Planner {
             self.failures = 0;
             return;
         }
-        let pause_ms = FIRST_PAUSE_MS.saturating_mul(1 << self.failures.min(10)).min(LAST_PAUSE_MS);
         self.failures += 1;
+        let pause_ms = pause_ms(self.failures);
         log::warning(format!("The scheduled backup is late; the next attempt comes in {} s", pause_ms / 1000));
         let retry_ms = now_ms.saturating_add(pause_ms);
         self.set(engine, self.due_ms.map(|due_ms| due_ms.min(retry_ms)));
     }
 }
 
-fn catalogue(shared: &Shared, config: &Config) -> Catalogue {
+/// How long to wait behind so many failures in a row.
+fn pause_ms(failures: u32) -> i64 {
+    let doubled = failures.saturating_sub(1).min(10);
+    if failures == 0 { 0 } else { FIRST_PAUSE_MS.saturating_mul(1 << doubled).min(LAST_PAUSE_MS) }
+}
+
+pub(super) fn catalogue(shared: &Shared, config: &Config) -> Catalogue {
     Catalogue::new(Arc::clone(&shared.disk), Path::new(&config.backup_repo))
 }
 
 /// Makes a backup and goes through the catalogue by the rules.
 async fn make(shared: &Rc<Shared>, wish: Wish) -> Result<Manifest, BackupError> {
     let (image, order, progress, changes) = begin(shared, wish)?;
-    let (catalogue, rules, zone) = {
-        let config = &shared.engine.borrow().config;
-        (catalogue(shared, config), config.backup_rules(), config.backup_zone())
+    let (catalogue, rules) = {
+        let engine = shared.engine.borrow();
+        (catalogue(shared, &engine.config), rules(&engine))
     };
-    let worked = on_thread("backup", move || Ok(carry_out(&catalogue, image, (&order, &progress), (&rules, &zone))));
+    let worked = on_thread("backup", move || Ok(carry_out(&catalogue, image, (&order, &progress), &rules)));
     let outcome = worked.await.map_err(BackupError::from).and_then(|outcome| outcome);
     end(shared, outcome, changes)
+}
+
+/// What is kept of the catalogue.
+fn rules(engine: &Engine) -> prune::Rules {
+    let config = &engine.config;
+    prune::Rules {
+        retention: config.backup_rules(),
+        zone: config.backup_zone(),
+        window_ms: i64::try_from(config.backup_pitr_window.saturating_mul(1000)).unwrap_or(i64::MAX),
+        now_ms: engine.clock.now_ms(),
+    }
 }
 
 fn begin(shared: &Shared, wish: Wish) -> Result<(Image, Order, Progress, u64), BackupError> {
@@ -200,6 +236,11 @@ fn begin(shared: &Shared, wish: Wish) -> Result<(Image, Order, Progress, u64), B
     let image = Image::take(engine, false);
     engine.stats.snapshots += 1;
     let history = engine.journal.history().filter(|_| engine.journal.is_on());
+    if history.is_some() {
+        // Whoever goes on from here must not have to know what was selected before.
+        engine.journal.forget_selected_db();
+    }
+    let timeline = |id: HistoryId| engine.backups.archive.timeline_of(id);
     let order = Order {
         label,
         cause,
@@ -209,7 +250,7 @@ fn begin(shared: &Shared, wish: Wish) -> Result<(Image, Order, Progress, u64), B
             BackupVerify::Quick => Some(Level::Quick),
             BackupVerify::Restore => Some(Level::Restore),
         },
-        position: history.map(|id| (id.to_string(), engine.journal.end())),
+        position: history.map(|id| (timeline(id), engine.journal.end())),
         max_rate: Arc::clone(&engine.backups.max_rate),
     };
     let progress = Progress::new(engine.clock.now_ms(), image.keys());
@@ -229,14 +270,18 @@ fn carry_out(
     catalogue: &Catalogue,
     image: Image,
     (order, progress): (&Order, &Progress),
-    (rules, zone): (&Retention, &jiff::tz::TimeZone),
+    rules: &prune::Rules,
 ) -> Result<Done, BackupError> {
     catalogue.create()?;
     let _hold = catalogue.hold()?;
     catalogue.sweep()?;
     let manifest = create(catalogue, image, order, progress)?;
-    let planned = prune::plan(catalogue, rules, zone);
-    match planned.and_then(|planned| prune::prune(catalogue, planned)) {
+    let pruned = prune::plan(catalogue, rules).and_then(|planned| prune::prune(catalogue, planned));
+    let pruned = pruned.and_then(|(gone, left)| {
+        prune::prune_archive(catalogue, &left, rules)?;
+        Ok((gone, left))
+    });
+    match pruned {
         Ok((gone, listed)) => Ok(Done { manifest, pruned: Ok(gone), listed }),
         Err(error) => Ok(Done { manifest, pruned: Err(error), listed: catalogue.list()? }),
     }
@@ -266,6 +311,7 @@ fn end(shared: &Shared, outcome: Result<Done, BackupError>, changes: u64) -> Res
     match &outcome {
         Ok(manifest) => {
             backups.made += 1;
+            backups.archive.begin_with(manifest.timeline.as_deref(), manifest.position);
             backups.changes_at_last = Some(changes);
             backups.is_late = false;
             log::notice(format!("Backup {} made: {}", manifest.id, words(manifest)));

@@ -16,6 +16,7 @@
 //! log (and one fsync under `always`). The thread that executes makes these calls outside of its tasks ([`seat`]): where the
 //! disk does not answer, another thread goes on with them.
 
+mod archive;
 mod background;
 mod backups;
 mod batch;

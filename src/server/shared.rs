@@ -114,7 +114,7 @@ impl Shared {
         engine.clock.tick();
         let now_ms = engine.clock.now_ms();
         self.now_ms.set(now_ms);
-        engine.journal.set_time(now_ms, engine.config.aof_timestamp_enabled);
+        engine.journal.set_time(now_ms, engine.config.tells_times());
         engine.clock.monotonic()
     }
 

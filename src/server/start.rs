@@ -29,7 +29,7 @@ use crate::persist::save;
 use super::listen::{self, accept_forever};
 use super::seat::Place;
 use super::shared::Shared;
-use super::{backups, config_file, history, housekeep, loading, log, seat, shutdown, tick, turn, waiting};
+use super::{archive, backups, config_file, history, housekeep, loading, log, seat, shutdown, tick, turn, waiting};
 
 /// Tells the process that a daemon's parent has started.
 const DAEMON_MARK: &str = "IRONKEEP_DAEMON";
@@ -275,6 +275,7 @@ async fn serve_clients(
                 seat::spawn(housekeep::make_room_forever(Rc::clone(&shared)));
                 seat::spawn(waiting::time_out_forever(Rc::clone(&shared)));
                 seat::spawn(backups::make_forever(Rc::clone(&shared)));
+                seat::spawn(archive::archive_forever(Rc::clone(&shared)));
                 announce_ready(port, &unixsocket);
             }
             () = shared.stop.notified() => break,

@@ -1,10 +1,13 @@
-//! `restore`: a data folder out of a backup.
+//! `restore`: a data folder out of a backup, and of what the archive has behind it.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use ironkeep::backup::restore::{Expiry, Found, Wishes, rehearse, restore};
+use ironkeep::backup::restore::{Expiry, Found, Wishes, look_at, rehearse, restore, restore_replayed};
+use ironkeep::backup::rewind::{self, Plan, Shown, Target, Until};
 use ironkeep::backup::verify::verify;
-use ironkeep::backup::{BackupError, Level};
+use ironkeep::backup::{BackupError, Catalogue, Level, Manifest};
+use ironkeep::cli::escape::{Escaped, Quoted};
 use ironkeep::cli::exit::Exit;
 use ironkeep::cli::in_place::quote;
 use ironkeep::cli::plural::plural;
@@ -13,12 +16,16 @@ use serde_json::json;
 
 use super::{Place, failure, print};
 
-/// Make a data folder out of a backup, after all of it has been read and found whole
+/// Bytes of an argument that are shown.
+const SHOWN_BYTES: usize = 40;
+
+/// Make a data folder out of a backup, or as it was at any second behind one that the archive holds, after all that is needed
+/// has been read and found whole
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Its name, or `latest`
-    #[arg(value_name = "BACKUP")]
-    id: String,
+    /// Its name, or `latest`. Without it --to, --before and --skip-command find the one that fits best
+    #[arg(value_name = "BACKUP", required_unless_present_any = ["to", "before", "skip_commands"])]
+    id: Option<String>,
     #[command(flatten)]
     place: Place,
     /// The data folder: a new one, or an empty one
@@ -27,11 +34,21 @@ pub struct Arguments {
     /// Take the place of a folder that is there, which is kept beside
     #[arg(long)]
     force: bool,
+    /// All that happened up to the end of this second: "2026-11-20 14:05:00+09:00", Unix seconds, or `latest` for all that is
+    /// archived. Needs aof-archive
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "before")]
+    to: Option<Until>,
+    /// All that happened in front of the last command of this name, and of the transaction that it is in. Needs aof-archive
+    #[arg(long, value_name = "NAME")]
+    before: Option<String>,
+    /// Leave commands of this name out, and keep what came after them; may be given more than once. Needs aof-archive
+    #[arg(long = "skip-command", value_name = "NAME", value_parser = skippable)]
+    skip_commands: Vec<String>,
     /// Only keys that match this pattern; may be given more than once
     #[arg(long = "key", value_name = "GLOB")]
     keys: Vec<String>,
     /// What becomes of the times at which keys expire: what has been due meanwhile is not there any more (keep), or all times
-    /// are later by the age of the backup (shift), or nothing expires (persist)
+    /// are later by the age of the data (shift), or nothing expires (persist)
     #[arg(long, value_enum, default_value_t = Mode::Keep)]
     expire_mode: Mode,
     /// Check everything and say what would come back, write nothing
@@ -49,9 +66,34 @@ enum Mode {
     Persist,
 }
 
+fn moment(word: &str) -> Result<Until, String> {
+    if word == "latest" {
+        return Ok(Until::End);
+    }
+    let time: Utc = word.parse().map_err(|error| format!("{error}"))?;
+    if time > Utc::now() {
+        return Err("this moment has not come yet".to_owned());
+    }
+    Ok(Until::Second(time.0.div_euclid(1000)))
+}
+
+fn skippable(word: &str) -> Result<String, String> {
+    let is_frame = ["multi", "exec", "select"].iter().any(|name| word.eq_ignore_ascii_case(name));
+    if is_frame { Err("it says what other records mean".to_owned()) } else { Ok(word.to_owned()) }
+}
+
+/// What is restored, or would be.
+struct Outcome {
+    backup: Manifest,
+    /// Unix ms.
+    as_of_ms: i64,
+    found: Found,
+    plan: Option<Plan>,
+    aside: Option<PathBuf>,
+}
+
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let catalogue = arguments.place.catalogue()?;
-    let manifest = catalogue.find(&arguments.id).map_err(failure)?;
     let expiry = match arguments.expire_mode {
         Mode::Keep => Expiry::Keep,
         Mode::Shift => Expiry::Shift,
@@ -59,47 +101,160 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     let keys = arguments.keys.iter().map(|pattern| pattern.as_bytes().to_vec()).collect();
     let wishes = Wishes { dir: arguments.dir.clone(), force: arguments.force, keys, expiry, now_ms: Utc::now().0 };
-    let found = rehearse(&catalogue, &manifest, &wishes).map_err(failure)?;
-    if manifest.status() != Level::Restore.word() {
-        // Nobody has loaded it yet.
-        let fault = verify(&catalogue, &manifest, Level::Restore, wishes.now_ms).fault;
-        fault.map_or(Ok(()), |fault| Err(failure(BackupError::Damaged { id: manifest.id.clone(), fault })))?;
-    }
+    let outcome = match arguments.target() {
+        None => as_it_is(&catalogue, arguments, &wishes)?,
+        Some(target) => replayed(&catalogue, arguments, (&target, &wishes))?,
+    };
+    print(&if arguments.json { outcome.json(arguments) } else { outcome.text(arguments) })?;
+    Ok(Exit::Fine)
+}
+
+fn as_it_is(catalogue: &Catalogue, arguments: &Arguments, wishes: &Wishes) -> anyhow::Result<Outcome> {
+    let manifest = catalogue.find(arguments.id.as_deref().unwrap_or("latest")).map_err(failure)?;
+    let found = rehearse(catalogue, &manifest, wishes).map_err(failure)?;
+    prove(catalogue, &manifest, wishes)?;
     let aside = match arguments.dry_run {
         true => None,
-        false => restore(&catalogue, &manifest, &wishes).map_err(failure)?,
+        false => restore(catalogue, &manifest, wishes).map_err(failure)?,
     };
-    let start = format!("ironkeep --dir {} --appendonly yes", quote(&arguments.dir));
-    let Found { keys, left_out, due } = found;
-    if arguments.json {
-        let report = json!({
-            "schema": "ironkeep.backup-restore/1", "backup": manifest.id, "dir": arguments.dir.to_string_lossy(),
-            "dry_run": arguments.dry_run, "keys": keys, "left_out": left_out, "due": due,
-            "aside": aside.map(|aside| aside.to_string_lossy().into_owned()), "start": start,
+    Ok(Outcome { as_of_ms: manifest.started_ms, backup: manifest, found, plan: None, aside })
+}
+
+fn replayed(
+    catalogue: &Catalogue,
+    arguments: &Arguments,
+    (target, wishes): (&Target, &Wishes),
+) -> anyhow::Result<Outcome> {
+    let plan = rewind::plan(catalogue, target).map_err(failure)?;
+    prove(catalogue, &plan.base, wishes)?;
+    let mut engine = rewind::replay(catalogue, &plan, target).map_err(failure)?;
+    let found = look_at(&mut engine, wishes);
+    let aside = match arguments.dry_run {
+        true => None,
+        false => restore_replayed(catalogue, (&plan.base.id, &mut engine, plan.as_of_ms), wishes).map_err(failure)?,
+    };
+    Ok(Outcome { backup: plan.base.clone(), as_of_ms: plan.as_of_ms, found, plan: Some(plan), aside })
+}
+
+/// Makes sure that a backup loads.
+fn prove(catalogue: &Catalogue, manifest: &Manifest, wishes: &Wishes) -> anyhow::Result<()> {
+    if manifest.status() == Level::Restore.word() {
+        return Ok(());
+    }
+    // Nobody has loaded it yet.
+    let fault = verify(catalogue, manifest, Level::Restore, wishes.now_ms).fault;
+    fault.map_or(Ok(()), |fault| Err(failure(BackupError::Damaged { id: manifest.id.clone(), fault })))
+}
+
+impl Arguments {
+    /// What is to be replayed behind the backup; none where it is wanted as it is.
+    fn target(&self) -> Option<Target> {
+        let until = match (&self.to, &self.before) {
+            (Some(until), _) => until.clone(),
+            (None, Some(name)) => Until::Before(name.as_bytes().to_vec()),
+            (None, None) if self.skip_commands.is_empty() => return None,
+            (None, None) => Until::End,
+        };
+        let skip = self.skip_commands.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Some(Target { until, skip, base: self.id.clone() })
+    }
+
+    fn start(&self) -> String {
+        format!("ironkeep --dir {} --appendonly yes", quote(&self.dir))
+    }
+}
+
+impl Outcome {
+    fn json(&self, arguments: &Arguments) -> String {
+        let Found { keys, left_out, due } = self.found;
+        let shown = |shown: &Shown| {
+            let arguments: Vec<String> = shown.arguments.iter().map(|word| Escaped(word).to_string()).collect();
+            json!({ "position": shown.position, "time_ms": shown.time_ms, "db": shown.db, "arguments": arguments })
+        };
+        let replayed = self.plan.as_ref().map(|plan| {
+            json!({
+                "segments": plan.segments.iter().map(|segment| segment.name()).collect::<Vec<_>>(),
+                "cut": plan.cut, "records": plan.records, "skipped": plan.skipped,
+                "kept": plan.kept.iter().map(shown).collect::<Vec<_>>(),
+                "dropped": plan.dropped.iter().map(shown).collect::<Vec<_>>(),
+                "archived_until_ms": plan.archived_until_ms, "is_short": plan.is_short,
+            })
         });
-        print(&format!("{report}\n"))?;
-        return Ok(Exit::Fine);
+        let report = json!({
+            "schema": "ironkeep.backup-restore/1", "backup": self.backup.id, "dir": arguments.dir.to_string_lossy(),
+            "dry_run": arguments.dry_run, "as_of_ms": self.as_of_ms, "keys": keys, "left_out": left_out, "due": due,
+            "replayed": replayed, "start": arguments.start(),
+            "aside": self.aside.as_ref().map(|aside| aside.to_string_lossy().into_owned()),
+        });
+        format!("{report}\n")
     }
-    let verb = if arguments.dry_run { "would restore" } else { "restored" };
-    let mut text = format!(
-        "{verb} {} of {} ({}) into {}\n",
-        plural(keys, "key"),
-        manifest.id,
-        Utc(manifest.started_ms),
-        quote(&arguments.dir)
+
+    fn text(&self, arguments: &Arguments) -> String {
+        let Found { keys, left_out, due } = self.found;
+        let (verb, as_of) = (if arguments.dry_run { "would restore" } else { "restored" }, Utc(self.as_of_ms));
+        let (keys, dir) = (plural(keys, "key"), quote(&arguments.dir));
+        let mut text = match &self.plan {
+            Some(plan) => format!("{}{verb} {keys} as of {as_of} into {dir}\n", describe(plan, arguments)),
+            None => format!("{verb} {keys} of {} ({as_of}) into {dir}\n", self.backup.id),
+        };
+        if left_out > 0 {
+            text += &format!("{} left out\n", plural(left_out, "other key"));
+        }
+        if due > 0 {
+            text += &format!("{due} of these will not be there: their time has come since (see --expire-mode)\n");
+        }
+        if let Some(aside) = &self.aside {
+            text += &format!("what was there is {}\n", quote(aside));
+        }
+        if !arguments.dry_run {
+            text += &format!("To start a server on it: {}\n", arguments.start());
+        }
+        text
+    }
+}
+
+/// With what a restore begins, what it replays, and where it cuts.
+fn describe(plan: &Plan, arguments: &Arguments) -> String {
+    let mut text = format!("base: {} ({})\n", plan.base.id, Utc(plan.base.started_ms));
+    let segments = plan.segments.len() as u64; // usize has at most 64 bits
+    let _ = writeln!(
+        text,
+        "archive: {} of {}, cut at position {}",
+        plural(plan.records, "record"),
+        plural(segments, "segment"),
+        plan.cut
     );
-    if left_out > 0 {
-        text += &format!("{} left out\n", plural(left_out, "other key"));
+    if plan.skipped > 0 {
+        let _ =
+            writeln!(text, "left out: {} ({})", plural(plan.skipped, "command"), arguments.skip_commands.join(", "));
     }
-    if due > 0 {
-        text += &format!("{due} of these will not be there: their time has come since (see --expire-mode)\n");
+    for (title, records) in
+        [("last kept", plan.kept.iter().collect::<Vec<_>>()), ("first dropped", plan.dropped.iter().collect())]
+    {
+        for shown in records {
+            let _ = writeln!(text, "{title}: {}", line(shown));
+        }
     }
-    if let Some(aside) = aside {
-        text += &format!("what was there is {}\n", quote(&aside));
+    if plan.is_short {
+        let until = Utc(plan.archived_until_ms);
+        let _ =
+            writeln!(text, "the archive ends at {until}: what was written after that, if anything was, is not in it");
     }
-    if !arguments.dry_run {
-        text += &format!("To start a server on it: {start}\n");
+    text
+}
+
+fn line(shown: &Shown) -> String {
+    let mut line = format!("{} [{}]", Utc(shown.time_ms), shown.db);
+    for argument in shown.arguments.iter().take(8) {
+        let is_plain = !argument.is_empty() && argument.iter().all(u8::is_ascii_graphic);
+        let cut = &argument[..argument.len().min(SHOWN_BYTES)];
+        let _ = if is_plain { write!(line, " {}", Escaped(cut)) } else { write!(line, " {}", Quoted(cut)) };
+        if cut.len() < argument.len() {
+            line += "...";
+        }
     }
-    print(&text)?;
-    Ok(Exit::Fine)
+    if shown.arguments.len() > 8 {
+        line += " ...";
+    }
+    line
 }

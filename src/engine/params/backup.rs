@@ -46,6 +46,16 @@ pub fn level(word: &[u8]) -> Option<Option<i32>> {
 }
 
 impl Config {
+    /// Whether the log goes to the archive.
+    pub fn archives(&self) -> bool {
+        self.aof_archive && !self.backup_repo.is_empty()
+    }
+
+    /// Whether the log tells the time of its records: a moment of the archive can't be found without.
+    pub fn tells_times(&self) -> bool {
+        self.aof_timestamp_enabled || self.archives()
+    }
+
     /// When backups are due.
     pub fn backup_times(&self) -> Schedule {
         // What was accepted once can be read again; a zone that is gone meanwhile is UTC.

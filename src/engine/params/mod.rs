@@ -164,6 +164,14 @@ settings! {
     /// Bytes per second; 0 is no limit.
     backup_max_rate: u64,
     backup_verify: BackupVerify,
+    /// Seconds for which any moment can be brought back; 0 is since the oldest backup that is kept.
+    backup_pitr_window: u64,
+    /// Whether the log goes to the catalogue too, as it is written.
+    aof_archive: bool,
+    /// Bytes of records.
+    aof_segment_size: u64,
+    /// Seconds.
+    aof_archive_timeout: u64,
     // Encodings
     hash_max_listpack_entries: usize,
     hash_max_listpack_value: usize,

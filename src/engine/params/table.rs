@@ -379,6 +379,10 @@ static BACKUPS: &[Row] = &[
     row("backup-compression", Kind::Checked(backup::compression), "zstd:3").works(at!(backup_compression)),
     size("backup-max-rate", "0").works(at!(backup_max_rate)),
     word("backup-verify", "restore", BACKUP_VERIFY).works(at!(backup_verify)),
+    duration("backup-pitr-window", "0").works(at!(backup_pitr_window)),
+    no("aof-archive").works(at!(aof_archive)),
+    size("aof-segment-size", "16777216").works(at!(aof_segment_size)),
+    duration("aof-archive-timeout", "60").works(at!(aof_archive_timeout)),
 ];
 
 static ENCODINGS: &[Row] = &[

@@ -82,13 +82,17 @@ fn we_list_nothing_that_neither_server_has_but_our_own() {
         .filter(|name| !references.iter().any(|reference| reference.contains_key(name)))
         .collect();
     let ours = [
+        "aof-archive",
+        "aof-archive-timeout",
         "aof-history-max-size",
         "aof-history-retention",
+        "aof-segment-size",
         "aof-verify",
         "backup-catch-up",
         "backup-compression",
         "backup-jitter",
         "backup-max-rate",
+        "backup-pitr-window",
         "backup-repo",
         "backup-retention",
         "backup-schedule",

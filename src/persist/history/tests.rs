@@ -5,8 +5,15 @@ use crate::aof::{Past, Replaced};
 use crate::disk::MemoryDisk;
 use std::io::Write;
 
-const RULES: Rules =
-    Rules { now_ms: 100, retention_ms: 0, guard_ms: 50, max_size: u64::MAX, room: 0, keeps_all: false };
+const RULES: Rules = Rules {
+    now_ms: 100,
+    retention_ms: 0,
+    guard_ms: 50,
+    max_size: u64::MAX,
+    room: 0,
+    keeps_all: false,
+    archived_from: None,
+};
 const MUCH: u64 = 1 << 40;
 
 /// A file in history, as `b1` or `i1`.

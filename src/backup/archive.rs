@@ -1,0 +1,287 @@
+//! The continuous archive: the log in pieces, beside the backups, so that what was between two of them can be brought back.
+//!
+//! ```text
+//! REPO/log/<timeline>/<from>-<to>-<until>.aof.zst
+//!
+//! timeline = history [ "-" 6 hexadecimal digits ]   the log's identity; a branch of it where two logs share one
+//! from, to = 20 digits                              positions in the history (aof::seal): all records between them
+//! until    = 13 digits                              Unix ms of the mark at the end: nothing in it was written later
+//! content  = identity, and what stands in the log behind the mark at `from`, up to and with the mark at `to`
+//! ```
+//!
+//! A segment is a log that proves itself: it begins with an identity at `from`, and its last byte is that of a mark. It
+//! appears whole, and no name is given twice. Segments of a timeline that stand behind each other hold all of it; where one
+//! begins behind the end of the last there is a gap, over which nothing can be brought back.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::aof::seal::{HistoryId, Mark};
+use crate::aof::{self, HistoryEnd, Item, Reader};
+use crate::disk::{DirectoryLock, Mode, is_temporary};
+
+use super::BackupError;
+use super::catalogue::Catalogue;
+
+const SUFFIX: &str = ".aof.zst";
+
+/// The segments of one history.
+#[derive(Clone)]
+pub struct Archive {
+    catalogue: Catalogue,
+    timeline: String,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Segment {
+    pub from: u64,
+    pub to: u64,
+    /// Unix ms.
+    pub until_ms: i64,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+impl Segment {
+    pub fn name(&self) -> String {
+        format!("{:020}-{:020}-{:013}{SUFFIX}", self.from, self.to, self.until_ms)
+    }
+
+    fn parse(name: &str, bytes: u64) -> Option<Self> {
+        let words: Vec<&str> = name.strip_suffix(SUFFIX)?.split('-').collect();
+        let [from, to, until_ms] = words[..] else { return None };
+        let segment = Self { from: from.parse().ok()?, to: to.parse().ok()?, until_ms: until_ms.parse().ok()?, bytes };
+        (segment.name() == name && segment.from < segment.to).then_some(segment)
+    }
+}
+
+impl Archive {
+    pub fn new(catalogue: &Catalogue, timeline: &str) -> Self {
+        Self { catalogue: catalogue.clone(), timeline: timeline.to_owned() }
+    }
+
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    pub fn timeline(&self) -> &str {
+        &self.timeline
+    }
+
+    /// The folder of the segments.
+    pub fn folder(&self) -> PathBuf {
+        logs(&self.catalogue).join(&self.timeline)
+    }
+
+    pub fn path_of(&self, segment: &Segment) -> PathBuf {
+        self.folder().join(segment.name())
+    }
+
+    /// Makes the folders that are missing.
+    pub fn create(&self) -> Result<(), BackupError> {
+        self.catalogue.create()?;
+        let (logs, folder) = (logs(&self.catalogue), self.folder());
+        for (folder, parent) in [(&logs, self.catalogue.repo()), (&folder, &logs)] {
+            let disk = self.catalogue.disk();
+            match disk.create_dir(folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(BackupError::io(folder)(error));
+                }
+                // Also of one that is there: who made it may not have come to this.
+                _ => disk.sync_dir(parent).map_err(BackupError::io(parent))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the timeline for adding to it; none on a file system that has no locks.
+    pub fn hold(&self) -> Result<Option<DirectoryLock>, BackupError> {
+        let folder = self.folder();
+        match self.catalogue.disk().lock_dir(&folder) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let reason = "another server archives this history: is its data folder a copy of ours?".to_owned();
+                Err(BackupError::Refused { path: folder, reason })
+            }
+            Err(error) => Err(BackupError::io(&folder)(error)),
+        }
+    }
+
+    /// All segments, in the order of their positions.
+    pub fn segments(&self) -> Result<Vec<Segment>, BackupError> {
+        let folder = self.folder();
+        let mut segments = Vec::new();
+        for name in names(&self.catalogue, &folder)? {
+            let Some(name) = name.to_str() else { continue };
+            let len = |path: &Path| self.catalogue.disk().metadata(path).map(|metadata| metadata.len);
+            if let Some(mut segment) = Segment::parse(name, 0) {
+                let path = folder.join(name);
+                segment.bytes = match len(&path) {
+                    Ok(bytes) => bytes,
+                    // Retention has just removed it.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(BackupError::io(&path)(error)),
+                };
+                segments.push(segment);
+            }
+        }
+        segments.sort();
+        Ok(segments)
+    }
+
+    /// Has `take` see all that a segment holds, with the position at which it stands. It stops where that says so; else the
+    /// segment is read to its end, and an error where it is not what its name says.
+    pub fn read(
+        &self,
+        segment: &Segment,
+        take: &mut dyn FnMut(&Item<'_>, aof::Place, u64) -> Result<Step, BackupError>,
+    ) -> Result<Step, BackupError> {
+        let path = self.path_of(segment);
+        let file = self.catalogue.disk().open(&path, Mode::Read).map_err(BackupError::io(&path))?;
+        let source = zstd::stream::read::Decoder::new(file).map_err(BackupError::io(&path))?;
+        self.read_from(segment, source, take)
+    }
+
+    /// As [`Archive::read`], of a segment that has no name yet.
+    pub(super) fn read_from(
+        &self,
+        segment: &Segment,
+        source: impl Read,
+        take: &mut dyn FnMut(&Item<'_>, aof::Place, u64) -> Result<Step, BackupError>,
+    ) -> Result<Step, BackupError> {
+        let path = self.path_of(segment);
+        let damaged = |fault: String| BackupError::Damaged { id: path.display().to_string(), fault };
+        let mut reader = Reader::new(source);
+        let (mut at, mut is_sealed, mut has_identity) = (segment.from, false, false);
+        while let Some((item, place)) = reader.next_placed().map_err(|fault| damaged(fault.to_string()))? {
+            let mark = match &item {
+                Item::Annotation(annotation) => annotation.mark().and_then(Result::ok),
+                Item::Record(_) => None,
+            };
+            if !has_identity {
+                let is_ours = matches!(&mark, Some(Mark::Identity(identity))
+                    if identity.at == segment.from && self.timeline.starts_with(identity.id.as_str()));
+                if !is_ours {
+                    return Err(damaged("it does not begin with the identity that its name tells".to_owned()));
+                }
+                has_identity = true;
+            }
+            is_sealed = mark.is_some();
+            if take(&item, place, at)? == Step::Stop {
+                return Ok(Step::Stop);
+            }
+            at += item.record().map_or(0, aof::Record::len);
+        }
+        match at == segment.to && is_sealed {
+            true => Ok(Step::On),
+            false => Err(damaged(format!("it ends at position {at}, and not with a seal at {}", segment.to))),
+        }
+    }
+
+    /// Where a segment ends, for who goes on behind it: the history, and the checksum of the last seal, if a seal is last.
+    pub(super) fn end_of(&self, segment: &Segment) -> Result<(HistoryEnd, Option<u64>), BackupError> {
+        let (mut id, mut crc) = (None, None);
+        self.read(segment, &mut |item, _, _| {
+            if let Item::Annotation(annotation) = item {
+                match annotation.mark() {
+                    Some(Ok(Mark::Identity(identity))) => (id, crc) = (Some(identity.id), None),
+                    Some(Ok(Mark::Seal(seal))) => crc = Some(seal.crc),
+                    _ => {}
+                }
+            }
+            Ok(Step::On)
+        })?;
+        Ok((HistoryEnd { id, at: segment.to }, crc))
+    }
+
+    /// Removes a segment.
+    pub fn remove(&self, segment: &Segment) -> Result<(), BackupError> {
+        let path = self.path_of(segment);
+        self.catalogue.disk().remove(&path).map_err(BackupError::io(&path))
+    }
+
+    /// Removes what a crash has left of a segment. For who holds the timeline.
+    pub(super) fn sweep(&self) -> Result<(), BackupError> {
+        let folder = self.folder();
+        for name in names(&self.catalogue, &folder)?.iter().filter(|name| is_temporary(name)) {
+            let path = folder.join(name);
+            self.catalogue.disk().remove(&path).map_err(BackupError::io(&path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether whoever reads wants more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    On,
+    Stop,
+}
+
+/// The longest run of segments behind position `from` without a gap; the first of them may begin before it.
+pub fn run_behind(segments: &[Segment], from: u64) -> &[Segment] {
+    let Some(first) = segments.iter().rposition(|segment| segment.from <= from && from < segment.to) else {
+        // Nothing was written since.
+        return &[];
+    };
+    let mut reached = segments[first].to;
+    let rest = segments[first + 1..].iter();
+    let count = rest.take_while(|segment| segment.from == std::mem::replace(&mut reached, segment.to)).count();
+    &segments[first..=first + count]
+}
+
+/// The folder of all timelines.
+fn logs(catalogue: &Catalogue) -> PathBuf {
+    catalogue.repo().join("log")
+}
+
+/// The timelines that are archived, the branches of this history only where one is given.
+pub fn timelines(catalogue: &Catalogue, of: Option<HistoryId>) -> Result<Vec<Archive>, BackupError> {
+    let is_wanted = |name: &str| {
+        let (history, branch) = name.split_once('-').unwrap_or((name, ""));
+        let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_timeline = history.len() == 40 && is_hexadecimal(history) && is_hexadecimal(branch);
+        is_timeline && of.is_none_or(|id| id.as_str() == history)
+    };
+    let names = names(catalogue, &logs(catalogue))?.into_iter().filter_map(|name| name.into_string().ok());
+    Ok(names.filter(|name| is_wanted(name)).map(|name| Archive::new(catalogue, &name)).collect())
+}
+
+fn names(catalogue: &Catalogue, folder: &Path) -> Result<Vec<OsString>, BackupError> {
+    match catalogue.disk().list(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(BackupError::io(folder)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(from: u64, to: u64) -> Segment {
+        Segment { from, to, until_ms: 1_795_316_400_000, bytes: 0 }
+    }
+
+    #[test]
+    fn names_tell_what_is_in_them() {
+        let name = "00000000000000008192-00000000000000016384-1795316400000.aof.zst";
+        assert_eq!(segment(8192, 16384).name(), name);
+        assert_eq!(Segment::parse(name, 0), Some(segment(8192, 16384)));
+        for name in
+            ["", "a.aof.zst", "1-2-3.aof.zst", &name[1..], &name.replace("16384", "00384"), "temp-1-2-x.aof.zst"]
+        {
+            assert_eq!(Segment::parse(name, 0), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_run_ends_at_a_gap() {
+        let segments = [segment(0, 10), segment(10, 20), segment(25, 30), segment(30, 40)];
+        let run = |from| run_behind(&segments, from).iter().map(|segment| segment.from).collect::<Vec<_>>();
+        assert_eq!((run(0), run(15), run(25), run(39)), (vec![0, 10], vec![10], vec![25, 30], vec![30]));
+        assert_eq!((run(22), run(40)), (vec![], vec![]));
+    }
+}

@@ -1,0 +1,237 @@
+//! The archive of the log: when a piece is due, its thread, and what the server learns from it.
+//!
+//! Once a second it is looked how far the log is ahead of the archive. A piece is due at `aof-segment-size`, or
+//! `aof-archive-timeout` after the first record that is not archived yet. The log is sealed where it ends then, so that the
+//! piece can end there too, and a thread reads it from the files. Nobody waits for that: where the catalogue can't be
+//! written, increments that a rewrite has replaced stay in history until it can, as far as there is room for them.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::aof::seal::HistoryId;
+use crate::backup::archiver::{Advanced, Manner, Source};
+use crate::backup::{Archiver, BackupError};
+use crate::engine::params::AppendFsync;
+
+use super::background::on_thread;
+use super::shared::Shared;
+use super::{backups, log};
+
+/// How often it is looked.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Pauses after errors double from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+/// How long the bytes in front of a seal may take into the file before it is looked again.
+const WRITE_TIME: Duration = Duration::from_millis(500);
+/// Where backups are not packed.
+const LEAST_LEVEL: i32 = 1;
+
+/// Where the log is, as far as it can be archived.
+struct Front {
+    id: HistoryId,
+    /// Position of its end.
+    end: u64,
+}
+
+#[derive(Default)]
+struct Task {
+    archiver: Option<Archiver>,
+    /// When there was first something that is not archived.
+    behind_since: Option<Instant>,
+    failures: u32,
+    next_try: Option<Instant>,
+}
+
+/// Archives for as long as the server runs.
+pub(super) async fn archive_forever(shared: Rc<Shared>) {
+    let mut task = Task::default();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if shared.is_stopping.get() {
+            continue;
+        }
+        if !shared.engine.borrow().config.archives() {
+            if task.archiver.take().is_some() {
+                shared.engine.borrow_mut().backups.archive = Default::default();
+                log::notice("The log is archived no longer");
+            }
+            continue;
+        }
+        task.look(&shared).await;
+    }
+}
+
+impl Task {
+    async fn look(&mut self, shared: &Rc<Shared>) {
+        if self.next_try.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        let Some(front) = front(shared) else {
+            if self.archiver.is_some() {
+                // The log was switched off: what is in it is all that comes.
+                let outcome = self.advance(shared, u64::MAX).await;
+                self.note(shared, outcome);
+                (self.archiver, self.behind_since) = (None, None);
+            }
+            let mut engine = shared.engine.borrow_mut();
+            let now_ms = engine.clock.now_ms();
+            engine.backups.archive.fault = Some(("the log is off (appendonly no)".to_owned(), now_ms));
+            return;
+        };
+        let outcome = self.archive(shared, &front).await;
+        self.note(shared, outcome);
+    }
+
+    /// Archives what is due.
+    async fn archive(&mut self, shared: &Rc<Shared>, front: &Front) -> Result<Advanced, BackupError> {
+        if self.archiver.as_ref().is_none_or(|archiver| archiver.id() != front.id) {
+            // What is left of the history before.
+            if let Err(error) = self.advance(shared, u64::MAX).await {
+                log::warning(format!("The end of a history could not be archived: {error}"));
+            }
+            let Some(here) = seal(shared).await else { return Ok(Advanced::default()) };
+            let catalogue = backups::catalogue(shared, &shared.engine.borrow().config);
+            // The hold on the former one goes first.
+            self.archiver = None;
+            let id = front.id;
+            let archiver = on_thread("archive", move || Ok(Archiver::open(&catalogue, id, here))).await??;
+            log::notice(format!("The log is archived: history {id}, from position {}", archiver.archived()));
+            begin(shared, &archiver);
+            self.archiver = Some(archiver);
+        }
+        let archived = self.archiver.as_ref().map_or(0, Archiver::archived);
+        let is_behind = front.end > archived;
+        let since = self.behind_since.filter(|_| is_behind).or_else(|| is_behind.then(Instant::now));
+        self.behind_since = since;
+        let (size, timeout) = {
+            let config = &shared.engine.borrow().config;
+            (config.aof_segment_size.max(1), Duration::from_secs(config.aof_archive_timeout))
+        };
+        let now_ms = shared.engine.borrow().clock.now_ms();
+        let Some(since) = since else {
+            shared.engine.borrow_mut().backups.archive.complete_ms = Some(now_ms);
+            // Where it is in the files is found out, for what may be removed of history.
+            return self.advance(shared, archived).await;
+        };
+        let is_due = front.end - archived >= size || since.elapsed() + LOOK_EVERY >= timeout;
+        let Some(end) = (if is_due { seal(shared).await } else { None }) else { return Ok(Advanced::default()) };
+        let advanced = self.advance(shared, end).await?;
+        if self.archiver.as_ref().is_some_and(|archiver| archiver.archived() >= end) {
+            self.behind_since = None;
+            shared.engine.borrow_mut().backups.archive.complete_ms = Some(now_ms);
+        }
+        Ok(advanced)
+    }
+
+    /// Has a thread archive what is in the files up to a position.
+    async fn advance(&mut self, shared: &Rc<Shared>, limit: u64) -> Result<Advanced, BackupError> {
+        let Some(mut archiver) = self.archiver.take() else { return Ok(Advanced::default()) };
+        let (source, manner) = {
+            let log_dir = shared.log_dir.borrow();
+            let config = &shared.engine.borrow().config;
+            let source = Source { folder: log_dir.folder().to_owned(), manifest: log_dir.manifest().clone(), limit };
+            let level = config.backup_level().unwrap_or(LEAST_LEVEL);
+            (source, Manner { segment_size: config.aof_segment_size.max(1), level })
+        };
+        let before = archiver.timeline().to_owned();
+        let (archiver, outcome) = on_thread("archive", move || {
+            let outcome = archiver.advance(&source, &manner);
+            Ok((archiver, outcome))
+        })
+        .await?;
+        let archive = &mut shared.engine.borrow_mut().backups.archive;
+        if archiver.timeline() != before {
+            log::warning(format!(
+                "The archive {before} holds another continuation of this history: this one goes on as {}",
+                archiver.timeline()
+            ));
+            (archive.timeline, archive.run_start) = (Some(archiver.timeline().to_owned()), archiver.archived());
+            archive.wants_base = true;
+        }
+        (archive.position, archive.needed_from) = (archiver.archived(), archiver.needed_from());
+        self.archiver = Some(archiver);
+        outcome
+    }
+
+    fn note(&mut self, shared: &Shared, outcome: Result<Advanced, BackupError>) {
+        let mut engine = shared.engine.borrow_mut();
+        let now_ms = engine.clock.now_ms();
+        let archive = &mut engine.backups.archive;
+        match outcome {
+            Ok(advanced) => {
+                if archive.fault.take().is_some() && self.failures > 0 {
+                    log::notice("The log is archived again");
+                }
+                (self.failures, self.next_try) = (0, None);
+                archive.segments += advanced.segments;
+                archive.bytes += advanced.bytes;
+                if let Some(gap) = advanced.gap {
+                    archive.gaps += 1;
+                    (archive.run_start, archive.wants_base) = (gap, true);
+                    log::warning(format!(
+                        "The archive has a gap in front of position {gap}: records are in no file of the log any more. What \
+                         comes can be brought back from the next backup on"
+                    ));
+                }
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.failures == 0 {
+                    log::warning(format!("The log can't be archived: {error}"));
+                }
+                let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LAST_PAUSE);
+                self.next_try = Some(Instant::now() + pause);
+                self.failures += 1;
+                let since_ms = archive.fault.as_ref().map_or(now_ms, |(_, since_ms)| *since_ms);
+                archive.fault = Some((error, since_ms));
+            }
+        }
+    }
+}
+
+/// Where the log is; none while it is off, or has not begun.
+fn front(shared: &Shared) -> Option<Front> {
+    let (engine, append) = (shared.engine.borrow(), shared.append.borrow());
+    let is_in_force = append.is_on() && engine.journal.is_on() && append.settled(AppendFsync::No) != u64::MAX;
+    let id = engine.journal.history().filter(|_| is_in_force)?;
+    Some(Front { id, end: engine.journal.end() })
+}
+
+/// Seals the log where it ends, and waits until that is in the file: its position. None where that can't be now.
+async fn seal(shared: &Rc<Shared>) -> Option<u64> {
+    let end = {
+        let mut engine = shared.engine.borrow_mut();
+        if shared.append.borrow().is_held() || !engine.journal.is_between_operations() {
+            return None;
+        }
+        engine.journal.seal_end();
+        engine.journal.end()
+    };
+    shared.want_flush();
+    let began = Instant::now();
+    while began.elapsed() < WRITE_TIME {
+        if is_in_file(shared, end) {
+            return Some(end);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    None
+}
+
+/// Whether everything up to this position is in the file, with the seal behind it.
+fn is_in_file(shared: &Shared, end: u64) -> bool {
+    let append = shared.append.borrow();
+    let written = append.settled(AppendFsync::No);
+    let is_idle = append.queued() == 0 && shared.engine.borrow().journal.pending().is_empty();
+    written > end || (written == end && is_idle)
+}
+
+/// Takes note of an archive that is gone on with.
+fn begin(shared: &Shared, archiver: &Archiver) {
+    let engine = &mut *shared.engine.borrow_mut();
+    let archive = &mut engine.backups.archive;
+    archive.timeline = Some(archiver.timeline().to_owned());
+    (archive.position, archive.run_start) = (archiver.archived(), archiver.run_start());
+    archive.wants_base = !archiver.has_base();
+}
