@@ -64,6 +64,8 @@ pub struct Archiver {
     at: u64,
     /// What a seal there must say, where the archive ends with one.
     expected: Option<u64>,
+    /// Of an archive that begins: positions, one of which is to be in it, the better ones first.
+    starts: Vec<u64>,
     /// Where it is in the files.
     reading: Option<Reading>,
     /// Unix ms, of the last mark that was passed.
@@ -90,27 +92,39 @@ struct Increment<'a> {
 }
 
 impl Archiver {
-    /// Goes on with the archive of a history, or begins it at the position `here`, which must be that of a mark, and at the
-    /// end of what is in the log.
+    /// Goes on with the archive of a history, or begins it: where the oldest backup stands behind which the log still holds
+    /// everything, or else at the position `here`, the end of what is in the log.
     pub fn open(catalogue: &Catalogue, id: HistoryId, here: u64) -> Result<Self, BackupError> {
         let mut newest: Option<(Archive, Segment)> = None;
         let mut is_taken = false;
         for archive in timelines(catalogue, Some(id))? {
-            is_taken = true;
-            let last = archive.segments()?.pop().filter(|last| last.to <= here);
+            let last = archive.segments()?.pop();
+            is_taken |= last.is_some();
+            let last = last.filter(|last| last.to <= here);
             if let Some(last) = last.filter(|last| newest.as_ref().is_none_or(|(_, known)| known.to < last.to)) {
                 newest = Some((archive, last));
             }
         }
-        let (archive, at, expected) = match newest {
+        match newest {
             Some((archive, last)) => {
                 let (end, crc) = archive.end_of(&last)?;
-                (archive, end.at, crc)
+                Self::hold(archive, id, (end.at, crc))
             }
-            None if is_taken => (branch(catalogue, id), here, None),
-            None => (Archive::new(catalogue, id.as_str()), here, None),
-        };
-        Self::hold(archive, id, (at, expected))
+            None if is_taken => Self::begin_branch(catalogue, id, here),
+            None => {
+                let archive = Archive::new(catalogue, id.as_str());
+                let positions = bases(&archive)?.into_iter().filter(|position| *position <= here);
+                let starts: Vec<u64> = positions.chain([here]).collect();
+                let has_base = starts.len() > 1;
+                Ok(Self { starts, has_base, ..Self::hold(archive, id, (here, None))? })
+            }
+        }
+    }
+
+    /// As a branch that begins at this position.
+    fn begin_branch(catalogue: &Catalogue, id: HistoryId, here: u64) -> Result<Self, BackupError> {
+        let archive = Archive::new(catalogue, &format!("{id}-{:06x}", fastrand::u32(..1 << 24)));
+        Ok(Self { starts: vec![here], ..Self::hold(archive, id, (here, None))? })
     }
 
     fn hold(archive: Archive, id: HistoryId, (at, expected): (u64, Option<u64>)) -> Result<Self, BackupError> {
@@ -121,14 +135,9 @@ impl Archiver {
         for segment in archive.segments()?.iter().rev().take_while(|segment| segment.to <= at) {
             run_start = if segment.to == run_start { segment.from } else { break };
         }
-        let is_base = |manifest: &Manifest| {
-            manifest.timeline.as_deref() == Some(archive.timeline())
-                && manifest.position.is_some_and(|position| position >= run_start)
-                && manifest.fault().is_none()
-        };
-        let listed = archive.catalogue().list()?;
-        let has_base = listed.iter().filter_map(|listed| listed.manifest.as_ref().ok()).any(is_base);
-        Ok(Self { archive, id, at, expected, reading: None, time_ms: 0, run_start, has_base, _hold: hold })
+        let has_base = bases(&archive)?.iter().any(|position| *position >= run_start);
+        let (starts, reading, time_ms) = (Vec::new(), None, 0);
+        Ok(Self { archive, id, at, expected, starts, reading, time_ms, run_start, has_base, _hold: hold })
     }
 
     pub fn id(&self) -> HistoryId {
@@ -232,55 +241,96 @@ impl Archiver {
         })
     }
 
-    /// Looks for the place in the files at which the archive ends; false where it is not there yet.
+    /// Looks for the place in the files at which the archive goes on, or begins; false where it is not there yet.
     fn find(
         &mut self,
         source: &Source,
         increments: &[Increment<'_>],
         advanced: &mut Advanced,
     ) -> Result<bool, BackupError> {
+        let Some(first) = increments.first() else { return Ok(false) };
+        if !self.starts.is_empty() {
+            return self.find_start(source, increments, advanced).map(|()| true);
+        }
         let Some(place) = increments.iter().rposition(|increment| increment.at <= self.at) else {
-            let Some(first) = increments.first() else { return Ok(false) };
             self.skip_to(first.at, advanced);
             self.reading = Some(Reading { seq: first.entry.seq, offset: 0 });
             return Ok(true);
         };
         let increment = &increments[place];
-        let path = source.folder.join(&increment.entry.name);
-        let file = self.archive.catalogue().disk().open(&path, Mode::Read).map_err(BackupError::io(&path))?;
-        let mut reader = Reader::new(BufReader::with_capacity(READ, file));
-        while let Some(item) = next(&mut reader, &path)? {
-            let Item::Annotation(annotation) = &item else { continue };
-            let Some(Ok(mark)) = annotation.mark() else { continue };
-            let offset = item.end();
-            self.time_ms = mark.time_ms();
-            if mark.at() < self.at {
-                continue;
+        let (expected, limit) = (self.expected, self.at);
+        let (mut found, mut is_other) = (None, false);
+        self.read_marks(&source.folder.join(&increment.entry.name), &mut |mark, offset| {
+            if mark.at() < limit {
+                return Step::On;
             }
-            let is_other = match (&mark, self.expected) {
-                (Mark::Seal(seal), Some(crc)) => mark.at() == self.at && seal.crc != crc,
-                _ => false,
-            };
-            if is_other {
-                return self.branch_off(source).map(|()| false);
-            }
-            if mark.at() > self.at {
-                let at = mark.at();
-                self.skip_to(at, advanced);
-            }
-            self.reading = Some(Reading { seq: increment.entry.seq, offset });
-            return Ok(true);
+            let is_seal_of = |crc: u64| matches!(mark, Mark::Seal(seal) if mark.at() == limit && seal.crc != crc);
+            (found, is_other) = (Some((mark.at(), offset, mark.time_ms())), expected.is_some_and(is_seal_of));
+            Step::Stop
+        })?;
+        if is_other {
+            return self.branch_off(source).map(|()| false);
         }
-        let Some(next) = increments.get(place + 1) else { return Ok(false) };
-        self.skip_to(next.at, advanced);
-        self.reading = Some(Reading { seq: next.entry.seq, offset: 0 });
+        let (seq, (at, offset, time_ms)) = match (found, increments.get(place + 1)) {
+            (Some(found), _) => (increment.entry.seq, found),
+            (None, Some(next)) => (next.entry.seq, (next.at, 0, self.time_ms)),
+            (None, None) => return Ok(false),
+        };
+        if at > self.at {
+            self.skip_to(at, advanced);
+        }
+        (self.reading, self.time_ms) = (Some(Reading { seq, offset }), time_ms);
         Ok(true)
+    }
+
+    /// Has the archive begin with the last mark in front of the best place that the files still hold.
+    fn find_start(
+        &mut self,
+        source: &Source,
+        increments: &[Increment<'_>],
+        advanced: &mut Advanced,
+    ) -> Result<(), BackupError> {
+        let starts = std::mem::take(&mut self.starts);
+        let first = increments.first().map_or(0, |first| first.at);
+        let start = starts.iter().position(|start| *start >= first);
+        let wanted = start.map_or(first, |start| starts[start]);
+        if start.is_none_or(|start| start > 0 && start == starts.len() - 1) {
+            // The backups are of what the files hold no more.
+            self.skip_to(wanted, advanced);
+        }
+        let Some(increment) = increments.iter().rfind(|increment| increment.at <= wanted) else { return Ok(()) };
+        let mut found = (increment.at, 0, self.time_ms);
+        self.read_marks(&source.folder.join(&increment.entry.name), &mut |mark, offset| {
+            if mark.at() > wanted {
+                return Step::Stop;
+            }
+            found = (mark.at(), offset, mark.time_ms());
+            Step::On
+        })?;
+        let (at, offset, time_ms) = found;
+        self.reading = Some(Reading { seq: increment.entry.seq, offset });
+        (self.at, self.time_ms, self.run_start) = (at, time_ms, at);
+        Ok(())
+    }
+
+    /// Has `take` see the marks of a file, with the offsets behind them.
+    fn read_marks(&self, path: &Path, take: &mut dyn FnMut(&Mark<'_>, u64) -> Step) -> Result<(), BackupError> {
+        let file = self.archive.catalogue().disk().open(path, Mode::Read).map_err(BackupError::io(path))?;
+        let mut reader = Reader::new(BufReader::with_capacity(READ, file));
+        while let Some(item) = next(&mut reader, path)? {
+            let Item::Annotation(annotation) = &item else { continue };
+            if let Some(Ok(mark)) = annotation.mark()
+                && take(&mark, item.end()) == Step::Stop
+            {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Goes on as a branch, behind all that the log holds now.
     fn branch_off(&mut self, source: &Source) -> Result<(), BackupError> {
-        let archive = branch(self.archive.catalogue(), self.id);
-        *self = Self::hold(archive, self.id, (source.limit, None))?;
+        *self = Self::begin_branch(self.archive.catalogue(), self.id, source.limit)?;
         Ok(())
     }
 
@@ -421,7 +471,12 @@ fn next<'a, R: io::Read>(reader: &'a mut Reader<R>, path: &Path) -> Result<Optio
     }
 }
 
-/// A name that nobody has.
-fn branch(catalogue: &Catalogue, id: HistoryId) -> Archive {
-    Archive::new(catalogue, &format!("{id}-{:06x}", fastrand::u32(..1 << 24)))
+/// Where good backups of this timeline stand, the oldest first.
+fn bases(archive: &Archive) -> Result<Vec<u64>, BackupError> {
+    let listed = archive.catalogue().list()?;
+    let manifests = listed.iter().filter_map(|listed| listed.manifest.as_ref().ok());
+    let is_ours = |manifest: &&Manifest| {
+        manifest.timeline.as_deref() == Some(archive.timeline()) && manifest.fault().is_none()
+    };
+    Ok(manifests.filter(is_ours).filter_map(|manifest| manifest.position).collect())
 }

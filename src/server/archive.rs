@@ -35,7 +35,7 @@ struct Front {
 }
 
 #[derive(Default)]
-struct Task {
+pub(super) struct Task {
     archiver: Option<Archiver>,
     /// When there was first something that is not archived.
     behind_since: Option<Instant>,
@@ -63,7 +63,7 @@ pub(super) async fn archive_forever(shared: Rc<Shared>) {
 }
 
 impl Task {
-    async fn look(&mut self, shared: &Rc<Shared>) {
+    pub(super) async fn look(&mut self, shared: &Rc<Shared>) {
         if self.next_try.is_some_and(|at| Instant::now() < at) {
             return;
         }

@@ -15,39 +15,21 @@ const OPERATIONS: std::ops::Range<usize> = 5..40;
 const CLIENTS: usize = 3;
 
 /// A command, or several in a transaction.
-type Unit = Vec<Vec<String>>;
+pub(super) type Unit = Vec<Vec<String>>;
 
-struct Story {
-    random: fastrand::Rng,
-    disk: MemoryDisk,
-    lie: Option<Lie>,
-    config: Config,
-    /// What the server had after each unit of this life; the first is what it started with.
-    states: Vec<Model>,
-    /// Units that have been acknowledged, as indexes of states, each with the disk's step from which on it must survive a
-    /// kill, and whether a power cut too.
-    acknowledged: Vec<(usize, usize, bool)>,
+/// Makes commands up.
+pub(super) struct Author {
+    pub(super) random: fastrand::Rng,
     /// A number that no value has had.
     next: u32,
-    /// Units that were acknowledged, and those that were not, in all lives.
-    counts: (usize, usize),
 }
 
-/// A client and its database.
-struct Caller {
-    client: Client,
-    db: usize,
-}
-
-impl Story {
-    fn new(seed: u64, lie: Option<Lie>) -> Self {
-        let mut config = config(true, AppendFsync::Always);
-        config.databases = DATABASES;
-        let (random, states) = (fastrand::Rng::with_seed(seed), vec![Model::default()]);
-        Self { random, disk: empty_disk(), lie, config, states, acknowledged: Vec::new(), next: 0, counts: (0, 0) }
+impl Author {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { random: fastrand::Rng::with_seed(seed), next: 0 }
     }
 
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.random.usize(..choices.len())]
     }
 
@@ -107,14 +89,43 @@ impl Story {
         }
     }
 
-    fn unit(&mut self) -> Unit {
+    pub(super) fn unit(&mut self) -> Unit {
         let count = if self.random.u8(..4) == 0 { self.random.usize(2..6) } else { 1 };
         (0..count).map(|_| self.command()).collect()
+    }
+}
+
+struct Story {
+    author: Author,
+    disk: MemoryDisk,
+    lie: Option<Lie>,
+    config: Config,
+    /// What the server had after each unit of this life; the first is what it started with.
+    states: Vec<Model>,
+    /// Units that have been acknowledged, as indexes of states, each with the disk's step from which on it must survive a
+    /// kill, and whether a power cut too.
+    acknowledged: Vec<(usize, usize, bool)>,
+    /// Units that were acknowledged, and those that were not, in all lives.
+    counts: (usize, usize),
+}
+
+/// A client and its database.
+pub(super) struct Caller {
+    pub(super) client: Client,
+    pub(super) db: usize,
+}
+
+impl Story {
+    fn new(seed: u64, lie: Option<Lie>) -> Self {
+        let mut config = config(true, AppendFsync::Always);
+        config.databases = DATABASES;
+        let (author, states) = (Author::new(seed), vec![Model::default()]);
+        Self { author, disk: empty_disk(), lie, config, states, acknowledged: Vec::new(), counts: (0, 0) }
     }
 
     /// Sends some units at once, and notes what became of each.
     async fn write(&mut self, shared: &Rc<Shared>, caller: &mut Caller, count: usize) -> Result<(), String> {
-        let units: Vec<Unit> = (0..count).map(|_| self.unit()).collect();
+        let units: Vec<Unit> = (0..count).map(|_| self.author.unit()).collect();
         caller.client.send(&units.iter().flat_map(requests).collect::<Vec<_>>()).await;
         for unit in &units {
             let policy = shared.engine.borrow().config.appendfsync;
@@ -157,25 +168,25 @@ impl Story {
 
     /// What is not a write.
     async fn disturb(&mut self, disk: &FaultyDisk, caller: &mut Caller) {
-        match self.random.u8(..12) {
+        match self.author.random.u8(..12) {
             0..3 => drop(caller.client.ask("BGREWRITEAOF").await),
             3 => drop(caller.client.ask("BGSAVE").await),
             4 => {
-                let policy = self.pick(&["always", "everysec", "no"]);
+                let policy = self.author.pick(&["always", "everysec", "no"]);
                 caller.client.ask(&format!("CONFIG SET appendfsync {policy}")).await;
             }
             5 => {
-                let value = self.pick(&["yes", "no"]);
+                let value = self.author.pick(&["yes", "no"]);
                 caller.client.ask(&format!("CONFIG SET aof-use-rdb-preamble {value}")).await;
             }
             6..8 => {
-                caller.db = self.random.usize(..DATABASES);
+                caller.db = self.author.random.usize(..DATABASES);
                 caller.client.ask(&format!("SELECT {}", caller.db)).await;
             }
             8 => {
-                let (first, errno) = (self.random.usize(..12), self.pick(&[5, 28, 30]));
-                let count = self.pick(&[1, 3, usize::MAX]);
-                disk.fail(Fault { first, count, errno, is_short: count == 1 && self.random.bool() });
+                let (first, errno) = (self.author.random.usize(..12), self.author.pick(&[5, 28, 30]));
+                let count = self.author.pick(&[1, 3, usize::MAX]);
+                disk.fail(Fault { first, count, errno, is_short: count == 1 && self.author.random.bool() });
             }
             9..11 => disk.cure(),
             _ => tokio::time::sleep(Duration::from_micros(500)).await,
@@ -186,17 +197,17 @@ impl Story {
     async fn live(&mut self, disk: &FaultyDisk) -> Result<bool, String> {
         let shared = start_server(self.config.clone(), Arc::new(disk.clone())).await.map_err(|e| format!("{e:#}"))?;
         let mut callers: Vec<_> = (0..CLIENTS).map(|_| Caller { client: Client::connect(&shared), db: 0 }).collect();
-        for _ in 0..self.random.usize(OPERATIONS) {
-            let caller = &mut callers[self.random.usize(..CLIENTS)];
-            if self.random.u8(..4) == 0 {
+        for _ in 0..self.author.random.usize(OPERATIONS) {
+            let caller = &mut callers[self.author.random.usize(..CLIENTS)];
+            if self.author.random.u8(..4) == 0 {
                 self.disturb(disk, caller).await;
             } else {
                 // With errors about, each unit must be looked at by itself.
-                let count = if disk.is_failing() { 1 } else { self.random.usize(1..6) };
+                let count = if disk.is_failing() { 1 } else { self.author.random.usize(1..6) };
                 self.write(&shared, caller, count).await?;
             }
         }
-        let is_shut_down = self.random.u8(..4) == 0;
+        let is_shut_down = self.author.random.u8(..4) == 0;
         if is_shut_down {
             disk.cure();
             let since = Instant::now();
@@ -213,13 +224,13 @@ impl Story {
     /// The disk as the next start finds it, and the first state that it may have.
     fn end(&mut self, is_shut_down: bool) -> (MemoryDisk, usize, String) {
         let last = self.disk.steps();
-        let cut = PowerCut::ALL[self.random.usize(..PowerCut::ALL.len())];
-        let at = if is_shut_down || self.random.bool() { last } else { self.random.usize(..=last) };
+        let cut = PowerCut::ALL[self.author.random.usize(..PowerCut::ALL.len())];
+        let at = if is_shut_down || self.author.random.bool() { last } else { self.author.random.usize(..=last) };
         let survives = |(_, step, is_durable): &&(usize, usize, bool)| {
             *step <= at && (*is_durable || is_shut_down || cut == PowerCut::Kept)
         };
         let least = self.acknowledged.iter().filter(survives).map(|(state, ..)| *state).max().unwrap_or(0);
-        (self.disk.after(at, cut, &mut self.random), least, format!("step {at} of {last}, {cut:?}"))
+        (self.disk.after(at, cut, &mut self.author.random), least, format!("step {at} of {last}, {cut:?}"))
     }
 
     fn tell_all(&mut self) -> Result<(), String> {
@@ -246,7 +257,7 @@ impl Story {
     }
 }
 
-fn requests(unit: &Unit) -> Vec<u8> {
+pub(super) fn requests(unit: &Unit) -> Vec<u8> {
     let commands = unit.iter().flat_map(|words| encode(&words.join(" ")));
     if unit.len() == 1 {
         return commands.collect();
@@ -255,7 +266,7 @@ fn requests(unit: &Unit) -> Vec<u8> {
 }
 
 /// The answers of a unit's commands; none if it was refused, or could not be logged.
-async fn answers_to(unit: &Unit, client: &mut Client) -> Result<Option<Vec<Answer>>, String> {
+pub(super) async fn answers_to(unit: &Unit, client: &mut Client) -> Result<Option<Vec<Answer>>, String> {
     let mut answers = Vec::new();
     for _ in 0..if unit.len() == 1 { 1 } else { unit.len() + 2 } {
         answers.push(client.answer().await.ok_or("the server has closed the connection")?);

@@ -12,6 +12,7 @@ mod errors;
 mod histories;
 mod model;
 mod power;
+mod rewind;
 mod room;
 mod slow;
 mod switch;

@@ -163,6 +163,11 @@ impl Model {
         self.databases[db].insert(key.to_owned(), Entry { value: Value::String(value.to_owned()), expires });
     }
 
+    /// Forgets the keys that are not wanted.
+    pub(super) fn retain(&mut self, is_wanted: impl Fn(&str) -> bool) {
+        self.databases.iter_mut().for_each(|keys| keys.retain(|key, _| is_wanted(key)));
+    }
+
     /// What an engine holds.
     pub(super) fn read(engine: &mut Engine) -> Self {
         let mut model = Self::default();
