@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! REPO/log/<timeline>/<from>-<to>-<until>.aof.zst
+//! REPO/log/<timeline>/<history>.history                 empty: the timeline goes on under this name too
 //!
 //! timeline = history [ "-" 6 hexadecimal digits ]   the log's identity; a branch of it where two logs share one
+//! history  = 40 hexadecimal digits                  a log whose torn tail was cut goes on as another history
 //! from, to = 20 digits                              positions in the history (aof::seal): all records between them
 //! until    = 13 digits                              Unix ms of the mark at the end: nothing in it was written later
 //! content  = identity, and what stands in the log behind the mark at `from`, up to and with the mark at `to`
@@ -11,13 +13,14 @@
 //!
 //! A segment is a log that proves itself: it begins with an identity at `from`, and its last byte is that of a mark. It
 //! appears whole, and no name is given twice. Segments of a timeline that stand behind each other hold all of it; where one
-//! begins behind the end of the last there is a gap, over which nothing can be brought back.
+//! begins behind the end of the last there is a gap, over which nothing can be brought back. What a torn tail was cut from was
+//! synced up to the end of the archive, and so positions stay those of one line also where the history gets another name.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::aof::seal::{HistoryId, Mark};
+use crate::aof::seal::{HistoryId, Identity, Mark};
 use crate::aof::{self, HistoryEnd, Item, Reader};
 use crate::disk::{DirectoryLock, Mode, is_temporary};
 
@@ -25,12 +28,15 @@ use super::BackupError;
 use super::catalogue::Catalogue;
 
 const SUFFIX: &str = ".aof.zst";
+const HISTORY: &str = ".history";
 
 /// The segments of one history.
 #[derive(Clone)]
 pub struct Archive {
     catalogue: Catalogue,
     timeline: String,
+    /// The histories under whose names it goes on.
+    others: Vec<String>,
 }
 
 /// One of them.
@@ -59,7 +65,40 @@ impl Segment {
 
 impl Archive {
     pub fn new(catalogue: &Catalogue, timeline: &str) -> Self {
-        Self { catalogue: catalogue.clone(), timeline: timeline.to_owned() }
+        Self { catalogue: catalogue.clone(), timeline: timeline.to_owned(), others: Vec::new() }
+    }
+
+    /// With the names that it has been given.
+    fn find(catalogue: &Catalogue, timeline: &str) -> Result<Self, BackupError> {
+        let mut archive = Self::new(catalogue, timeline);
+        for name in names(catalogue, &archive.folder())? {
+            archive.others.extend(name.to_str().and_then(|name| name.strip_suffix(HISTORY)).map(str::to_owned));
+        }
+        Ok(archive)
+    }
+
+    /// Whether what belongs to this history, or this branch of one, belongs here.
+    pub fn is_of(&self, name: &str) -> bool {
+        self.timeline == name || self.others.iter().any(|other| other == name)
+    }
+
+    /// The names of what belongs here.
+    pub fn names(&self) -> Vec<String> {
+        [&self.timeline].into_iter().chain(&self.others).cloned().collect()
+    }
+
+    /// Goes on under the name of another history.
+    pub fn go_on_as(&mut self, id: HistoryId) -> Result<(), BackupError> {
+        if self.is_of(id.as_str()) {
+            return Ok(());
+        }
+        let folder = self.folder();
+        let path = folder.join(format!("{id}{HISTORY}"));
+        let disk = self.catalogue.disk();
+        drop(disk.open(&path, Mode::Truncate).map_err(BackupError::io(&path))?);
+        disk.sync_dir(&folder).map_err(BackupError::io(&folder))?;
+        self.others.push(id.to_string());
+        Ok(())
     }
 
     pub fn catalogue(&self) -> &Catalogue {
@@ -162,9 +201,8 @@ impl Archive {
                 Item::Record(_) => None,
             };
             if !has_identity {
-                let is_ours = matches!(&mark, Some(Mark::Identity(identity))
-                    if identity.at == segment.from && self.timeline.starts_with(identity.id.as_str()));
-                if !is_ours {
+                let is_ours = |identity: &Identity<'_>| identity.at == segment.from;
+                if !matches!(&mark, Some(Mark::Identity(identity)) if is_ours(identity)) {
                     return Err(damaged("it does not begin with the identity that its name tells".to_owned()));
                 }
                 has_identity = true;
@@ -238,16 +276,15 @@ fn logs(catalogue: &Catalogue) -> PathBuf {
     catalogue.repo().join("log")
 }
 
-/// The timelines that are archived, the branches of this history only where one is given.
-pub fn timelines(catalogue: &Catalogue, of: Option<HistoryId>) -> Result<Vec<Archive>, BackupError> {
-    let is_wanted = |name: &str| {
+/// The timelines that are archived.
+pub fn timelines(catalogue: &Catalogue) -> Result<Vec<Archive>, BackupError> {
+    let is_timeline = |name: &str| {
         let (history, branch) = name.split_once('-').unwrap_or((name, ""));
         let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_timeline = history.len() == 40 && is_hexadecimal(history) && is_hexadecimal(branch);
-        is_timeline && of.is_none_or(|id| id.as_str() == history)
+        history.len() == 40 && is_hexadecimal(history) && is_hexadecimal(branch)
     };
     let names = names(catalogue, &logs(catalogue))?.into_iter().filter_map(|name| name.into_string().ok());
-    Ok(names.filter(|name| is_wanted(name)).map(|name| Archive::new(catalogue, &name)).collect())
+    names.filter(|name| is_timeline(name)).map(|name| Archive::find(catalogue, &name)).collect()
 }
 
 fn names(catalogue: &Catalogue, folder: &Path) -> Result<Vec<OsString>, BackupError> {

@@ -1,7 +1,7 @@
 //! Follows the files of a log, and puts what has been written into the [archive](super::archive).
 //!
-//! It reads the files as they lie there, from mark to mark, and so takes only what proves itself; what it takes is synced
-//! first, so that no power cut takes from the log what the archive has. It remembers nothing that the archive does not tell:
+//! It reads the files as they lie there, from mark to mark, and so takes only what proves itself; it is told how far they are
+//! synced, so that no power cut takes from the log what the archive has. It remembers nothing that the archive does not tell:
 //! whoever goes on begins behind the last segment.
 //!
 //! Two things can keep it from going on there. Records that are in no file any more leave a **gap** (the archive stood still
@@ -19,7 +19,7 @@ use crate::aof::{self, Entry, FileType, HistoryEnd, Item, Reader, Sealing};
 use crate::disk::{DirectoryLock, Draft, Mode};
 
 use super::BackupError;
-use super::archive::{Archive, Segment, Step, timelines};
+use super::archive::{self, Archive, Segment, Step};
 use super::catalogue::Catalogue;
 use super::manifest::Manifest;
 
@@ -32,7 +32,7 @@ const LONGEST_MARK: u64 = 1024;
 pub struct Source {
     pub folder: PathBuf,
     pub manifest: aof::Manifest,
-    /// What is beyond this position is not in the files yet, or not as it will be.
+    /// What is beyond this position is not in the files yet, or might not be there behind a power cut.
     pub limit: u64,
 }
 
@@ -59,6 +59,7 @@ pub struct Advanced {
 /// Goes on with one archive.
 pub struct Archiver {
     archive: Archive,
+    /// The history that is written now.
     id: HistoryId,
     /// Position up to which everything is archived.
     at: u64,
@@ -92,27 +93,40 @@ struct Increment<'a> {
 }
 
 impl Archiver {
-    /// Goes on with the archive of a history, or begins it: where the oldest backup stands behind which the log still holds
-    /// everything, or else at the position `here`, the end of what is in the log.
-    pub fn open(catalogue: &Catalogue, id: HistoryId, here: u64) -> Result<Self, BackupError> {
+    /// Goes on with the archive of a history, or of the one that this continues, or begins it: where the oldest backup stands
+    /// behind which the log still holds everything, or else at the end of what is in the log, which is the source's limit.
+    pub fn open(catalogue: &Catalogue, id: HistoryId, source: &Source) -> Result<Self, BackupError> {
+        let here = source.limit;
+        let ids = lineage(catalogue, id, source)?;
         let mut newest: Option<(Archive, Segment)> = None;
-        let mut is_taken = false;
-        for archive in timelines(catalogue, Some(id))? {
-            let last = archive.segments()?.pop();
-            is_taken |= last.is_some();
-            let last = last.filter(|last| last.to <= here);
-            if let Some(last) = last.filter(|last| newest.as_ref().is_none_or(|(_, known)| known.to < last.to)) {
+        let (mut is_taken, mut begun) = (false, None);
+        for archive in archive::timelines(catalogue)? {
+            let history = archive.timeline().split('-').next().unwrap_or_default();
+            if !ids.iter().any(|id| archive.is_of(id.as_str()) || history == id.as_str()) {
+                continue;
+            }
+            let Some(last) = archive.segments()?.pop() else {
+                begun = Some(archive);
+                continue;
+            };
+            is_taken = true;
+            if last.to <= here && newest.as_ref().is_none_or(|(_, known)| known.to < last.to) {
                 newest = Some((archive, last));
             }
         }
         match newest {
-            Some((archive, last)) => {
+            Some((mut archive, last)) => {
+                archive.go_on_as(id)?;
                 let (end, crc) = archive.end_of(&last)?;
                 Self::hold(archive, id, (end.at, crc))
             }
             None if is_taken => Self::begin_branch(catalogue, id, here),
             None => {
-                let archive = Archive::new(catalogue, id.as_str());
+                // Backups may know it by the first name.
+                let first = ids.get(1).unwrap_or(&id);
+                let mut archive = begun.unwrap_or_else(|| Archive::new(catalogue, first.as_str()));
+                archive.create()?;
+                archive.go_on_as(id)?;
                 let positions = bases(&archive)?.into_iter().filter(|position| *position <= here);
                 let starts: Vec<u64> = positions.chain([here]).collect();
                 let has_base = starts.len() > 1;
@@ -144,9 +158,9 @@ impl Archiver {
         self.id
     }
 
-    /// The name under which backups belong to it.
-    pub fn timeline(&self) -> &str {
-        self.archive.timeline()
+    /// The archive that is added to.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
     }
 
     /// Position up to which everything is archived.
@@ -214,10 +228,10 @@ impl Archiver {
         let replaced = source.manifest.history.iter().rev().filter(was_increment);
         let mut found = Vec::new();
         for entry in replaced.chain(&source.manifest.increments) {
-            if let Some(identity) = self.head_of(&source.folder.join(&entry.name))?
-                && identity.id == Some(self.id)
-            {
-                found.push(Increment { entry, at: identity.at });
+            let Some(head) = self.head_of(&source.folder.join(&entry.name))? else { continue };
+            let history = self.archive.timeline().split('-').next();
+            if head.id.is_some_and(|id| self.archive.is_of(id.as_str()) || history == Some(id.as_str())) {
+                found.push(Increment { entry, at: head.at });
             }
         }
         Ok(found)
@@ -260,7 +274,7 @@ impl Archiver {
         let increment = &increments[place];
         let (expected, limit) = (self.expected, self.at);
         let (mut found, mut is_other) = (None, false);
-        self.read_marks(&source.folder.join(&increment.entry.name), &mut |mark, offset| {
+        read_marks(self.archive.catalogue(), &source.folder.join(&increment.entry.name), &mut |mark, offset| {
             if mark.at() < limit {
                 return Step::On;
             }
@@ -300,7 +314,7 @@ impl Archiver {
         }
         let Some(increment) = increments.iter().rfind(|increment| increment.at <= wanted) else { return Ok(()) };
         let mut found = (increment.at, 0, self.time_ms);
-        self.read_marks(&source.folder.join(&increment.entry.name), &mut |mark, offset| {
+        read_marks(self.archive.catalogue(), &source.folder.join(&increment.entry.name), &mut |mark, offset| {
             if mark.at() > wanted {
                 return Step::Stop;
             }
@@ -310,21 +324,6 @@ impl Archiver {
         let (at, offset, time_ms) = found;
         self.reading = Some(Reading { seq: increment.entry.seq, offset });
         (self.at, self.time_ms, self.run_start) = (at, time_ms, at);
-        Ok(())
-    }
-
-    /// Has `take` see the marks of a file, with the offsets behind them.
-    fn read_marks(&self, path: &Path, take: &mut dyn FnMut(&Mark<'_>, u64) -> Step) -> Result<(), BackupError> {
-        let file = self.archive.catalogue().disk().open(path, Mode::Read).map_err(BackupError::io(path))?;
-        let mut reader = Reader::new(BufReader::with_capacity(READ, file));
-        while let Some(item) = next(&mut reader, path)? {
-            let Item::Annotation(annotation) = &item else { continue };
-            if let Some(Ok(mark)) = annotation.mark()
-                && take(&mark, item.end()) == Step::Stop
-            {
-                break;
-            }
-        }
         Ok(())
     }
 
@@ -345,8 +344,6 @@ impl Archiver {
         let Some(Reading { offset, seq }) = self.reading else { return Ok(()) };
         let mut file = self.archive.catalogue().disk().open(path, Mode::Read).map_err(BackupError::io(path))?;
         file.seek(SeekFrom::Start(offset)).map_err(BackupError::io(path))?;
-        // What may be archived must be what a power cut leaves.
-        file.sync_data().map_err(BackupError::io(path))?;
         let after = Some(HistoryEnd { id: Some(self.id), at: self.at });
         let reader = Reader::resume(BufReader::with_capacity(READ, file), Vec::new(), offset, None);
         let mut reader = reader.take_seals(Sealing { after, is_lenient: false });
@@ -471,12 +468,43 @@ fn next<'a, R: io::Read>(reader: &'a mut Reader<R>, path: &Path) -> Result<Optio
     }
 }
 
+/// Has `take` see the marks of a file, with the offsets behind them.
+fn read_marks(
+    catalogue: &Catalogue,
+    path: &Path,
+    take: &mut dyn FnMut(&Mark<'_>, u64) -> Step,
+) -> Result<(), BackupError> {
+    let file = catalogue.disk().open(path, Mode::Read).map_err(BackupError::io(path))?;
+    let mut reader = Reader::new(BufReader::with_capacity(READ, file));
+    while let Some(item) = next(&mut reader, path)? {
+        let Item::Annotation(annotation) = &item else { continue };
+        if let Some(Ok(mark)) = annotation.mark()
+            && take(&mark, item.end()) == Step::Stop
+        {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// This history, and those that it continues: the increment that it is written to holds them too.
+fn lineage(catalogue: &Catalogue, id: HistoryId, source: &Source) -> Result<Vec<HistoryId>, BackupError> {
+    let mut ids = vec![id];
+    let Some(last) = source.manifest.last_increment() else { return Ok(ids) };
+    read_marks(catalogue, &source.folder.join(&last.name), &mut |mark, _| {
+        if let Mark::Identity(identity) = mark {
+            ids.push(identity.id);
+        }
+        Step::On
+    })?;
+    Ok(ids)
+}
+
 /// Where good backups of this timeline stand, the oldest first.
 fn bases(archive: &Archive) -> Result<Vec<u64>, BackupError> {
     let listed = archive.catalogue().list()?;
     let manifests = listed.iter().filter_map(|listed| listed.manifest.as_ref().ok());
-    let is_ours = |manifest: &&Manifest| {
-        manifest.timeline.as_deref() == Some(archive.timeline()) && manifest.fault().is_none()
-    };
+    let is_ours =
+        |manifest: &&Manifest| manifest.timeline.as_deref() == Some(archive.timeline()) && manifest.fault().is_none();
     Ok(manifests.filter(is_ours).filter_map(|manifest| manifest.position).collect())
 }

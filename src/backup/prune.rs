@@ -1,6 +1,7 @@
 //! What of a catalogue is kept by the rules, and what goes.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use jiff::tz::TimeZone;
 
@@ -39,8 +40,8 @@ impl Planned {
     }
 }
 
-/// The segments of each timeline, by its name.
-type Archived = BTreeMap<String, Vec<Segment>>;
+/// The segments of each timeline, by all of its names.
+type Archived = BTreeMap<String, Rc<[Segment]>>;
 
 /// Looks through a catalogue. One that was read back and found damaged is not good, the newest that was found whole stays in
 /// any case, and what has no manifest that can be read is left alone.
@@ -68,8 +69,12 @@ pub fn plan(catalogue: &Catalogue, rules: &Rules) -> Result<Vec<Planned>, Backup
 }
 
 fn archived(catalogue: &Catalogue) -> Result<Archived, BackupError> {
-    let timelines = archive::timelines(catalogue, None)?.into_iter();
-    timelines.map(|archive| Ok((archive.timeline().to_owned(), archive.segments()?))).collect()
+    let mut archived = Archived::new();
+    for archive in archive::timelines(catalogue)? {
+        let segments: Rc<[Segment]> = archive.segments()?.into();
+        archived.extend(archive.names().into_iter().map(|name| (name, Rc::clone(&segments))));
+    }
+    Ok(archived)
 }
 
 /// The backups with which a restore to some second of the window begins: the last one in front of it, and those that no
@@ -90,8 +95,9 @@ fn needed_in_window(manifests: &[&Manifest], archived: &Archived, rules: &Rules)
             let (Some((timeline, from)), Some((this, to))) = (place(manifests[*last]), place(manifests[index])) else {
                 return false;
             };
-            let run = archived.get(&timeline).map_or(&[][..], |segments| run_behind(segments, from));
-            timeline == this && (to == from || run.last().is_some_and(|last| last.to >= to))
+            let (Some(segments), Some(these)) = (archived.get(&timeline), archived.get(&this)) else { return false };
+            let reached = run_behind(segments, from).last().map_or(from, |last| last.to);
+            Rc::ptr_eq(segments, these) && (from..=reached).contains(&to)
         });
         if !leads_here {
             needed.push(index);
@@ -122,10 +128,10 @@ pub fn prune_archive(catalogue: &Catalogue, left: &[Listed], rules: &Rules) -> R
         return Ok(0);
     }
     let mut gone = 0;
-    for archive in archive::timelines(catalogue, None)? {
+    for archive in archive::timelines(catalogue)? {
         let kept = left.iter().filter_map(|listed| listed.manifest.as_ref().ok());
         let kept: Vec<&Manifest> =
-            kept.filter(|manifest| manifest.timeline.as_deref() == Some(archive.timeline())).collect();
+            kept.filter(|manifest| manifest.timeline.as_deref().is_some_and(|name| archive.is_of(name))).collect();
         let segments = archive.segments()?;
         for segment in segments.iter().take_while(|segment| goes(segment, &kept, rules)) {
             archive.remove(segment)?;
@@ -202,8 +208,8 @@ mod tests {
         let manifests: Vec<&Manifest> = manifests.iter().collect();
         let archived: Archived = [
             // Between 400 and 450 something is missing.
-            ("a".to_owned(), vec![segment(0, 250, 25), segment(250, 400, 35), segment(450, 480, 45)]),
-            ("b".to_owned(), vec![segment(500, 700, 70)]),
+            ("a".to_owned(), Rc::new([segment(0, 250, 25), segment(250, 400, 35), segment(450, 480, 45)]) as Rc<[_]>),
+            ("b".to_owned(), Rc::new([segment(500, 700, 70)])),
         ]
         .into();
         let needed = |hours| needed_in_window(&manifests, &archived, &rules(hours));

@@ -97,7 +97,7 @@ pub fn plan(catalogue: &Catalogue, target: &Target) -> Result<Plan, BackupError>
         None => true,
     };
     let is_of = |manifest: &&Manifest| match &archive {
-        Some(archive) => manifest.timeline.as_deref() == Some(archive.timeline()),
+        Some(archive) => manifest.timeline.as_deref().is_some_and(|timeline| archive.is_of(timeline)),
         None => true,
     };
     let fits = |manifest: &&Manifest| is_of(manifest) && is_early(manifest) && is_before_place(manifest);
@@ -127,13 +127,13 @@ fn no_base(catalogue: &Catalogue, good: &[Manifest], target: &Target) -> BackupE
 /// The archive that goes on behind a backup, if there is one.
 fn archive_of(catalogue: &Catalogue, manifest: &Manifest) -> Option<Archive> {
     let timeline = manifest.timeline.as_deref().filter(|_| manifest.position.is_some())?;
-    timelines(catalogue, None).ok()?.into_iter().find(|archive| archive.timeline() == timeline)
+    timelines(catalogue).ok()?.into_iter().find(|archive| archive.is_of(timeline))
 }
 
 /// The archive that was added to last.
 fn newest_archive(catalogue: &Catalogue) -> Result<Option<Archive>, BackupError> {
     let mut newest: Option<(i64, Archive)> = None;
-    for archive in timelines(catalogue, None)? {
+    for archive in timelines(catalogue)? {
         let Some(last) = archive.segments()?.pop() else { continue };
         if newest.as_ref().is_none_or(|(until_ms, _)| *until_ms < last.until_ms) {
             newest = Some((last.until_ms, archive));

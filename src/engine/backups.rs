@@ -37,8 +37,9 @@ pub struct Backups {
 /// State of the archive of the log, as its task reports it.
 #[derive(Debug, Clone, Default)]
 pub struct Archive {
-    /// It is kept; none while it is not, or not yet.
+    /// Its name, if it is kept and was found, and the names of all that belongs to it.
     pub timeline: Option<String>,
+    pub names: Vec<String>,
     /// Position up to which everything is archived, and Unix ms of the last look at which nothing else was there.
     pub position: u64,
     pub complete_ms: Option<i64>,
@@ -59,16 +60,15 @@ pub struct Archive {
 impl Archive {
     /// What a backup of this history is to be joined with.
     pub fn timeline_of(&self, id: HistoryId) -> String {
-        match &self.timeline {
-            Some(timeline) if timeline.starts_with(id.as_str()) => timeline.clone(),
-            _ => id.to_string(),
-        }
+        let is_of =
+            |timeline: &&String| timeline.starts_with(id.as_str()) || self.names.iter().any(|name| name == id.as_str());
+        self.timeline.clone().filter(|timeline| is_of(&timeline)).unwrap_or_else(|| id.to_string())
     }
 
     /// A backup stands there.
     pub fn begin_with(&mut self, timeline: Option<&str>, position: Option<u64>) {
         let is_in_run = position.is_some_and(|position| position >= self.run_start);
-        if self.timeline.is_some() && timeline == self.timeline.as_deref() && is_in_run {
+        if is_in_run && self.names.iter().any(|name| Some(name.as_str()) == timeline) {
             self.wants_base = false;
         }
     }

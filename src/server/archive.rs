@@ -15,7 +15,7 @@ use crate::engine::params::AppendFsync;
 
 use super::background::on_thread;
 use super::shared::Shared;
-use super::{backups, log};
+use super::{backups, flush, log};
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -24,6 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
 /// How long the bytes in front of a seal may take into the file before it is looked again.
 const WRITE_TIME: Duration = Duration::from_millis(500);
+/// And how long their sync.
+const SYNC_TIME: Duration = Duration::from_secs(10);
 /// Where backups are not packed.
 const LEAST_LEVEL: i32 = 1;
 
@@ -69,7 +71,7 @@ impl Task {
         }
         let Some(front) = front(shared) else {
             if self.archiver.is_some() {
-                // The log was switched off: what is in it is all that comes.
+                // The log was switched off, and synced: what is in it is all that comes.
                 let outcome = self.advance(shared, u64::MAX).await;
                 self.note(shared, outcome);
                 (self.archiver, self.behind_since) = (None, None);
@@ -91,11 +93,12 @@ impl Task {
                 log::warning(format!("The end of a history could not be archived: {error}"));
             }
             let Some(here) = seal(shared).await else { return Ok(Advanced::default()) };
+            let source = source(shared, here);
             let catalogue = backups::catalogue(shared, &shared.engine.borrow().config);
             // The hold on the former one goes first.
             self.archiver = None;
             let id = front.id;
-            let archiver = on_thread("archive", move || Ok(Archiver::open(&catalogue, id, here))).await??;
+            let archiver = on_thread("archive", move || Ok(Archiver::open(&catalogue, id, &source))).await??;
             log::notice(format!("The log is archived: history {id}, from position {}", archiver.archived()));
             begin(shared, &archiver);
             self.archiver = Some(archiver);
@@ -127,28 +130,26 @@ impl Task {
     /// Has a thread archive what is in the files up to a position.
     async fn advance(&mut self, shared: &Rc<Shared>, limit: u64) -> Result<Advanced, BackupError> {
         let Some(mut archiver) = self.archiver.take() else { return Ok(Advanced::default()) };
-        let (source, manner) = {
-            let log_dir = shared.log_dir.borrow();
+        let source = source(shared, limit);
+        let manner = {
             let config = &shared.engine.borrow().config;
-            let source = Source { folder: log_dir.folder().to_owned(), manifest: log_dir.manifest().clone(), limit };
             let level = config.backup_level().unwrap_or(LEAST_LEVEL);
-            (source, Manner { segment_size: config.aof_segment_size.max(1), level })
+            Manner { segment_size: config.aof_segment_size.max(1), level }
         };
-        let before = archiver.timeline().to_owned();
+        let before = archiver.archive().timeline().to_owned();
         let (archiver, outcome) = on_thread("archive", move || {
             let outcome = archiver.advance(&source, &manner);
             Ok((archiver, outcome))
         })
         .await?;
-        let archive = &mut shared.engine.borrow_mut().backups.archive;
-        if archiver.timeline() != before {
+        if archiver.archive().timeline() != before {
+            let now = archiver.archive().timeline();
             log::warning(format!(
-                "The archive {before} holds another continuation of this history: this one goes on as {}",
-                archiver.timeline()
+                "The archive {before} holds another continuation of this history: this one goes on as {now}"
             ));
-            (archive.timeline, archive.run_start) = (Some(archiver.timeline().to_owned()), archiver.archived());
-            archive.wants_base = true;
+            begin(shared, &archiver);
         }
+        let archive = &mut shared.engine.borrow_mut().backups.archive;
         (archive.position, archive.needed_from) = (archiver.archived(), archiver.needed_from());
         self.archiver = Some(archiver);
         outcome
@@ -190,6 +191,12 @@ impl Task {
     }
 }
 
+/// The log's files as they are now.
+fn source(shared: &Shared, limit: u64) -> Source {
+    let log_dir = shared.log_dir.borrow();
+    Source { folder: log_dir.folder().to_owned(), manifest: log_dir.manifest().clone(), limit }
+}
+
 /// Where the log is; none while it is off, or has not begun.
 fn front(shared: &Shared) -> Option<Front> {
     let (engine, append) = (shared.engine.borrow(), shared.append.borrow());
@@ -198,7 +205,7 @@ fn front(shared: &Shared) -> Option<Front> {
     Some(Front { id, end: engine.journal.end() })
 }
 
-/// Seals the log where it ends, and waits until that is in the file: its position. None where that can't be now.
+/// Seals the log where it ends, and waits until that is in the file and synced: its position. None where that can't be now.
 async fn seal(shared: &Rc<Shared>) -> Option<u64> {
     let end = {
         let mut engine = shared.engine.borrow_mut();
@@ -212,7 +219,7 @@ async fn seal(shared: &Rc<Shared>) -> Option<u64> {
     let began = Instant::now();
     while began.elapsed() < WRITE_TIME {
         if is_in_file(shared, end) {
-            return Some(end);
+            return flush::until_synced(shared, end, SYNC_TIME).await.then_some(end);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -231,7 +238,8 @@ fn is_in_file(shared: &Shared, end: u64) -> bool {
 fn begin(shared: &Shared, archiver: &Archiver) {
     let engine = &mut *shared.engine.borrow_mut();
     let archive = &mut engine.backups.archive;
-    archive.timeline = Some(archiver.timeline().to_owned());
+    archive.timeline = Some(archiver.archive().timeline().to_owned());
+    archive.names = archiver.archive().names();
     (archive.position, archive.run_start) = (archiver.archived(), archiver.run_start());
     archive.wants_base = !archiver.has_base();
 }

@@ -23,10 +23,12 @@ use crate::resp::{Encoder, Protocol};
 
 use super::background::on_thread;
 use super::shared::Shared;
-use super::{log, seat, waiting};
+use super::{flush, log, seat, waiting};
 
 /// How often it is looked whether one is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the log may take to be synced up to a backup's position.
+const SYNC_TIME: Duration = Duration::from_secs(30);
 /// Pauses between attempts double from the first to the last, in ms.
 const FIRST_PAUSE_MS: i64 = 60_000;
 const LAST_PAUSE_MS: i64 = 3_600_000;
@@ -199,7 +201,14 @@ pub(super) fn catalogue(shared: &Shared, config: &Config) -> Catalogue {
 
 /// Makes a backup and goes through the catalogue by the rules.
 async fn make(shared: &Rc<Shared>, wish: Wish) -> Result<Manifest, BackupError> {
-    let (image, order, progress, changes) = begin(shared, wish)?;
+    let (image, mut order, progress, changes) = begin(shared, wish)?;
+    // A power cut must not take from the log what is behind its position, or that would be another one's later.
+    if let Some((_, position)) = order.position
+        && !flush::until_synced(shared, position, SYNC_TIME).await
+    {
+        log::notice("The log could not be synced: this backup will not be joined with an archive of it");
+        order.position = None;
+    }
     let (catalogue, rules) = {
         let engine = shared.engine.borrow();
         (catalogue(shared, &engine.config), rules(&engine))
@@ -235,7 +244,9 @@ fn begin(shared: &Shared, wish: Wish) -> Result<(Image, Order, Progress, u64), B
     }
     let image = Image::take(engine, false);
     engine.stats.snapshots += 1;
-    let history = engine.journal.history().filter(|_| engine.journal.is_on());
+    // Where the archive is not known yet, it might be of a branch.
+    let is_known = !engine.config.archives() || engine.backups.archive.timeline.is_some();
+    let history = engine.journal.history().filter(|_| engine.journal.is_on() && is_known);
     if history.is_some() {
         // Whoever goes on from here must not have to know what was selected before.
         engine.journal.forget_selected_db();

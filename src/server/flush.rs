@@ -1,7 +1,7 @@
 //! The end of a turn: one write of the log, then the replies.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::params::AppendFsync;
@@ -12,6 +12,8 @@ use super::background::Wanted;
 use super::shared::Shared;
 use super::{log, seat};
 
+/// How often it is looked for the end of a sync.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// How soon after a base that should have made up for a failed fsync could not be made another is tried: what waits for it
 /// goes on within 2 s of the disk's cure.
 const TRY_AGAIN_AFTER_MS: i64 = 500;
@@ -170,13 +172,21 @@ pub(super) fn give_up_waiting(shared: &Rc<Shared>) {
 
 /// Under `everysec`: has a thread sync what has been written, if a second has passed.
 pub(super) fn sync_if_due(shared: &Rc<Shared>) {
+    let is_due = {
+        let (engine, append) = (shared.engine.borrow(), shared.append.borrow());
+        let since = engine.clock.monotonic().duration_since(append.last_sync());
+        engine.config.appendfsync == AppendFsync::Everysec && since.as_millis() >= 1000 && !append.is_forming()
+    };
+    if is_due {
+        sync(shared);
+    }
+}
+
+/// Has a thread sync what has been written, unless one is at it.
+fn sync(shared: &Rc<Shared>) {
     let mut engine = shared.engine.borrow_mut();
     let now = engine.clock.monotonic();
     let mut append = shared.append.borrow_mut();
-    let is_due = now.duration_since(append.last_sync()).as_millis() >= 1000;
-    if engine.config.appendfsync != AppendFsync::Everysec || !is_due || append.is_forming() {
-        return;
-    }
     let begun = append.begin_background_sync(&mut engine.journal, now);
     engine.persistence.is_syncing = append.is_syncing();
     engine.persistence.delayed_syncs = append.delayed_syncs();
@@ -190,4 +200,27 @@ pub(super) fn sync_if_due(shared: &Rc<Shared>) {
         shared.engine.borrow_mut().persistence.is_syncing = false;
         shared.want_flush();
     });
+}
+
+/// Waits until the log is synced up to a position, whatever the policy; false where that does not come to be in time.
+pub(super) async fn until_synced(shared: &Rc<Shared>, position: u64, time: Duration) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        {
+            let append = shared.append.borrow();
+            if !append.is_on() || append.is_forming() {
+                return false;
+            }
+            if append.synced() >= position {
+                return true;
+            }
+            if append.settled(AppendFsync::No) >= position && !append.is_syncing() {
+                drop(append);
+                sync(shared);
+            }
+        }
+        shared.want_flush();
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    false
 }
