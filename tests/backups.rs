@@ -10,33 +10,33 @@ use crate::rig::{Client, Program, Server, Value, differences, length, rdb_files,
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn backup(repo: &Path, arguments: &[&str]) -> Output {
+pub fn backup(repo: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(Program::ours().path());
     command.arg("backup").args(arguments).arg("--repo").arg(repo).env_remove("REDIS_BACKUP_REPO");
     command.stdin(Stdio::null()).output().unwrap()
 }
 
 #[track_caller]
-fn backup_fine(repo: &Path, arguments: &[&str]) -> String {
+pub fn backup_fine(repo: &Path, arguments: &[&str]) -> String {
     let output = backup(repo, arguments);
     let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {out}{error}");
     out.into_owned()
 }
 
-fn start(dir: &Path, repo: &Path, more: &[(&str, &str)]) -> Server {
+pub fn start(dir: &Path, repo: &Path, more: &[(&str, &str)]) -> Server {
     let options = [&[("backup-repo", repo.to_str().unwrap()), ("save", "")], more].concat();
     Server::start(&Program::ours(), dir, &options)
 }
 
-fn info(client: &mut Client, field: &str) -> String {
+pub fn info(client: &mut Client, field: &str) -> String {
     let text = client.line("INFO backup").text();
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")).map(str::to_owned));
     line.unwrap_or_else(|| panic!("no {field} in {text}"))
 }
 
 #[track_caller]
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_so() {
         assert!(started.elapsed() < PATIENCE, "in {PATIENCE:?} not seen: {what}");
@@ -44,7 +44,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn json(text: &str) -> serde_json::Value {
+pub fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 

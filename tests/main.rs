@@ -35,7 +35,8 @@ mod sessions;
 /// redis.conf, as a running server reads and writes it.
 mod configuration;
 
-/// Backups, from the schedule to a restored server.
+/// Backups, from the schedule to a restored server; and what the archive of the log brings back between them.
+mod archive;
 mod backups;
 
 /// What survives a death.

@@ -55,8 +55,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         catalogue.sweep().map_err(failure)?;
         let (gone, left) = prune::prune(&catalogue, planned).map_err(failure)?;
         let segments = prune::prune_archive(&catalogue, &left, &rules).map_err(failure)?;
-        let gone = plural(gone.len() as u64, "backup"); // usize has at most 64 bits
-        print(&format!("{gone} and {} of the archive removed\n", plural(segments, "segment")))?;
+        print(&format!("{} removed\n", plural(gone.len() as u64, "backup")))?; // usize has at most 64 bits
+        if segments > 0 {
+            print(&format!("{} of the archive removed\n", plural(segments, "segment")))?;
+        }
     }
     Ok(Exit::Fine)
 }

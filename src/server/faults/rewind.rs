@@ -55,6 +55,7 @@ impl Story {
         config.backup_repo = REPO.to_owned();
         let mut author = Author::new(seed);
         config.aof_segment_size = author.pick(&[1, 200, 1000, 100_000]);
+        config.backup_retention = author.pick(&["", "keep-last 2"]).to_owned();
         config.appendfsync = author.pick(&[AppendFsync::Always, AppendFsync::Everysec, AppendFsync::No]);
         let moments = vec![Moment { second: FIRST, state: Model::default(), position: 0, flushes: false }];
         let (backups, now_ms) = (Vec::new(), FIRST * 1000);
@@ -137,6 +138,11 @@ impl Story {
             Some(Answer::Bulk(id)) => {
                 let id = String::from_utf8(id.to_vec()).unwrap();
                 self.backups.push((self.moments.len(), self.now_ms / 1000, id));
+                let Some(Answer::Array(left)) = caller.client.ask("BACKUP LIST").await else {
+                    return Err("no list".to_owned());
+                };
+                let left: Vec<&[u8]> = left.iter().map(id_of).collect();
+                self.backups.retain(|(.., id)| left.contains(&id.as_bytes()));
                 Ok(())
             }
             other => Err(format!("no backup: {other:?}")),
@@ -194,24 +200,13 @@ impl Story {
 
     fn compare(&mut self, catalogue: &Catalogue, until: Until, wanted: &Model) -> Result<(), String> {
         let target = Target { until, skip: Vec::new(), base: None };
-        let found = rewound(catalogue, &target).map_err(|error| {
-            let segments: Vec<_> = archive::timelines(catalogue).unwrap().iter().map(|archive| archive.segments()).collect();
-            let moments: Vec<_> = self.moments.iter().map(|moment| (moment.second, moment.position)).collect();
-            let bases: Vec<_> = catalogue.list().unwrap().into_iter().map(|listed| listed.manifest.map(|m| (m.started_ms, m.timeline, m.position))).collect();
-            format!("{:?}: {error} {segments:?} {moments:?} {bases:?}", target.until)
-        })?;
+        let found = rewound(catalogue, &target).map_err(|error| format!("{:?}: {error}", target.until))?;
         let (plan, mut engine) = found;
         let found = Model::read(&mut engine);
         if found != *wanted {
             let (cut, base) = (plan.cut, plan.base.position);
-            let segments = archive::timelines(catalogue).map_err(|error| error.to_string())?;
-            let segments: Vec<_> =
-                segments.iter().map(|archive| (archive.timeline().to_owned(), archive.segments())).collect();
-            let moments: Vec<_> = self.moments.iter().map(|moment| (moment.second, moment.position)).collect();
-            return Err(format!(
-                "{:?}, cut at {cut} behind a backup at {base:?}: {found:?}, and not {wanted:?}; {segments:?}; {moments:?}",
-                target.until
-            ));
+            let until = &target.until;
+            return Err(format!("{until:?}, cut at {cut} behind a backup at {base:?}: {found:?}, and not {wanted:?}"));
         }
         self.compared += 1;
         if !self.author.random.bool() {
@@ -233,6 +228,14 @@ impl Story {
         let count = load_rdb(&mut loaded, catalogue.disk()).map_err(|error| error.to_string())?.keys;
         let found = Model::read(&mut loaded);
         if found == some && count == expected { Ok(()) } else { Err(format!("{kind}*: {found:?}, and not {some:?}")) }
+    }
+}
+
+/// The name in an item of BACKUP LIST.
+fn id_of(listed: &Answer) -> &[u8] {
+    match listed {
+        Answer::Array(fields) => fields[1].bytes().unwrap(),
+        other => panic!("{other:?}"),
     }
 }
 
