@@ -90,8 +90,25 @@ fn one_goes_back_to_a_second_and_to_before_a_flush() {
     assert_eq!(server_without.client().line("GET after").text(), "1");
     assert_eq!(server_without.client().line("DBSIZE").int() as usize, before.keys.len() + 1);
     restore("some", &["--before", "flushall", "--key", "hash:1*", "--key", "zset:*"]);
+    // The same into a running server, which has one of them already.
+    let server = Server::start(&Program::ours(), &dir.path().join("other"), &[]);
+    let mut other = server.client();
+    other.line("SET mine 1");
+    let url = format!("redis://127.0.0.1:{}", server.port());
+    let wanted = ["restore", "--before", "flushall", "--key", "hash:1*", "--key", "zset:*", "--into", &url];
+    other.line("SET zset:1 mine");
+    other.line("SET zset:4 mine");
+    let refused = backup(repo.path(), &wanted);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(5) && error.contains("there already: "), "{error}");
+    assert_eq!((other.line("DBSIZE").int(), other.line("GET zset:4").text().as_str()), (3, "mine"));
+    backup_fine(repo.path(), &[&wanted[..], &["--force"]].concat());
+    assert_eq!((other.line("DEL zset:1").int(), other.line("DEL mine").int()), (1, 1));
+    let mut merged = read_contents(&mut server.client());
     before.keys.retain(|(_, key), _| key.starts_with(b"hash:1") || key.starts_with(b"zset:"));
     assert_eq!(differences(&contents_of(&Program::ours(), &restored("some")), &before), Vec::<String>::new());
+    merged.functions = None;
+    assert_eq!(differences(&merged, &before), Vec::<String>::new());
 }
 
 #[test]

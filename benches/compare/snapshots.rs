@@ -293,18 +293,30 @@ fn longest_turn(client: &mut Client) -> Option<f64> {
 /// How long each measurement of [`beside_backups`] takes.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// Clients that set random keys, alone and while one backup after the other is made and read back.
+/// Clients that set random keys: alone, while one backup after the other is made and read back, and, with the log on, while
+/// that is archived.
 fn beside_backups(options: &Options) {
-    let (keys, clients, rounds) = (options.count("keys"), options.count("clients"), options.count("rounds"));
     let repo = tempfile::tempdir().unwrap();
-    let contest = ours(&[("backup-repo", repo.path().to_str().unwrap()), ("backup-retention", "keep-last 1")]);
+    let directives = [("backup-repo", repo.path().to_str().unwrap()), ("backup-retention", "keep-last 1")];
+    compare_phases(options, &directives, &[("alone", "no", false), ("backups", "no", true)]);
+    let logged = [&directives[..], &[("appendonly", "yes"), ("aof-archive-timeout", "1")]].concat();
+    let phases = [("log on", "no", false), ("archive", "yes", false), ("archive and backups", "yes", true)];
+    compare_phases(options, &logged, &phases);
+}
+
+/// Measures phases in turns: what they are called, `aof-archive`, and whether backups are made.
+fn compare_phases(options: &Options, directives: &[(&str, &str)], phases: &[(&str, &str, bool)]) {
+    let (keys, clients, rounds) = (options.count("keys"), options.count("clients"), options.count("rounds"));
+    let contest = ours(directives);
     let server = &contest.servers[0];
     fill(server, 1, keys);
-    let mut figures: [[Vec<f64>; 2]; 2] = Default::default();
-    let mut backups = Vec::new();
+    let mut figures: Vec<[Vec<f64>; 3]> = phases.iter().map(|_| Default::default()).collect();
     for _ in 0..rounds {
-        for (has_backups, figures) in figures.iter_mut().enumerate() {
-            let (stop, stop_backups) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(has_backups == 0)));
+        for ((_, archive, has_backups), figures) in phases.iter().zip(&mut figures) {
+            assert!(!server.client().call(&["CONFIG", "SET", "aof-archive", archive]).is_error());
+            // The archive finds out where it goes on, and has a backup to begin with.
+            std::thread::sleep(WINDOW / 2);
+            let (stop, stop_backups) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(!has_backups)));
             let made = make_until(server.client(), stop_backups.clone());
             std::thread::sleep(Duration::from_millis(200));
             let writers: Vec<_> =
@@ -312,32 +324,27 @@ fn beside_backups(options: &Options) {
             std::thread::sleep(WINDOW);
             stop.store(true, Ordering::Relaxed);
             stop_backups.store(true, Ordering::Relaxed);
-            let mut waits: Vec<f64> = writers
-                .into_iter()
-                .flat_map(|writer| writer.join().unwrap())
-                .map(|(_, wait)| wait.as_secs_f64() * 1e3)
-                .collect();
+            let waits = writers.into_iter().flat_map(|writer| writer.join().unwrap());
+            let mut waits: Vec<f64> = waits.map(|(_, wait)| wait.as_secs_f64() * 1e3).collect();
             waits.sort_by(f64::total_cmp);
             figures[0].push(waits.len() as f64 / WINDOW.as_secs_f64()); // exact below 2^53
             figures[1].push(waits[waits.len() * 99 / 100]);
-            let made = made.join().unwrap();
-            backups.extend((has_backups == 1).then_some(made as f64)); // a few
+            figures[2].push(made.join().unwrap() as f64); // a few
         }
     }
-    let [[alone, alone_p99], [beside, beside_p99]] = &mut figures;
-    let (rates, waits) = ([median(alone), median(beside)], [median(alone_p99), median(beside_p99)]);
+    let medians: Vec<[f64; 3]> =
+        figures.iter_mut().map(|figures| figures.each_mut().map(|rounds| median(rounds))).collect();
     println!(
-        "{clients} clients that set random ones of {keys} keys, alone and while backups are made ({} in {} s), medians of {rounds}\n\
-         rounds: {:.0} and {:.0} requests per second ({:.2}), p99 {:.2} and {:.2} ms ({:.2})\n",
-        median(&mut backups),
-        WINDOW.as_secs(),
-        rates[0],
-        rates[1],
-        rates[1] / rates[0],
-        waits[0],
-        waits[1],
-        waits[1] / waits[0]
+        "{clients} clients that set random ones of {keys} keys for {} s, medians of {rounds} rounds",
+        WINDOW.as_secs()
     );
+    for ((name, ..), [rate, p99, made]) in phases.iter().zip(&medians) {
+        let (rate_ratio, p99_ratio) = (rate / medians[0][0], p99 / medians[0][1]);
+        println!(
+            "  {name}: {rate:.0} requests per second ({rate_ratio:.2}), p99 {p99:.2} ms ({p99_ratio:.2}), {made:.0} backups"
+        );
+    }
+    println!();
 }
 
 /// Makes one backup after the other; how many.

@@ -145,6 +145,9 @@ impl Archiver {
         archive.create()?;
         let hold = archive.hold()?;
         archive.sweep()?;
+        // A name that is there may not be durable, if its maker was told of an error.
+        let folder = archive.folder();
+        archive.catalogue().disk().sync_dir(&folder).map_err(BackupError::io(&folder))?;
         let mut run_start = at;
         for segment in archive.segments()?.iter().rev().take_while(|segment| segment.to <= at) {
             run_start = if segment.to == run_start { segment.from } else { break };

@@ -14,7 +14,7 @@ use crate::codec::glob;
 use crate::disk::{Disk, Draft, Mode, publish};
 use crate::engine::Engine;
 use crate::persist::save::Image;
-use crate::rdb::{CopyError, Event, KeyMeta, Options, Reader, Version, WriteOptions, Writer};
+use crate::rdb::{CopyError, Event, KeyMeta, Options, Reader, Version, WriteOptions, Writer, dump};
 use crate::value::{Limits, Object};
 
 use super::BackupError;
@@ -81,6 +81,43 @@ pub fn look_at(engine: &mut Engine, wishes: &Wishes) -> Found {
         engine.keyspace.db(db).visit(&mut |entry| wishes.count(entry.key, entry.expire_at_ms, &mut found));
     }
     found
+}
+
+/// A key that goes into a running server.
+pub struct Loose {
+    pub db: usize,
+    pub key: Vec<u8>,
+    /// Unix ms.
+    pub expire_at_ms: Option<i64>,
+    /// What RESTORE takes.
+    pub payload: Vec<u8>,
+}
+
+/// Has `take` see the keys that are wanted of data of the time `as_of_ms`, with the times that are wanted. Those that would be
+/// due are not among them.
+pub fn take_apart(
+    engine: &mut Engine,
+    (wishes, as_of_ms): (&Wishes, i64),
+    take: &mut dyn FnMut(Loose) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut outcome = Ok(());
+    for db in 0..engine.keyspace.db_count() {
+        engine.keyspace.db(db).visit(&mut |entry| {
+            let expire_at_ms = entry.expire_at_ms.and_then(|at_ms| wishes.expire_at(at_ms, as_of_ms));
+            let is_due = expire_at_ms.is_some_and(|at_ms| at_ms <= wishes.now_ms);
+            if outcome.is_err() || is_due || !wishes.wants(entry.key) {
+                return;
+            }
+            let mut object = entry.value.to_object();
+            if wishes.expiry != Expiry::Keep {
+                wishes.change_fields(&mut object, as_of_ms);
+            }
+            let payload = dump::encode(&object, Version::needed(&object)).map_err(|error| error.to_string());
+            let key = entry.key.to_vec();
+            outcome = payload.and_then(|payload| take(Loose { db, key, expire_at_ms, payload }));
+        });
+    }
+    outcome
 }
 
 /// Restores a backup that was [rehearsed](rehearse); the folder that was there, under its new name, if one was.

@@ -76,6 +76,26 @@ pub struct Shown {
     pub arguments: Vec<Vec<u8>>,
 }
 
+impl Plan {
+    /// A backup as it is.
+    pub fn only(base: Manifest) -> Self {
+        Self {
+            archive: None,
+            segments: Vec::new(),
+            cut: base.position.unwrap_or(0),
+            records: 0,
+            skipped: 0,
+            kept: VecDeque::new(),
+            dropped: Vec::new(),
+            archived_until_ms: base.started_ms,
+            is_short: false,
+            as_of_ms: base.started_ms,
+            databases: base.databases.keys().max().map_or(0, |highest| highest.saturating_add(1)),
+            base,
+        }
+    }
+}
+
 /// Finds the backup and the records that lead to the target, and reads all of these.
 pub fn plan(catalogue: &Catalogue, target: &Target) -> Result<Plan, BackupError> {
     let good: Vec<Manifest> = catalogue.list()?.into_iter().filter_map(|listed| listed.manifest.ok()).collect();
@@ -233,20 +253,8 @@ fn scan(
     let from = base.position.unwrap_or(0);
     let run = run_behind(segments, from);
     refuse_gap(catalogue, (segments, run), (from, target), place)?;
-    let mut plan = Plan {
-        cut: from,
-        records: 0,
-        skipped: 0,
-        kept: VecDeque::new(),
-        dropped: Vec::new(),
-        archived_until_ms: run.last().map_or(base.started_ms, |last| last.until_ms.max(base.started_ms)),
-        is_short: false,
-        as_of_ms: base.started_ms,
-        databases: base.databases.keys().max().map_or(0, |highest| highest.saturating_add(1)),
-        segments: Vec::new(),
-        archive: archive.clone(),
-        base,
-    };
+    let mut plan = Plan { archive: archive.clone(), ..Plan::only(base) };
+    plan.archived_until_ms = run.last().map_or(0, |last| last.until_ms).max(plan.archived_until_ms);
     let mut scan = Scan { from, target, place, progress: Progress::default(), is_cut: false, has_begun: false };
     for segment in run {
         if scan.is_cut && plan.dropped.len() >= SHOWN {
@@ -346,7 +354,7 @@ impl Scan<'_> {
         plan.cut = record.len() + at;
         plan.as_of_ms = plan.as_of_ms.max(self.progress.time_ms);
         plan.databases = plan.databases.max(self.progress.db.saturating_add(1));
-        if self.target.leaves_out(record) {
+        if is_one_of(record, &self.target.skip) {
             plan.skipped += 1;
         } else if is_told(record) {
             if plan.kept.len() == SHOWN {
@@ -357,14 +365,12 @@ impl Scan<'_> {
     }
 }
 
-impl Target {
-    fn leaves_out(&self, record: &Record<'_>) -> bool {
-        self.skip.iter().any(|name| record.is(name))
-    }
+fn is_one_of(record: &Record<'_>, names: &[Vec<u8>]) -> bool {
+    names.iter().any(|name| record.is(name))
 }
 
-/// The data that the plan leads to.
-pub fn replay(catalogue: &Catalogue, plan: &Plan, target: &Target) -> Result<Engine, BackupError> {
+/// The data that the plan leads to, without the commands of these names behind the backup.
+pub fn replay(catalogue: &Catalogue, plan: &Plan, skip: &[Vec<u8>]) -> Result<Engine, BackupError> {
     let mut config = Config::default();
     let databases = plan.databases.min(MOST_DATABASES) as usize; // at most MOST_DATABASES
     config.databases = config.databases.max(databases);
@@ -380,7 +386,7 @@ pub fn replay(catalogue: &Catalogue, plan: &Plan, target: &Target) -> Result<Eng
         let path = archive.path_of(segment);
         archive.read(segment, &mut |item, _, at| {
             let Some(record) = item.record() else { return Ok(Step::On) };
-            if at < from || at >= plan.cut || target.leaves_out(record) {
+            if at < from || at >= plan.cut || is_one_of(record, skip) {
                 return Ok(Step::On);
             }
             replay.run(&mut engine, &record.arguments).map_err(|error| {

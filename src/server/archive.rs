@@ -183,6 +183,8 @@ impl Task {
                 }
                 let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LAST_PAUSE);
                 self.next_try = Some(Instant::now() + pause);
+                // Whoever goes on begins with what the catalogue says.
+                self.archiver = None;
                 self.failures += 1;
                 let since_ms = archive.fault.as_ref().map_or(now_ms, |(_, since_ms)| *since_ms);
                 archive.fault = Some((error, since_ms));

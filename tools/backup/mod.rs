@@ -3,6 +3,7 @@
 
 mod create;
 mod import;
+mod into_server;
 mod list;
 mod prune;
 mod restore;

@@ -14,7 +14,7 @@ use ironkeep::cli::plural::plural;
 use ironkeep::cli::utc::Utc;
 use serde_json::json;
 
-use super::{Place, failure, print};
+use super::{Place, failure, into_server, print};
 
 /// Bytes of an argument that are shown.
 const SHOWN_BYTES: usize = 40;
@@ -29,9 +29,13 @@ pub struct Arguments {
     #[command(flatten)]
     place: Place,
     /// The data folder: a new one, or an empty one
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
-    /// Take the place of a folder that is there, which is kept beside
+    #[arg(long, value_name = "DIR", required_unless_present = "into")]
+    dir: Option<PathBuf>,
+    /// A running server that is to have the keys, as redis://[user[:password]@]host[:port]; the password may be in
+    /// REDISCLI_AUTH
+    #[arg(long, value_name = "URL", conflicts_with = "dir")]
+    into: Option<String>,
+    /// Take the place of a folder that is there, which is kept beside; or of keys that the server has
     #[arg(long)]
     force: bool,
     /// All that happened up to the end of this second: "2026-11-20 14:05:00+09:00", Unix seconds, or `latest` for all that is
@@ -100,10 +104,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         Mode::Persist => Expiry::Persist,
     };
     let keys = arguments.keys.iter().map(|pattern| pattern.as_bytes().to_vec()).collect();
-    let wishes = Wishes { dir: arguments.dir.clone(), force: arguments.force, keys, expiry, now_ms: Utc::now().0 };
+    let dir = arguments.dir.clone().unwrap_or_default();
+    let wishes = Wishes { dir, force: arguments.force, keys, expiry, now_ms: Utc::now().0 };
     let outcome = match arguments.target() {
-        None => as_it_is(&catalogue, arguments, &wishes)?,
-        Some(target) => replayed(&catalogue, arguments, (&target, &wishes))?,
+        None if arguments.into.is_none() => as_it_is(&catalogue, arguments, &wishes)?,
+        target => replayed(&catalogue, arguments, (target.as_ref(), &wishes))?,
     };
     print(&if arguments.json { outcome.json(arguments) } else { outcome.text(arguments) })?;
     Ok(Exit::Fine)
@@ -123,15 +128,23 @@ fn as_it_is(catalogue: &Catalogue, arguments: &Arguments, wishes: &Wishes) -> an
 fn replayed(
     catalogue: &Catalogue,
     arguments: &Arguments,
-    (target, wishes): (&Target, &Wishes),
+    (target, wishes): (Option<&Target>, &Wishes),
 ) -> anyhow::Result<Outcome> {
-    let plan = rewind::plan(catalogue, target).map_err(failure)?;
+    let plan = match target {
+        Some(target) => rewind::plan(catalogue, target).map_err(failure)?,
+        None => Plan::only(catalogue.find(arguments.id.as_deref().unwrap_or("latest")).map_err(failure)?),
+    };
     prove(catalogue, &plan.base, wishes)?;
-    let mut engine = rewind::replay(catalogue, &plan, target).map_err(failure)?;
+    let skip = target.map_or(&[][..], |target| &target.skip);
+    let mut engine = rewind::replay(catalogue, &plan, skip).map_err(failure)?;
     let found = look_at(&mut engine, wishes);
-    let aside = match arguments.dry_run {
-        true => None,
-        false => restore_replayed(catalogue, (&plan.base.id, &mut engine, plan.as_of_ms), wishes).map_err(failure)?,
+    let aside = match &arguments.into {
+        Some(url) => {
+            into_server::restore(url, &mut engine, (wishes, plan.as_of_ms), arguments.dry_run)?;
+            None
+        }
+        None if arguments.dry_run => None,
+        None => restore_replayed(catalogue, (&plan.base.id, &mut engine, plan.as_of_ms), wishes).map_err(failure)?,
     };
     Ok(Outcome { backup: plan.base.clone(), as_of_ms: plan.as_of_ms, found, plan: Some(plan), aside })
 }
@@ -159,8 +172,17 @@ impl Arguments {
         Some(Target { until, skip, base: self.id.clone() })
     }
 
-    fn start(&self) -> String {
-        format!("ironkeep --dir {} --appendonly yes", quote(&self.dir))
+    /// The command that starts a server on what was restored.
+    fn start(&self) -> Option<String> {
+        self.dir.as_ref().map(|dir| format!("ironkeep --dir {} --appendonly yes", quote(dir)))
+    }
+
+    /// What gets the data.
+    fn receiver(&self) -> String {
+        match (&self.dir, &self.into) {
+            (Some(dir), _) => quote(dir),
+            (None, url) => url.as_deref().map(without_password).unwrap_or_default(),
+        }
     }
 }
 
@@ -181,7 +203,8 @@ impl Outcome {
             })
         });
         let report = json!({
-            "schema": "ironkeep.backup-restore/1", "backup": self.backup.id, "dir": arguments.dir.to_string_lossy(),
+            "schema": "ironkeep.backup-restore/1", "backup": self.backup.id, "dir": arguments.dir.as_ref().map(|dir| dir.to_string_lossy().into_owned()),
+            "into": arguments.into.as_deref().map(without_password),
             "dry_run": arguments.dry_run, "as_of_ms": self.as_of_ms, "keys": keys, "left_out": left_out, "due": due,
             "replayed": replayed, "start": arguments.start(),
             "aside": self.aside.as_ref().map(|aside| aside.to_string_lossy().into_owned()),
@@ -192,10 +215,10 @@ impl Outcome {
     fn text(&self, arguments: &Arguments) -> String {
         let Found { keys, left_out, due } = self.found;
         let (verb, as_of) = (if arguments.dry_run { "would restore" } else { "restored" }, Utc(self.as_of_ms));
-        let (keys, dir) = (plural(keys, "key"), quote(&arguments.dir));
+        let (keys, receiver) = (plural(keys, "key"), arguments.receiver());
         let mut text = match &self.plan {
-            Some(plan) => format!("{}{verb} {keys} as of {as_of} into {dir}\n", describe(plan, arguments)),
-            None => format!("{verb} {keys} of {} ({as_of}) into {dir}\n", self.backup.id),
+            Some(plan) => format!("{}{verb} {keys} as of {as_of} into {receiver}\n", describe(plan, arguments)),
+            None => format!("{verb} {keys} of {} ({as_of}) into {receiver}\n", self.backup.id),
         };
         if left_out > 0 {
             text += &format!("{} left out\n", plural(left_out, "other key"));
@@ -206,10 +229,18 @@ impl Outcome {
         if let Some(aside) = &self.aside {
             text += &format!("what was there is {}\n", quote(aside));
         }
-        if !arguments.dry_run {
-            text += &format!("To start a server on it: {}\n", arguments.start());
+        if let Some(start) = arguments.start().filter(|_| !arguments.dry_run) {
+            text += &format!("To start a server on it: {start}\n");
         }
         text
+    }
+}
+
+/// A URL as it may be shown.
+fn without_password(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((_, place)) => format!("redis://{place}"),
+        None => url.to_owned(),
     }
 }
 
