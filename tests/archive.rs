@@ -70,7 +70,10 @@ fn one_goes_back_to_a_second_and_to_before_a_flush() {
     client.line("FLUSHALL");
     client.line("SET after 1");
     wait_for(repo.path(), "after");
-    assert_eq!((info(&mut client, "archive_gaps").as_str(), info(&mut client, "archive_status").as_str()), ("0", "ok"));
+    assert_eq!(
+        (info(&mut client, "archive_branches").as_str(), info(&mut client, "archive_status").as_str()),
+        ("0", "ok")
+    );
     let restored = |name: &str| dir.path().join(name);
     let restore = |name: &str, arguments: &[&str]| {
         let dir = restored(name);
@@ -129,7 +132,7 @@ fn what_cannot_be_brought_back_is_refused() {
     };
     refused(&["--to", &(second() + 1000).to_string()], 2, "this moment has not come yet");
     refused(&["--to", &(second() - 1000).to_string()], 5, "no backup is so old");
-    refused(&["--before", "FLUSHALL"], 5, "no FLUSHALL is in the archive");
+    refused(&["--before", "FLUSHALL"], 5, "no FLUSHALL is in the newest archive");
     refused(&["--skip-command", "exec"], 2, "it says what other records mean");
     refused(&["--to", "latest", "--before", "SET"], 2, "cannot be used with");
     let timeline = repo.path().join("log").join(info(&mut client, "archive_timeline"));
@@ -167,7 +170,7 @@ fn servers_that_are_killed_leave_an_archive_without_a_gap() {
                 _ => std::thread::sleep(Duration::from_millis(random.u64(0..400))),
             }
         }
-        assert_eq!(info(&mut client, "archive_gaps"), "0", "round {round}");
+        assert_eq!(info(&mut client, "archive_branches"), "0", "round {round}");
         server.kill();
     }
     let server = start(dir.path(), repo.path(), &ARCHIVED);
@@ -175,7 +178,7 @@ fn servers_that_are_killed_leave_an_archive_without_a_gap() {
     client.line("SET last 1");
     wait_for(repo.path(), "last");
     let timelines = std::fs::read_dir(repo.path().join("log")).unwrap().count();
-    assert_eq!((timelines, info(&mut client, "archive_gaps").as_str()), (1, "0"));
+    assert_eq!((timelines, info(&mut client, "archive_branches").as_str()), (1, "0"));
     let restored = dir.path().join("restored");
     let arguments = ["restore", "--to", "latest", "--dir", restored.to_str().unwrap()];
     backup_fine(repo.path(), &arguments);

@@ -3,6 +3,7 @@
 //! ```text
 //! REPO/log/<timeline>/<from>-<to>-<until>.aof.zst
 //! REPO/log/<timeline>/<history>.history                 empty: the timeline goes on under this name too
+//! REPO/log/<timeline>/<history>.passed                  empty: it stood in the log's files when this branch began
 //!
 //! timeline = history [ "-" 6 hexadecimal digits ]   the log's identity; a branch of it where two logs share one
 //! history  = 40 hexadecimal digits                  a log whose torn tail was cut goes on as another history
@@ -12,8 +13,8 @@
 //! ```
 //!
 //! A segment is a log that proves itself: it begins with an identity at `from`, and its last byte is that of a mark. It
-//! appears whole, and no name is given twice. Segments of a timeline that stand behind each other hold all of it; where one
-//! begins behind the end of the last there is a gap, over which nothing can be brought back. What a torn tail was cut from was
+//! appears whole, and no name is given twice. Segments of a timeline stand behind each other; where one is lost there is a
+//! gap, over which nothing can be brought back. What a torn tail was cut from was
 //! synced up to the end of the archive, and so positions stay those of one line also where the history gets another name.
 
 use std::ffi::OsString;
@@ -21,14 +22,16 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::aof::seal::{HistoryId, Identity, Mark};
-use crate::aof::{self, HistoryEnd, Item, Reader};
+use crate::aof::{self, Item, Reader};
 use crate::disk::{DirectoryLock, Mode, is_temporary};
 
 use super::BackupError;
 use super::catalogue::Catalogue;
+use super::manifest::Manifest;
 
 const SUFFIX: &str = ".aof.zst";
 const HISTORY: &str = ".history";
+const PASSED: &str = ".passed";
 
 /// The segments of one history.
 #[derive(Clone)]
@@ -37,6 +40,8 @@ pub struct Archive {
     timeline: String,
     /// The histories under whose names it goes on.
     others: Vec<String>,
+    /// Those that the log's files had when a branch began.
+    passed: Vec<String>,
 }
 
 /// One of them.
@@ -46,8 +51,6 @@ pub struct Segment {
     pub to: u64,
     /// Unix ms.
     pub until_ms: i64,
-    /// Bytes of the file.
-    pub bytes: u64,
 }
 
 impl Segment {
@@ -55,24 +58,35 @@ impl Segment {
         format!("{:020}-{:020}-{:013}{SUFFIX}", self.from, self.to, self.until_ms)
     }
 
-    fn parse(name: &str, bytes: u64) -> Option<Self> {
+    fn parse(name: &str) -> Option<Self> {
         let words: Vec<&str> = name.strip_suffix(SUFFIX)?.split('-').collect();
         let [from, to, until_ms] = words[..] else { return None };
-        let segment = Self { from: from.parse().ok()?, to: to.parse().ok()?, until_ms: until_ms.parse().ok()?, bytes };
+        let segment = Self { from: from.parse().ok()?, to: to.parse().ok()?, until_ms: until_ms.parse().ok()? };
         (segment.name() == name && segment.from < segment.to).then_some(segment)
     }
 }
 
 impl Archive {
     pub fn new(catalogue: &Catalogue, timeline: &str) -> Self {
-        Self { catalogue: catalogue.clone(), timeline: timeline.to_owned(), others: Vec::new() }
+        Self { catalogue: catalogue.clone(), timeline: timeline.to_owned(), others: Vec::new(), passed: Vec::new() }
+    }
+
+    /// Of a history that has an archive already, which this one does not continue.
+    pub(super) fn branch(catalogue: &Catalogue, id: HistoryId) -> Self {
+        Self::new(catalogue, &format!("{id}-{:06x}", fastrand::u32(..1 << 24)))
+    }
+
+    pub(super) fn is_branch(&self) -> bool {
+        self.timeline.contains('-')
     }
 
     /// With the names that it has been given.
     fn find(catalogue: &Catalogue, timeline: &str) -> Result<Self, BackupError> {
         let mut archive = Self::new(catalogue, timeline);
         for name in names(catalogue, &archive.folder())? {
-            archive.others.extend(name.to_str().and_then(|name| name.strip_suffix(HISTORY)).map(str::to_owned));
+            let Some(name) = name.to_str() else { continue };
+            archive.others.extend(name.strip_suffix(HISTORY).map(str::to_owned));
+            archive.passed.extend(name.strip_suffix(PASSED).map(str::to_owned));
         }
         Ok(archive)
     }
@@ -89,16 +103,36 @@ impl Archive {
 
     /// Goes on under the name of another history.
     pub fn go_on_as(&mut self, id: HistoryId) -> Result<(), BackupError> {
-        if self.is_of(id.as_str()) {
-            return Ok(());
+        if !self.is_of(id.as_str()) {
+            self.note(id, HISTORY)?;
+            self.others.push(id.to_string());
         }
+        Ok(())
+    }
+
+    /// Remembers the histories in whose files a branch begins.
+    pub(super) fn pass(&mut self, ids: &[HistoryId]) -> Result<(), BackupError> {
+        for id in ids {
+            if !self.knows(*id) {
+                self.note(*id, PASSED)?;
+                self.passed.push(id.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether files of this history may stand in its log.
+    pub(super) fn knows(&self, id: HistoryId) -> bool {
+        let is_it = |name: &String| history_of(name) == id.as_str();
+        is_it(&self.timeline) || self.others.iter().chain(&self.passed).any(is_it)
+    }
+
+    fn note(&self, id: HistoryId, suffix: &str) -> Result<(), BackupError> {
         let folder = self.folder();
-        let path = folder.join(format!("{id}{HISTORY}"));
+        let path = folder.join(format!("{id}{suffix}"));
         let disk = self.catalogue.disk();
         drop(disk.open(&path, Mode::Truncate).map_err(BackupError::io(&path))?);
-        disk.sync_dir(&folder).map_err(BackupError::io(&folder))?;
-        self.others.push(id.to_string());
-        Ok(())
+        disk.sync_dir(&folder).map_err(BackupError::io(&folder))
     }
 
     pub fn catalogue(&self) -> &Catalogue {
@@ -151,22 +185,8 @@ impl Archive {
 
     /// All segments, in the order of their positions.
     pub fn segments(&self) -> Result<Vec<Segment>, BackupError> {
-        let folder = self.folder();
-        let mut segments = Vec::new();
-        for name in names(&self.catalogue, &folder)? {
-            let Some(name) = name.to_str() else { continue };
-            let len = |path: &Path| self.catalogue.disk().metadata(path).map(|metadata| metadata.len);
-            if let Some(mut segment) = Segment::parse(name, 0) {
-                let path = folder.join(name);
-                segment.bytes = match len(&path) {
-                    Ok(bytes) => bytes,
-                    // Retention has just removed it.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(BackupError::io(&path)(error)),
-                };
-                segments.push(segment);
-            }
-        }
+        let names = names(&self.catalogue, &self.folder())?;
+        let mut segments: Vec<Segment> = names.iter().filter_map(|name| Segment::parse(name.to_str()?)).collect();
         segments.sort();
         Ok(segments)
     }
@@ -219,20 +239,32 @@ impl Archive {
         }
     }
 
-    /// Where a segment ends, for who goes on behind it: the history, and the checksum of the last seal, if a seal is last.
-    pub(super) fn end_of(&self, segment: &Segment) -> Result<(HistoryEnd, Option<u64>), BackupError> {
-        let (mut id, mut crc) = (None, None);
-        self.read(segment, &mut |item, _, _| {
-            if let Item::Annotation(annotation) = item {
-                match annotation.mark() {
-                    Some(Ok(Mark::Identity(identity))) => (id, crc) = (Some(identity.id), None),
-                    Some(Ok(Mark::Seal(seal))) => crc = Some(seal.crc),
-                    _ => {}
-                }
+    /// The checksum of the first seal at the end of a segment; none where another mark stands there alone.
+    pub(super) fn seal_at_end(&self, segment: &Segment) -> Result<Option<u64>, BackupError> {
+        let mut first = None;
+        self.read(segment, &mut |item, _, at| {
+            if let Item::Annotation(annotation) = item
+                && at == segment.to
+                && let Some(Ok(Mark::Seal(seal))) = annotation.mark()
+            {
+                first.get_or_insert(seal.crc);
             }
             Ok(Step::On)
         })?;
-        Ok((HistoryEnd { id, at: segment.to }, crc))
+        Ok(first)
+    }
+
+    /// Where good backups stand that belong here, the oldest first.
+    pub(super) fn bases(&self) -> Result<Vec<u64>, BackupError> {
+        let listed = self.catalogue.list()?;
+        let manifests = listed.iter().filter_map(|listed| listed.manifest.as_ref().ok());
+        let ours = manifests.filter(|manifest| self.has(manifest) && manifest.fault().is_none());
+        Ok(ours.filter_map(|manifest| manifest.position).collect())
+    }
+
+    /// Whether the records behind a backup are here.
+    pub fn has(&self, manifest: &Manifest) -> bool {
+        manifest.position.is_some() && manifest.timeline.as_deref().is_some_and(|timeline| self.is_of(timeline))
     }
 
     /// Removes a segment.
@@ -271,6 +303,11 @@ pub fn run_behind(segments: &[Segment], from: u64) -> &[Segment] {
     &segments[first..=first + count]
 }
 
+/// The history of which a timeline is, or a branch.
+pub(super) fn history_of(timeline: &str) -> &str {
+    timeline.split('-').next().unwrap_or_default()
+}
+
 /// The folder of all timelines.
 fn logs(catalogue: &Catalogue) -> PathBuf {
     catalogue.repo().join("log")
@@ -299,18 +336,18 @@ mod tests {
     use super::*;
 
     fn segment(from: u64, to: u64) -> Segment {
-        Segment { from, to, until_ms: 1_795_316_400_000, bytes: 0 }
+        Segment { from, to, until_ms: 1_795_316_400_000 }
     }
 
     #[test]
     fn names_tell_what_is_in_them() {
         let name = "00000000000000008192-00000000000000016384-1795316400000.aof.zst";
         assert_eq!(segment(8192, 16384).name(), name);
-        assert_eq!(Segment::parse(name, 0), Some(segment(8192, 16384)));
+        assert_eq!(Segment::parse(name), Some(segment(8192, 16384)));
         for name in
             ["", "a.aof.zst", "1-2-3.aof.zst", &name[1..], &name.replace("16384", "00384"), "temp-1-2-x.aof.zst"]
         {
-            assert_eq!(Segment::parse(name, 0), None, "{name}");
+            assert_eq!(Segment::parse(name), None, "{name}");
         }
     }
 

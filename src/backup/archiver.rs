@@ -4,11 +4,10 @@
 //! synced, so that no power cut takes from the log what the archive has. It remembers nothing that the archive does not tell:
 //! whoever goes on begins behind the last segment.
 //!
-//! Two things can keep it from going on there. Records that are in no file any more leave a **gap** (the archive stood still
-//! for so long that history was removed, or a failed fsync has left a hole in the log): it goes on behind it. And where the
-//! archive holds something else at its end than the log has there, or more than the log, then the log is an older copy of the
-//! one that was archived: it goes on as a **branch** with a name of its own. What is behind either can be brought back only
-//! from a backup that is made then.
+//! A timeline has no gaps, and goes on only where the log has the very mark with which it ends. Where it can't go on, it
+//! **branches**: what follows has a name of its own, and can be brought back only from a backup that is made then. That is so
+//! where the log is an older copy of the one that was archived, or was changed by a tool; and where records are in no file any
+//! more (the archive stood still for so long that history was removed, or a failed fsync has left a hole in the log).
 
 use std::ffi::OsStr;
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
@@ -21,7 +20,6 @@ use crate::disk::{DirectoryLock, Draft, Mode};
 use super::BackupError;
 use super::archive::{self, Archive, Segment, Step};
 use super::catalogue::Catalogue;
-use super::manifest::Manifest;
 
 /// Bytes that are read of a log file at once.
 const READ: usize = 1 << 18;
@@ -49,11 +47,10 @@ pub struct Manner {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Advanced {
     pub segments: u64,
-    /// Of records, and of the files that they are in now.
-    pub record_bytes: u64,
+    /// Of their files.
     pub bytes: u64,
-    /// Positions were left out: nothing before this one can be joined to what follows.
-    pub gap: Option<u64>,
+    /// It has branched.
+    pub branches: u64,
 }
 
 /// Goes on with one archive.
@@ -63,20 +60,16 @@ pub struct Archiver {
     id: HistoryId,
     /// Position up to which everything is archived.
     at: u64,
-    /// What a seal there must say, where the archive ends with one.
-    expected: Option<u64>,
-    /// Of an archive that begins: positions, one of which is to be in it, the better ones first.
-    starts: Vec<u64>,
-    /// Where it is in the files.
-    reading: Option<Reading>,
+    /// Where that is in the files.
+    reading: Reading,
     /// Unix ms, of the last mark that was passed.
     time_ms: i64,
-    /// Where the archive's last run without a gap began when it was opened, and whether a good backup stood in that.
+    /// Position with which the archive begins, or began to be without a gap.
     run_start: u64,
-    has_base: bool,
     _hold: Option<DirectoryLock>,
 }
 
+/// A place in the files of a log.
 #[derive(Clone, Copy)]
 struct Reading {
     /// Of the increment.
@@ -85,76 +78,75 @@ struct Reading {
     offset: u64,
 }
 
-/// An increment of the log that begins in our history.
+/// A mark that was looked for.
+struct Found {
+    at: u64,
+    time_ms: i64,
+    reading: Reading,
+}
+
+/// An increment of the log that says where it begins.
 struct Increment<'a> {
     entry: &'a Entry,
-    /// Position at which it begins.
-    at: u64,
+    head: HistoryEnd,
 }
 
 impl Archiver {
-    /// Goes on with the archive of a history, or of the one that this continues, or begins it: where the oldest backup stands
+    /// Goes on with the archive of a history, or of the one that this continues; begins it where the oldest backup stands
     /// behind which the log still holds everything, or else at the end of what is in the log, which is the source's limit.
     pub fn open(catalogue: &Catalogue, id: HistoryId, source: &Source) -> Result<Self, BackupError> {
-        let here = source.limit;
-        let ids = lineage(catalogue, id, source)?;
-        let mut newest: Option<(Archive, Segment)> = None;
-        let (mut is_taken, mut begun) = (false, None);
+        let increments = increments(catalogue, source)?;
+        let ids = lineage(catalogue, id, source, &increments)?;
+        let (mut ended, mut empty) = (Vec::new(), Vec::new());
         for archive in archive::timelines(catalogue)? {
-            let history = archive.timeline().split('-').next().unwrap_or_default();
-            if !ids.iter().any(|id| archive.is_of(id.as_str()) || history == id.as_str()) {
+            if !ids.iter().any(|id| archive.knows(*id)) {
                 continue;
             }
-            let Some(last) = archive.segments()?.pop() else {
-                begun = Some(archive);
-                continue;
-            };
-            is_taken = true;
-            if last.to <= here && newest.as_ref().is_none_or(|(_, known)| known.to < last.to) {
-                newest = Some((archive, last));
+            match archive.segments()?.pop() {
+                Some(last) => ended.push((last, archive)),
+                None => empty.push(archive),
             }
         }
-        match newest {
-            Some((mut archive, last)) => {
-                archive.go_on_as(id)?;
-                let (end, crc) = archive.end_of(&last)?;
-                Self::hold(archive, id, (end.at, crc))
-            }
-            None if is_taken => Self::begin_branch(catalogue, id, here),
-            None => {
-                // Backups may know it by the first name.
-                let first = ids.get(1).unwrap_or(&id);
-                let mut archive = begun.unwrap_or_else(|| Archive::new(catalogue, first.as_str()));
-                archive.create()?;
-                archive.go_on_as(id)?;
-                let positions = bases(&archive)?.into_iter().filter(|position| *position <= here);
-                let starts: Vec<u64> = positions.chain([here]).collect();
-                let has_base = starts.len() > 1;
-                Ok(Self { starts, has_base, ..Self::hold(archive, id, (here, None))? })
+        ended.sort_by_key(|(last, _)| std::cmp::Reverse(last.to));
+        for (last, archive) in &ended {
+            if let Some(found) = end_in_files(source, &increments, (id, archive, last))? {
+                let mut archiver = Self::hold(archive.clone(), id, found)?;
+                if !archiver.archive.knows(id) {
+                    archiver.archive.go_on_as(id)?;
+                }
+                return Ok(archiver);
             }
         }
+        let is_branch = !ended.is_empty();
+        let begun = empty.into_iter().find(|archive| archive.is_branch() == is_branch);
+        let archive = match begun {
+            Some(archive) => archive,
+            None if is_branch => Archive::branch(catalogue, id),
+            // Backups may know it by the first name.
+            None => Archive::new(catalogue, ids.get(1).unwrap_or(&id).as_str()),
+        };
+        let mut starts: Vec<u64> = archive.bases()?.into_iter().filter(|position| *position <= source.limit).collect();
+        starts.push(source.limit);
+        let found = start_in_files(catalogue, source, &increments, &starts)?;
+        let mut archiver = Self::hold(archive, id, found)?;
+        if is_branch {
+            archiver.archive.pass(&ids)?
+        } else {
+            archiver.archive.go_on_as(id)?
+        }
+        Ok(archiver)
     }
 
-    /// As a branch that begins at this position.
-    fn begin_branch(catalogue: &Catalogue, id: HistoryId, here: u64) -> Result<Self, BackupError> {
-        let archive = Archive::new(catalogue, &format!("{id}-{:06x}", fastrand::u32(..1 << 24)));
-        Ok(Self { starts: vec![here], ..Self::hold(archive, id, (here, None))? })
-    }
-
-    fn hold(archive: Archive, id: HistoryId, (at, expected): (u64, Option<u64>)) -> Result<Self, BackupError> {
+    fn hold(archive: Archive, id: HistoryId, found: Found) -> Result<Self, BackupError> {
         archive.create()?;
         let hold = archive.hold()?;
         archive.sweep()?;
-        // A name that is there may not be durable, if its maker was told of an error.
-        let folder = archive.folder();
-        archive.catalogue().disk().sync_dir(&folder).map_err(BackupError::io(&folder))?;
+        let Found { at, time_ms, reading } = found;
         let mut run_start = at;
-        for segment in archive.segments()?.iter().rev().take_while(|segment| segment.to <= at) {
+        for segment in archive.segments()?.iter().rev() {
             run_start = if segment.to == run_start { segment.from } else { break };
         }
-        let has_base = bases(&archive)?.iter().any(|position| *position >= run_start);
-        let (starts, reading, time_ms) = (Vec::new(), None, 0);
-        Ok(Self { archive, id, at, expected, starts, reading, time_ms, run_start, has_base, _hold: hold })
+        Ok(Self { archive, id, at, reading, time_ms, run_start, _hold: hold })
     }
 
     pub fn id(&self) -> HistoryId {
@@ -171,168 +163,53 @@ impl Archiver {
         self.at
     }
 
-    /// Position from which on nothing is missing, as of the opening.
+    /// Position from which on nothing is missing.
     pub fn run_start(&self) -> u64 {
         self.run_start
     }
 
-    /// Whether a restore can begin somewhere behind that, as of the opening.
-    pub fn has_base(&self) -> bool {
-        self.has_base
-    }
-
-    /// The first increment that is still needed, by its number; none where that is not known yet.
-    pub fn needed_from(&self) -> Option<i64> {
-        self.reading.map(|reading| reading.seq)
+    /// The first increment that is still needed, by its number.
+    pub fn needed_from(&self) -> i64 {
+        self.reading.seq
     }
 
     /// Archives what is in the files up to their last mark within the limit.
-    pub fn advance(&mut self, source: &Source, manner: &Manner) -> Result<Advanced, BackupError> {
-        let mut advanced = Advanced::default();
-        let increments = self.increments(source)?;
-        if self.reading.is_none() && !self.find(source, &increments, &mut advanced)? {
-            return Ok(advanced);
+    pub fn advance(&mut self, source: &Source, manner: &Manner, advanced: &mut Advanced) -> Result<(), BackupError> {
+        if self.at >= source.limit {
+            return Ok(());
         }
-        while let Some(reading) = self.reading.filter(|_| self.at < source.limit) {
-            let Some(place) = increments.iter().position(|increment| increment.entry.seq == reading.seq) else {
+        let catalogue = self.archive.catalogue().clone();
+        let increments = increments(&catalogue, source)?;
+        while self.at < source.limit {
+            let Some(place) = increments.iter().position(|increment| increment.entry.seq == self.reading.seq) else {
                 // It is gone, though it was wanted.
-                self.reading = None;
-                return if self.find(source, &increments, &mut advanced)? {
-                    Ok(advanced)
-                } else {
-                    Err(self.lost(source))
-                };
+                let first = increments.first().ok_or_else(|| not_begun(source))?;
+                self.branch_off(first, advanced)?;
+                continue;
             };
-            let path = source.folder.join(&increments[place].entry.name);
-            self.read_file(&path, source.limit, manner, &mut advanced)?;
-            // Where the next one begins, nothing more comes into this one.
-            let Some(next) = increments.get(place + 1).filter(|_| self.at < source.limit) else { break };
-            if next.at != self.at {
-                self.skip_to(next.at, &mut advanced);
-            }
-            self.reading = Some(Reading { seq: next.entry.seq, offset: 0 });
-        }
-        Ok(advanced)
-    }
-
-    fn lost(&self, source: &Source) -> BackupError {
-        let reason = format!("no file of the log holds position {} of the history {} any more", self.at, self.id);
-        BackupError::Refused { path: source.folder.clone(), reason }
-    }
-
-    fn skip_to(&mut self, at: u64, advanced: &mut Advanced) {
-        (self.at, self.expected) = (at, None);
-        advanced.gap = Some(at);
-    }
-
-    /// The increments that are ours, also those that a rewrite has replaced, from the oldest to the newest.
-    fn increments<'a>(&self, source: &'a Source) -> Result<Vec<Increment<'a>>, BackupError> {
-        let was_increment = |entry: &&Entry| entry.past.is_some_and(|past| past.was == FileType::Increment);
-        let replaced = source.manifest.history.iter().rev().filter(was_increment);
-        let mut found = Vec::new();
-        for entry in replaced.chain(&source.manifest.increments) {
-            let Some(head) = self.head_of(&source.folder.join(&entry.name))? else { continue };
-            let history = self.archive.timeline().split('-').next();
-            if head.id.is_some_and(|id| self.archive.is_of(id.as_str()) || history == Some(id.as_str())) {
-                found.push(Increment { entry, at: head.at });
+            let read = self.read_file(&increments[place].path(source), source.limit, manner, advanced);
+            let next = increments.get(place + 1).filter(|_| self.at < source.limit);
+            match (read, next) {
+                (Ok(()), None) => break,
+                // Where the next one begins, nothing more comes into this one.
+                (Ok(()), Some(next)) if next.head.at == self.at => {
+                    self.reading = Reading { seq: next.entry.seq, offset: 0 };
+                }
+                (Ok(()) | Err(BackupError::Refused { .. }), Some(next)) => self.branch_off(next, advanced)?,
+                (Err(error), _) => return Err(error),
             }
         }
-        Ok(found)
-    }
-
-    /// How a file begins, if it begins as ours do; none too where history has just been removed.
-    fn head_of(&self, path: &Path) -> Result<Option<HistoryEnd>, BackupError> {
-        let disk = self.archive.catalogue().disk();
-        let file = match disk.open(path, Mode::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(BackupError::io(path))?,
-        };
-        let mut reader = Reader::new(io::Read::take(file, LONGEST_MARK));
-        Ok(match reader.next() {
-            Ok(Some(Item::Annotation(annotation))) => match annotation.mark() {
-                Some(Ok(Mark::Identity(identity))) => Some(HistoryEnd { id: Some(identity.id), at: identity.at }),
-                _ => None,
-            },
-            Err(aof::Fault::Io { source, .. }) => return Err(BackupError::io(path)(source)),
-            _ => None,
-        })
-    }
-
-    /// Looks for the place in the files at which the archive goes on, or begins; false where it is not there yet.
-    fn find(
-        &mut self,
-        source: &Source,
-        increments: &[Increment<'_>],
-        advanced: &mut Advanced,
-    ) -> Result<bool, BackupError> {
-        let Some(first) = increments.first() else { return Ok(false) };
-        if !self.starts.is_empty() {
-            return self.find_start(source, increments, advanced).map(|()| true);
-        }
-        let Some(place) = increments.iter().rposition(|increment| increment.at <= self.at) else {
-            self.skip_to(first.at, advanced);
-            self.reading = Some(Reading { seq: first.entry.seq, offset: 0 });
-            return Ok(true);
-        };
-        let increment = &increments[place];
-        let (expected, limit) = (self.expected, self.at);
-        let (mut found, mut is_other) = (None, false);
-        read_marks(self.archive.catalogue(), &source.folder.join(&increment.entry.name), &mut |mark, offset| {
-            if mark.at() < limit {
-                return Step::On;
-            }
-            let is_seal_of = |crc: u64| matches!(mark, Mark::Seal(seal) if mark.at() == limit && seal.crc != crc);
-            (found, is_other) = (Some((mark.at(), offset, mark.time_ms())), expected.is_some_and(is_seal_of));
-            Step::Stop
-        })?;
-        if is_other {
-            return self.branch_off(source).map(|()| false);
-        }
-        let (seq, (at, offset, time_ms)) = match (found, increments.get(place + 1)) {
-            (Some(found), _) => (increment.entry.seq, found),
-            (None, Some(next)) => (next.entry.seq, (next.at, 0, self.time_ms)),
-            (None, None) => return Ok(false),
-        };
-        if at > self.at {
-            self.skip_to(at, advanced);
-        }
-        (self.reading, self.time_ms) = (Some(Reading { seq, offset }), time_ms);
-        Ok(true)
-    }
-
-    /// Has the archive begin with the last mark in front of the best place that the files still hold.
-    fn find_start(
-        &mut self,
-        source: &Source,
-        increments: &[Increment<'_>],
-        advanced: &mut Advanced,
-    ) -> Result<(), BackupError> {
-        let starts = std::mem::take(&mut self.starts);
-        let first = increments.first().map_or(0, |first| first.at);
-        let start = starts.iter().position(|start| *start >= first);
-        let wanted = start.map_or(first, |start| starts[start]);
-        if start.is_none_or(|start| start > 0 && start == starts.len() - 1) {
-            // The backups are of what the files hold no more.
-            self.skip_to(wanted, advanced);
-        }
-        let Some(increment) = increments.iter().rfind(|increment| increment.at <= wanted) else { return Ok(()) };
-        let mut found = (increment.at, 0, self.time_ms);
-        read_marks(self.archive.catalogue(), &source.folder.join(&increment.entry.name), &mut |mark, offset| {
-            if mark.at() > wanted {
-                return Step::Stop;
-            }
-            found = (mark.at(), offset, mark.time_ms());
-            Step::On
-        })?;
-        let (at, offset, time_ms) = found;
-        self.reading = Some(Reading { seq: increment.entry.seq, offset });
-        (self.at, self.time_ms, self.run_start) = (at, time_ms, at);
         Ok(())
     }
 
-    /// Goes on as a branch, behind all that the log holds now.
-    fn branch_off(&mut self, source: &Source) -> Result<(), BackupError> {
-        *self = Self::begin_branch(self.archive.catalogue(), self.id, source.limit)?;
+    /// Goes on as a branch that begins with this file.
+    fn branch_off(&mut self, increment: &Increment<'_>, advanced: &mut Advanced) -> Result<(), BackupError> {
+        let reading = Reading { seq: increment.entry.seq, offset: 0 };
+        let found = Found { at: increment.head.at, time_ms: self.time_ms, reading };
+        let ids: Vec<HistoryId> = increment.head.id.into_iter().chain([self.id]).collect();
+        *self = Self::hold(Archive::branch(self.archive.catalogue(), self.id), self.id, found)?;
+        self.archive.pass(&ids)?;
+        advanced.branches += 1;
         Ok(())
     }
 
@@ -344,7 +221,7 @@ impl Archiver {
         manner: &Manner,
         advanced: &mut Advanced,
     ) -> Result<(), BackupError> {
-        let Some(Reading { offset, seq }) = self.reading else { return Ok(()) };
+        let Reading { offset, seq } = self.reading;
         let mut file = self.archive.catalogue().disk().open(path, Mode::Read).map_err(BackupError::io(path))?;
         file.seek(SeekFrom::Start(offset)).map_err(BackupError::io(path))?;
         let after = Some(HistoryEnd { id: Some(self.id), at: self.at });
@@ -365,7 +242,7 @@ impl Archiver {
             let (at, time_ms, end) = (mark.at(), mark.time_ms(), item.end());
             if at == self.at {
                 // Nothing stands between two marks.
-                (self.reading, self.time_ms) = (Some(Reading { seq, offset: end }), time_ms);
+                (self.reading, self.time_ms) = (Reading { seq, offset: end }, time_ms);
                 span.clear();
                 continue;
             }
@@ -379,7 +256,7 @@ impl Archiver {
                 && let Some(full) = open.take()
             {
                 self.publish(full, advanced)?;
-                self.reading = Some(Reading { seq, offset: end });
+                self.reading = Reading { seq, offset: end };
             } else if let Some(segment) = &mut open {
                 segment.ends = end;
             }
@@ -387,7 +264,7 @@ impl Archiver {
         if let Some(last) = open {
             let offset = last.ends;
             self.publish(last, advanced)?;
-            self.reading = Some(Reading { seq, offset });
+            self.reading = Reading { seq, offset };
         }
         Ok(())
     }
@@ -413,7 +290,7 @@ impl Archiver {
         let Open { encoder, path, from, to, until_ms, .. } = open;
         let draft = encoder.finish().map_err(BackupError::io(&path))?;
         let temporary = draft.temporary_path().to_owned();
-        let mut segment = Segment { from, to, until_ms: until_ms.max(0), bytes: 0 };
+        let segment = Segment { from, to, until_ms: until_ms.max(0) };
         let path = self.archive.path_of(&segment);
         let disk = self.archive.catalogue().disk();
         if disk.exists(&path) {
@@ -421,15 +298,14 @@ impl Archiver {
             return Err(BackupError::Refused { path, reason });
         }
         let sealed = draft.seal().map_err(BackupError::io(&path))?;
-        segment.bytes = sealed.len();
+        let bytes = sealed.len();
         let written = disk.open(&temporary, Mode::Read).map_err(BackupError::io(&temporary))?;
         let source = zstd::stream::read::Decoder::new(written).map_err(BackupError::io(&temporary))?;
         self.archive.read_from(&segment, source, &mut |_, _, _| Ok(Step::On))?;
         sealed.commit_as(OsStr::new(&segment.name())).map_err(BackupError::io(&path))?;
-        (self.at, self.expected, self.time_ms) = (to, None, until_ms);
+        (self.at, self.time_ms) = (to, until_ms);
         advanced.segments += 1;
-        advanced.record_bytes += to - from;
-        advanced.bytes += segment.bytes;
+        advanced.bytes += bytes;
         Ok(())
     }
 }
@@ -490,24 +366,117 @@ fn read_marks(
     Ok(())
 }
 
-/// This history, and those that it continues: the increment that it is written to holds them too.
-fn lineage(catalogue: &Catalogue, id: HistoryId, source: &Source) -> Result<Vec<HistoryId>, BackupError> {
-    let mut ids = vec![id];
-    let Some(last) = source.manifest.last_increment() else { return Ok(ids) };
-    read_marks(catalogue, &source.folder.join(&last.name), &mut |mark, _| {
-        if let Mark::Identity(identity) = mark {
-            ids.push(identity.id);
+impl Increment<'_> {
+    fn path(&self, source: &Source) -> PathBuf {
+        source.folder.join(&self.entry.name)
+    }
+}
+
+fn not_begun(source: &Source) -> BackupError {
+    let reason = "no file of the log says where it begins in our history: BGREWRITEAOF begins one that does";
+    BackupError::Refused { path: source.folder.clone(), reason: reason.to_owned() }
+}
+
+/// The increments of the log, from the oldest to the newest, also those that a rewrite has replaced, as far as what follows
+/// goes on behind them.
+fn increments<'a>(catalogue: &Catalogue, source: &'a Source) -> Result<Vec<Increment<'a>>, BackupError> {
+    let goes_on = |entry: &&Entry| entry.past.is_some_and(|past| !past.replaced.is_end);
+    let was_increment = |entry: &&Entry| entry.past.is_some_and(|past| past.was == FileType::Increment);
+    let history = source.manifest.history.iter().take_while(goes_on).filter(was_increment);
+    let mut found = Vec::new();
+    for entry in history.collect::<Vec<_>>().into_iter().rev().chain(&source.manifest.increments) {
+        match head_of(catalogue, &source.folder.join(&entry.name))? {
+            Some(head) => found.push(Increment { entry, head }),
+            // What is older is not joined to what follows.
+            None => found.clear(),
         }
-        Step::On
-    })?;
+    }
+    Ok(found)
+}
+
+/// How a file begins, if it begins as ours do; none too where history has just been removed.
+fn head_of(catalogue: &Catalogue, path: &Path) -> Result<Option<HistoryEnd>, BackupError> {
+    let file = match catalogue.disk().open(path, Mode::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(BackupError::io(path))?,
+    };
+    let mut reader = Reader::new(io::Read::take(file, LONGEST_MARK));
+    Ok(match reader.next() {
+        Ok(Some(Item::Annotation(annotation))) => match annotation.mark() {
+            Some(Ok(Mark::Identity(identity))) => Some(HistoryEnd { id: Some(identity.id), at: identity.at }),
+            _ => None,
+        },
+        Err(aof::Fault::Io { source, .. }) => return Err(BackupError::io(path)(source)),
+        _ => None,
+    })
+}
+
+/// This history, and those that it continues: those with which files begin, and those that the last one holds, which is
+/// written to.
+fn lineage(
+    catalogue: &Catalogue,
+    id: HistoryId,
+    source: &Source,
+    increments: &[Increment<'_>],
+) -> Result<Vec<HistoryId>, BackupError> {
+    let mut ids = vec![id];
+    ids.extend(increments.iter().filter_map(|increment| increment.head.id));
+    if let Some(last) = increments.last() {
+        read_marks(catalogue, &last.path(source), &mut |mark, _| {
+            if let Mark::Identity(identity) = mark {
+                ids.push(identity.id);
+            }
+            Step::On
+        })?;
+    }
     Ok(ids)
 }
 
-/// Where good backups of this timeline stand, the oldest first.
-fn bases(archive: &Archive) -> Result<Vec<u64>, BackupError> {
-    let listed = archive.catalogue().list()?;
-    let manifests = listed.iter().filter_map(|listed| listed.manifest.as_ref().ok());
-    let is_ours =
-        |manifest: &&Manifest| manifest.timeline.as_deref() == Some(archive.timeline()) && manifest.fault().is_none();
-    Ok(manifests.filter(is_ours).filter_map(|manifest| manifest.position).collect())
+/// Where the last segment of an archive ends in the files; none where that is not what they hold there, or where a file
+/// is of a history that the archive knows nothing of, as tools leave it that change one.
+fn end_in_files(
+    source: &Source,
+    increments: &[Increment<'_>],
+    (id, archive, last): (HistoryId, &Archive, &Segment),
+) -> Result<Option<Found>, BackupError> {
+    let are_known =
+        increments.iter().filter_map(|increment| increment.head.id).all(|head| head == id || archive.knows(head));
+    let place = increments.iter().rposition(|increment| increment.head.at <= last.to);
+    let (Some(place), true, true) = (place, are_known, last.to <= source.limit) else { return Ok(None) };
+    let (seq, expected) = (increments[place].entry.seq, archive.seal_at_end(last)?);
+    let (mut found, mut is_other) = (None, false);
+    read_marks(archive.catalogue(), &increments[place].path(source), &mut |mark, offset| {
+        if mark.at() < last.to {
+            return Step::On;
+        }
+        if let (Mark::Seal(seal), Some(crc)) = (mark, expected) {
+            is_other = seal.crc != crc;
+        }
+        let reading = Reading { seq, offset };
+        found = (mark.at() == last.to).then(|| Found { at: mark.at(), time_ms: mark.time_ms(), reading });
+        Step::Stop
+    })?;
+    Ok(found.filter(|_| !is_other))
+}
+
+/// The last mark in front of the first of these positions that the files still hold.
+fn start_in_files(
+    catalogue: &Catalogue,
+    source: &Source,
+    increments: &[Increment<'_>],
+    starts: &[u64],
+) -> Result<Found, BackupError> {
+    let first = increments.first().ok_or_else(|| not_begun(source))?;
+    let wanted = starts.iter().copied().find(|start| *start >= first.head.at).unwrap_or(first.head.at);
+    let increment = increments.iter().rfind(|increment| increment.head.at <= wanted).unwrap_or(first);
+    let seq = increment.entry.seq;
+    let mut found = Found { at: increment.head.at, time_ms: 0, reading: Reading { seq, offset: 0 } };
+    read_marks(catalogue, &increment.path(source), &mut |mark, offset| {
+        if mark.at() > wanted {
+            return Step::Stop;
+        }
+        found = Found { at: mark.at(), time_ms: mark.time_ms(), reading: Reading { seq, offset } };
+        Step::On
+    })?;
+    Ok(found)
 }

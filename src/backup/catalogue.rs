@@ -99,7 +99,9 @@ impl Catalogue {
                 Err(error) => found.push(Listed { id, manifest: Err(error.to_string()) }),
             }
         }
-        found.sort_by_key(|listed| listed.manifest.as_ref().map_or(i64::MIN, |manifest| manifest.started_ms));
+        // What the clock does not tell apart, the log does.
+        let place = |manifest: &Manifest| (manifest.started_ms, manifest.position);
+        found.sort_by_key(|listed| listed.manifest.as_ref().map_or((i64::MIN, None), place));
         Ok(found)
     }
 

@@ -133,7 +133,9 @@ pub fn prune_archive(catalogue: &Catalogue, left: &[Listed], rules: &Rules) -> R
         let kept: Vec<&Manifest> =
             kept.filter(|manifest| manifest.timeline.as_deref().is_some_and(|name| archive.is_of(name))).collect();
         let segments = archive.segments()?;
-        for segment in segments.iter().take_while(|segment| goes(segment, &kept, rules)) {
+        // The last one says where the archive ends.
+        let going = segments.len() - usize::from(!kept.is_empty() && !segments.is_empty());
+        for segment in segments[..going].iter().take_while(|segment| goes(segment, &kept, rules)) {
             archive.remove(segment)?;
             gone += 1;
         }
@@ -187,7 +189,7 @@ mod tests {
     }
 
     fn segment(from: u64, to: u64, hour: i64) -> Segment {
-        Segment { from, to, until_ms: hour * HOUR_MS, bytes: 0 }
+        Segment { from, to, until_ms: hour * HOUR_MS }
     }
 
     fn rules(window_hours: i64) -> Rules {

@@ -20,8 +20,10 @@ use super::catalogue::Catalogue;
 use super::manifest::Manifest;
 use super::verify::{MOST_DATABASES, read_file};
 
-/// How many records a plan shows on either side of its cut.
+/// How many records a plan shows on either side of its cut, and how much of each.
 const SHOWN: usize = 3;
+const SHOWN_ARGUMENTS: usize = 8;
+const SHOWN_BYTES: usize = 40;
 
 /// What is to be brought back.
 #[derive(Clone, Debug)]
@@ -73,7 +75,9 @@ pub struct Shown {
     /// Unix ms: it happened then or later.
     pub time_ms: i64,
     pub db: u64,
+    /// As far as they are shown.
     pub arguments: Vec<Vec<u8>>,
+    pub is_cut: bool,
 }
 
 impl Plan {
@@ -104,22 +108,22 @@ pub fn plan(catalogue: &Catalogue, target: &Target) -> Result<Plan, BackupError>
         Until::Second(second) => manifest.started_ms.div_euclid(1000) <= second,
         _ => true,
     };
+    let archives = timelines(catalogue)?;
+    let archive_of = |manifest: &Manifest| archives.iter().find(|archive| archive.has(manifest));
     let named = target.base.as_deref().map(|id| catalogue.find(id)).transpose()?;
     let archive = match (&named, &target.until) {
-        (Some(named), _) => archive_of(catalogue, named),
-        (None, Until::Second(_)) => good.iter().rfind(is_early).and_then(|newest| archive_of(catalogue, newest)),
-        (None, _) => newest_archive(catalogue)?,
+        (Some(named), _) => Some(archive_of(named).ok_or_else(|| no_archive(catalogue, named))?),
+        // One that no archive goes with says nothing of what came behind it.
+        (None, Until::Second(_)) => good.iter().rev().filter(is_early).find_map(archive_of),
+        (None, _) => newest_archive(&archives)?,
     };
-    let segments = archive.as_ref().map_or(Ok(Vec::new()), Archive::segments)?;
-    let place = place_of(catalogue, archive.as_ref(), &segments, target)?;
+    let segments = archive.map_or(Ok(Vec::new()), Archive::segments)?;
+    let place = place_of(catalogue, archive, &segments, target)?;
     let is_before_place = |manifest: &&Manifest| match place {
         Some(place) => manifest.position.is_some_and(|position| position <= place),
         None => true,
     };
-    let is_of = |manifest: &&Manifest| match &archive {
-        Some(archive) => manifest.timeline.as_deref().is_some_and(|timeline| archive.is_of(timeline)),
-        None => true,
-    };
+    let is_of = |manifest: &&Manifest| archive.is_none_or(|archive| archive.has(manifest));
     let fits = |manifest: &&Manifest| is_of(manifest) && is_early(manifest) && is_before_place(manifest);
     let base = match named {
         Some(named) if fits(&&named) => named,
@@ -130,6 +134,11 @@ pub fn plan(catalogue: &Catalogue, target: &Target) -> Result<Plan, BackupError>
         None => good.iter().rfind(fits).cloned().ok_or_else(|| no_base(catalogue, &good, target))?,
     };
     scan(catalogue, base, (archive, &segments), (target, place))
+}
+
+fn no_archive(catalogue: &Catalogue, named: &Manifest) -> BackupError {
+    let reason = format!("no archive of the log goes with the backup {}", named.id);
+    BackupError::Refused { path: catalogue.folder_of(&named.id), reason }
 }
 
 fn no_base(catalogue: &Catalogue, good: &[Manifest], target: &Target) -> BackupError {
@@ -144,16 +153,10 @@ fn no_base(catalogue: &Catalogue, good: &[Manifest], target: &Target) -> BackupE
     BackupError::Refused { path: catalogue.repo().to_owned(), reason }
 }
 
-/// The archive that goes on behind a backup, if there is one.
-fn archive_of(catalogue: &Catalogue, manifest: &Manifest) -> Option<Archive> {
-    let timeline = manifest.timeline.as_deref().filter(|_| manifest.position.is_some())?;
-    timelines(catalogue).ok()?.into_iter().find(|archive| archive.is_of(timeline))
-}
-
 /// The archive that was added to last.
-fn newest_archive(catalogue: &Catalogue) -> Result<Option<Archive>, BackupError> {
-    let mut newest: Option<(i64, Archive)> = None;
-    for archive in timelines(catalogue)? {
+fn newest_archive(archives: &[Archive]) -> Result<Option<&Archive>, BackupError> {
+    let mut newest: Option<(i64, &Archive)> = None;
+    for archive in archives {
         let Some(last) = archive.segments()?.pop() else { continue };
         if newest.as_ref().is_none_or(|(until_ms, _)| *until_ms < last.until_ms) {
             newest = Some((last.until_ms, archive));
@@ -162,7 +165,8 @@ fn newest_archive(catalogue: &Catalogue) -> Result<Option<Archive>, BackupError>
     Ok(newest.map(|(_, archive)| archive))
 }
 
-/// Where the unit begins that the target names, by the command to stop at or to leave out, if it names any.
+/// In front of which position the backup must stand, where the target names commands to stop at or to leave out: the last one
+/// of each name must be behind it.
 fn place_of(
     catalogue: &Catalogue,
     archive: Option<&Archive>,
@@ -174,29 +178,30 @@ fn place_of(
         _ => target.skip.iter().map(Vec::as_slice).collect(),
     };
     let last_second = if let Until::Second(second) = target.until { Some(second) } else { None };
-    let Some(archive) = archive.filter(|_| !names.is_empty()) else {
-        return if names.is_empty() { Ok(None) } else { Err(not_found(catalogue, &names)) };
-    };
+    let mut places: Vec<Option<u64>> = vec![None; names.len()];
     for segment in segments.iter().rev() {
-        let (mut progress, mut found) = (Progress::default(), None);
+        let Some(archive) = archive.filter(|_| places.contains(&None)) else { break };
+        let (mut progress, mut found) = (Progress::default(), vec![None; names.len()]);
         archive.read(segment, &mut |item, place, at| {
             progress.take(item, place, at);
-            let is_named = item.record().is_some_and(|record| names.iter().any(|name| record.is(name)));
-            if is_named && last_second.is_none_or(|second| progress.second() <= second) {
-                found = Some(progress.unit);
+            let Some(record) = item.record() else { return Ok(Step::On) };
+            for (name, found) in names.iter().zip(&mut found) {
+                if record.is(name) && last_second.is_none_or(|second| progress.second() <= second) {
+                    *found = Some(progress.unit);
+                }
             }
             Ok(Step::On)
         })?;
-        if found.is_some() {
-            return Ok(found);
-        }
+        places.iter_mut().zip(found).for_each(|(place, found)| *place = place.or(found));
     }
-    Err(not_found(catalogue, &names))
+    match places.iter().position(Option::is_none) {
+        Some(missing) => Err(not_found(catalogue, names[missing])),
+        None => Ok(places.into_iter().flatten().min()),
+    }
 }
 
-fn not_found(catalogue: &Catalogue, names: &[&[u8]]) -> BackupError {
-    let names: Vec<String> = names.iter().map(|name| name.escape_ascii().to_string()).collect();
-    let reason = format!("no {} is in the archive", names.join(" or "));
+fn not_found(catalogue: &Catalogue, name: &[u8]) -> BackupError {
+    let reason = format!("no {} is in the newest archive", name.escape_ascii());
     BackupError::Refused { path: catalogue.repo().join("log"), reason }
 }
 
@@ -247,13 +252,13 @@ fn is_told(record: &Record<'_>) -> bool {
 fn scan(
     catalogue: &Catalogue,
     base: Manifest,
-    (archive, segments): (Option<Archive>, &[Segment]),
+    (archive, segments): (Option<&Archive>, &[Segment]),
     (target, place): (&Target, Option<u64>),
 ) -> Result<Plan, BackupError> {
     let from = base.position.unwrap_or(0);
     let run = run_behind(segments, from);
     refuse_gap(catalogue, (segments, run), (from, target), place)?;
-    let mut plan = Plan { archive: archive.clone(), ..Plan::only(base) };
+    let mut plan = Plan { archive: archive.cloned(), ..Plan::only(base) };
     plan.archived_until_ms = run.last().map_or(0, |last| last.until_ms).max(plan.archived_until_ms);
     let mut scan = Scan { from, target, place, progress: Progress::default(), is_cut: false, has_begun: false };
     for segment in run {
@@ -261,7 +266,7 @@ fn scan(
             break;
         }
         let is_behind = scan.is_cut;
-        let Some(archive) = &archive else { break };
+        let Some(archive) = archive else { break };
         archive.read(segment, &mut |item, place, at| {
             scan.take(&mut plan, item, place, at);
             Ok(Step::On)
@@ -290,7 +295,7 @@ fn refuse_gap(
 ) -> Result<(), BackupError> {
     let reached = run.last().map_or(from, |last| last.to);
     let Some(next) = segments.iter().find(|segment| segment.from > reached) else { return Ok(()) };
-    let until_ms = run.last().map_or(0, |last| last.until_ms);
+    let until_ms = run.last().map_or(i64::MIN, |last| last.until_ms);
     let is_beyond = match target.until {
         Until::Second(second) => until_ms.div_euclid(1000) <= second,
         Until::Before(_) => place.is_some_and(|place| place >= reached),
@@ -299,11 +304,14 @@ fn refuse_gap(
     if !is_beyond {
         return Ok(());
     }
+    let way = match run.last() {
+        Some(last) => format!("Up to there it can be brought back with --to {}", last.until_ms.div_euclid(1000) - 1),
+        None => "The backup in front of it can be restored as it is".to_owned(),
+    };
     let reason = format!(
-        "the archive has a gap from position {reached} to {}, in front of what is wanted. Up to there it can be brought \
-         back with --to {}, and from the next backup on again",
-        next.from,
-        until_ms.div_euclid(1000) - 1
+        "the archive has a gap from position {reached} to {}, in front of what is wanted. {way}, and from the next backup on \
+         again",
+        next.from
     );
     Err(BackupError::Refused { path: catalogue.repo().join("log"), reason })
 }
@@ -342,7 +350,9 @@ impl Scan<'_> {
             position: at,
             time_ms: self.progress.time_ms,
             db: self.progress.db,
-            arguments: record.arguments.iter().map(|argument| argument.to_vec()).collect(),
+            arguments: record.arguments.iter().take(SHOWN_ARGUMENTS).map(|argument| cut(argument)).collect(),
+            is_cut: record.arguments.len() > SHOWN_ARGUMENTS
+                || record.arguments.iter().any(|word| word.len() > SHOWN_BYTES),
         };
         if self.is_cut {
             if plan.dropped.len() < SHOWN && is_told(record) {
@@ -353,7 +363,7 @@ impl Scan<'_> {
         plan.records += 1;
         plan.cut = record.len() + at;
         plan.as_of_ms = plan.as_of_ms.max(self.progress.time_ms);
-        plan.databases = plan.databases.max(self.progress.db.saturating_add(1));
+        plan.databases = plan.databases.max(self.progress.db.saturating_add(1)).max(databases_named(record));
         if is_one_of(record, &self.target.skip) {
             plan.skipped += 1;
         } else if is_told(record) {
@@ -363,6 +373,17 @@ impl Scan<'_> {
             plan.kept.push_back(shown());
         }
     }
+}
+
+fn cut(argument: &[u8]) -> Vec<u8> {
+    argument[..argument.len().min(SHOWN_BYTES)].to_vec()
+}
+
+/// How many databases there must be for a command that names one beside its own, or more.
+fn databases_named(record: &Record<'_>) -> u64 {
+    let names_one = [&b"MOVE"[..], b"COPY", b"SWAPDB"].iter().any(|name| record.is(name));
+    let numbers = record.arguments.iter().skip(1).filter(|_| names_one).filter_map(|word| number::parse_u64(word));
+    numbers.filter(|number| *number < MOST_DATABASES).max().map_or(0, |number| number + 1)
 }
 
 fn is_one_of(record: &Record<'_>, names: &[Vec<u8>]) -> bool {

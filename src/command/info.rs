@@ -332,7 +332,7 @@ pub(super) fn backup_fields(engine: &Engine) -> Vec<(&'static str, String)> {
         ("archive_has_base", u8::from(archive.timeline.is_some() && !archive.wants_base).to_string()),
         ("archive_segments", archive.segments.to_string()),
         ("archive_bytes", archive.bytes.to_string()),
-        ("archive_gaps", archive.gaps.to_string()),
+        ("archive_branches", archive.branches.to_string()),
     ]
 }
 

@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +47,9 @@ pub struct FaultyDisk {
     memory: MemoryDisk,
     calls: Arc<Mutex<Calls>>,
     lie: Option<Lie>,
+    /// Only what is below this folder fails; and this handle is of something else.
+    below: Option<PathBuf>,
+    is_spared: bool,
     /// Writes and syncs of files take as long as this says, and those under way when it changes as long as it then says.
     pace: Arc<(Mutex<Pace>, Condvar)>,
 }
@@ -69,6 +72,8 @@ impl FaultyDisk {
             memory,
             calls: Arc::new(Mutex::new(Calls { fault, ..Calls::default() })),
             lie: None,
+            below: None,
+            is_spared: false,
             pace: Arc::default(),
         }
     }
@@ -76,6 +81,17 @@ impl FaultyDisk {
     /// One that never fails, and lies.
     pub fn lying(memory: MemoryDisk, lie: Lie) -> Self {
         Self { lie: Some(lie), ..Self::new(memory, None) }
+    }
+
+    /// Where only what is below a folder fails.
+    pub fn below(self, folder: &Path) -> Self {
+        Self { below: Some(folder.to_owned()), ..self }
+    }
+
+    /// The disk as it is for this path.
+    fn at(&self, path: &Path) -> Self {
+        let is_spared = self.below.as_ref().is_some_and(|below| !path.starts_with(below));
+        Self { is_spared, ..self.clone() }
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
@@ -129,6 +145,9 @@ impl FaultyDisk {
 
     /// Counts a call; the error that it is to give.
     fn count(&self) -> Option<Fault> {
+        if self.is_spared {
+            return None;
+        }
         let mut calls = self.calls();
         let index = calls.made;
         calls.made += 1;
@@ -148,32 +167,32 @@ impl FaultyDisk {
 impl Disk for FaultyDisk {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>> {
         let open = |memory: &MemoryDisk| memory.open_file(path, mode);
-        let file = if mode == Mode::Read { open(&self.memory)? } else { self.change(open)? };
-        Ok(Box::new(FaultyFile { file, disk: self.clone() }))
+        let file = if mode == Mode::Read { open(&self.memory)? } else { self.at(path).change(open)? };
+        Ok(Box::new(FaultyFile { file, disk: self.at(path) }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change(|memory| memory.rename(from, to))
+        self.at(to).change(|memory| memory.rename(from, to))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change(|memory| memory.link(from, to))
+        self.at(to).change(|memory| memory.link(from, to))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.change(|memory| memory.remove(path))
+        self.at(path).change(|memory| memory.remove(path))
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.change(|memory| memory.remove_dir(path))
+        self.at(path).change(|memory| memory.remove_dir(path))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.change(|memory| memory.create_dir(path))
+        self.at(path).change(|memory| memory.create_dir(path))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.change(|memory| if self.lie == Some(Lie::Folders) { Ok(()) } else { memory.sync_dir(path) })
+        self.at(path).change(|memory| if self.lie == Some(Lie::Folders) { Ok(()) } else { memory.sync_dir(path) })
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
@@ -185,7 +204,7 @@ impl Disk for FaultyDisk {
     }
 
     fn copy_permissions(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change(|memory| memory.copy_permissions(from, to))
+        self.at(to).change(|memory| memory.copy_permissions(from, to))
     }
 
     fn lock_dir(&self, path: &Path) -> io::Result<DirectoryLock> {

@@ -45,7 +45,7 @@ pub struct Archive {
     pub complete_ms: Option<i64>,
     /// The positions behind this one are in it without a gap.
     pub run_start: u64,
-    /// No backup stands in that run.
+    /// No good backup stands in that run.
     pub wants_base: bool,
     /// Why it can't go on, since when, in Unix ms.
     pub fault: Option<(String, i64)>,
@@ -54,7 +54,7 @@ pub struct Archive {
     /// Since the start.
     pub segments: u64,
     pub bytes: u64,
-    pub gaps: u64,
+    pub branches: u64,
 }
 
 impl Archive {
@@ -63,14 +63,6 @@ impl Archive {
         let is_of =
             |timeline: &&String| timeline.starts_with(id.as_str()) || self.names.iter().any(|name| name == id.as_str());
         self.timeline.clone().filter(|timeline| is_of(&timeline)).unwrap_or_else(|| id.to_string())
-    }
-
-    /// A backup stands there.
-    pub fn begin_with(&mut self, timeline: Option<&str>, position: Option<u64>) {
-        let is_in_run = position.is_some_and(|position| position >= self.run_start);
-        if is_in_run && self.names.iter().any(|name| Some(name.as_str()) == timeline) {
-            self.wants_base = false;
-        }
     }
 }
 

@@ -53,14 +53,15 @@ pub(super) async fn archive_forever(shared: Rc<Shared>) {
         if shared.is_stopping.get() {
             continue;
         }
-        if !shared.engine.borrow().config.archives() {
-            if task.archiver.take().is_some() {
-                shared.engine.borrow_mut().backups.archive = Default::default();
-                log::notice("The log is archived no longer");
-            }
+        if shared.engine.borrow().config.archives() {
+            task.look(&shared).await;
             continue;
         }
-        task.look(&shared).await;
+        if task.archiver.is_some() {
+            log::notice("The log is archived no longer");
+        }
+        task = Task::default();
+        shared.engine.borrow_mut().backups.archive = Default::default();
     }
 }
 
@@ -69,39 +70,37 @@ impl Task {
         if self.next_try.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        let Some(front) = front(shared) else {
-            if self.archiver.is_some() {
-                // The log was switched off, and synced: what is in it is all that comes.
-                let outcome = self.advance(shared, u64::MAX).await;
-                self.note(shared, outcome);
-                (self.archiver, self.behind_since) = (None, None);
-            }
-            let mut engine = shared.engine.borrow_mut();
-            let now_ms = engine.clock.now_ms();
-            engine.backups.archive.fault = Some(("the log is off (appendonly no)".to_owned(), now_ms));
-            return;
+        let mut advanced = Advanced::default();
+        let outcome = match front(shared) {
+            Some(front) => self.archive(shared, &front, &mut advanced).await,
+            None => self.end(shared, &mut advanced).await,
         };
-        let outcome = self.archive(shared, &front).await;
-        self.note(shared, outcome);
+        self.note(shared, outcome, advanced);
     }
 
-    /// Archives what is due.
-    async fn archive(&mut self, shared: &Rc<Shared>, front: &Front) -> Result<Advanced, BackupError> {
+    /// The log was switched off, and synced: what is in it is all that comes.
+    async fn end(&mut self, shared: &Rc<Shared>, advanced: &mut Advanced) -> Result<bool, BackupError> {
+        self.advance(shared, u64::MAX, advanced).await?;
+        self.archiver = None;
+        let path = shared.log_dir.borrow().folder().to_owned();
+        Err(BackupError::Refused { path, reason: "the log is off (appendonly no)".to_owned() })
+    }
+
+    /// Archives what is due; whether anything was tried.
+    async fn archive(
+        &mut self,
+        shared: &Rc<Shared>,
+        front: &Front,
+        advanced: &mut Advanced,
+    ) -> Result<bool, BackupError> {
         if self.archiver.as_ref().is_none_or(|archiver| archiver.id() != front.id) {
             // What is left of the history before.
-            if let Err(error) = self.advance(shared, u64::MAX).await {
+            if let Err(error) = self.advance(shared, u64::MAX, advanced).await {
                 log::warning(format!("The end of a history could not be archived: {error}"));
             }
-            let Some(here) = seal(shared).await else { return Ok(Advanced::default()) };
-            let source = source(shared, here);
-            let catalogue = backups::catalogue(shared, &shared.engine.borrow().config);
             // The hold on the former one goes first.
             self.archiver = None;
-            let id = front.id;
-            let archiver = on_thread("archive", move || Ok(Archiver::open(&catalogue, id, &source))).await??;
-            log::notice(format!("The log is archived: history {id}, from position {}", archiver.archived()));
-            begin(shared, &archiver);
-            self.archiver = Some(archiver);
+            return self.open(shared, front.id).await;
         }
         let archived = self.archiver.as_ref().map_or(0, Archiver::archived);
         let is_behind = front.end > archived;
@@ -114,22 +113,37 @@ impl Task {
         let now_ms = shared.engine.borrow().clock.now_ms();
         let Some(since) = since else {
             shared.engine.borrow_mut().backups.archive.complete_ms = Some(now_ms);
-            // Where it is in the files is found out, for what may be removed of history.
-            return self.advance(shared, archived).await;
+            return Ok(true);
         };
         let is_due = front.end - archived >= size || since.elapsed() + LOOK_EVERY >= timeout;
-        let Some(end) = (if is_due { seal(shared).await } else { None }) else { return Ok(Advanced::default()) };
-        let advanced = self.advance(shared, end).await?;
+        let Some(end) = (if is_due { seal(shared).await } else { None }) else { return Ok(false) };
+        self.advance(shared, end, advanced).await?;
         if self.archiver.as_ref().is_some_and(|archiver| archiver.archived() >= end) {
             self.behind_since = None;
             shared.engine.borrow_mut().backups.archive.complete_ms = Some(now_ms);
         }
-        Ok(advanced)
+        Ok(true)
+    }
+
+    /// Finds out where the archive of this history goes on.
+    async fn open(&mut self, shared: &Rc<Shared>, id: HistoryId) -> Result<bool, BackupError> {
+        let Some(here) = seal(shared).await else { return Ok(false) };
+        if front(shared).is_none_or(|front| front.id != id) {
+            return Ok(false);
+        }
+        let (source, catalogue) = (source(shared, here), backups::catalogue(shared, &shared.engine.borrow().config));
+        let archiver = on_thread("archive", move || Ok(Archiver::open(&catalogue, id, &source))).await??;
+        let (timeline, at) = (archiver.archive().timeline(), archiver.archived());
+        log::notice(format!("The log is archived: history {id}, timeline {timeline}, from position {at}"));
+        tell(shared, &archiver);
+        self.archiver = Some(archiver);
+        backups::refresh(shared).await;
+        Ok(true)
     }
 
     /// Has a thread archive what is in the files up to a position.
-    async fn advance(&mut self, shared: &Rc<Shared>, limit: u64) -> Result<Advanced, BackupError> {
-        let Some(mut archiver) = self.archiver.take() else { return Ok(Advanced::default()) };
+    async fn advance(&mut self, shared: &Rc<Shared>, limit: u64, advanced: &mut Advanced) -> Result<(), BackupError> {
+        let Some(mut archiver) = self.archiver.take() else { return Ok(()) };
         let source = source(shared, limit);
         let manner = {
             let config = &shared.engine.borrow().config;
@@ -137,44 +151,43 @@ impl Task {
             Manner { segment_size: config.aof_segment_size.max(1), level }
         };
         let before = archiver.archive().timeline().to_owned();
-        let (archiver, outcome) = on_thread("archive", move || {
-            let outcome = archiver.advance(&source, &manner);
-            Ok((archiver, outcome))
+        let (archiver, outcome, done) = on_thread("archive", move || {
+            let mut done = Advanced::default();
+            let outcome = archiver.advance(&source, &manner, &mut done);
+            Ok((archiver, outcome, done))
         })
         .await?;
-        if archiver.archive().timeline() != before {
-            let now = archiver.archive().timeline();
+        *advanced = Advanced {
+            segments: advanced.segments + done.segments,
+            bytes: advanced.bytes + done.bytes,
+            branches: advanced.branches + done.branches,
+        };
+        tell(shared, &archiver);
+        // Behind an error whoever goes on begins with what the catalogue says.
+        self.archiver = outcome.is_ok().then_some(archiver);
+        if done.branches > 0 {
             log::warning(format!(
-                "The archive {before} holds another continuation of this history: this one goes on as {now}"
+                "Records behind the archive {before} are in no file of the log any more. What comes is a branch, and can be                  brought back from the next backup on"
             ));
-            begin(shared, &archiver);
+            backups::refresh(shared).await;
         }
-        let archive = &mut shared.engine.borrow_mut().backups.archive;
-        (archive.position, archive.needed_from) = (archiver.archived(), archiver.needed_from());
-        self.archiver = Some(archiver);
         outcome
     }
 
-    fn note(&mut self, shared: &Shared, outcome: Result<Advanced, BackupError>) {
+    fn note(&mut self, shared: &Shared, outcome: Result<bool, BackupError>, advanced: Advanced) {
         let mut engine = shared.engine.borrow_mut();
         let now_ms = engine.clock.now_ms();
         let archive = &mut engine.backups.archive;
+        archive.segments += advanced.segments;
+        archive.bytes += advanced.bytes;
+        archive.branches += advanced.branches;
         match outcome {
-            Ok(advanced) => {
+            Ok(false) => {}
+            Ok(true) => {
                 if archive.fault.take().is_some() && self.failures > 0 {
                     log::notice("The log is archived again");
                 }
                 (self.failures, self.next_try) = (0, None);
-                archive.segments += advanced.segments;
-                archive.bytes += advanced.bytes;
-                if let Some(gap) = advanced.gap {
-                    archive.gaps += 1;
-                    (archive.run_start, archive.wants_base) = (gap, true);
-                    log::warning(format!(
-                        "The archive has a gap in front of position {gap}: records are in no file of the log any more. What \
-                         comes can be brought back from the next backup on"
-                    ));
-                }
             }
             Err(error) => {
                 let error = error.to_string();
@@ -183,8 +196,6 @@ impl Task {
                 }
                 let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LAST_PAUSE);
                 self.next_try = Some(Instant::now() + pause);
-                // Whoever goes on begins with what the catalogue says.
-                self.archiver = None;
                 self.failures += 1;
                 let since_ms = archive.fault.as_ref().map_or(now_ms, |(_, since_ms)| *since_ms);
                 archive.fault = Some((error, since_ms));
@@ -236,12 +247,11 @@ fn is_in_file(shared: &Shared, end: u64) -> bool {
     written > end || (written == end && is_idle)
 }
 
-/// Takes note of an archive that is gone on with.
-fn begin(shared: &Shared, archiver: &Archiver) {
-    let engine = &mut *shared.engine.borrow_mut();
-    let archive = &mut engine.backups.archive;
+/// Takes note of how far the archive is.
+fn tell(shared: &Shared, archiver: &Archiver) {
+    let archive = &mut shared.engine.borrow_mut().backups.archive;
     archive.timeline = Some(archiver.archive().timeline().to_owned());
     archive.names = archiver.archive().names();
     (archive.position, archive.run_start) = (archiver.archived(), archiver.run_start());
-    archive.wants_base = !archiver.has_base();
+    archive.needed_from = Some(archiver.needed_from());
 }

@@ -87,7 +87,8 @@ pub(super) async fn make_forever(shared: Rc<Shared>) {
         } else if planner.is_base_due(&shared.engine.borrow()) {
             log::notice("The archive has no backup to begin with: one is made");
             let made = make(&shared, Wish { cause: "archive", label: None }).await;
-            planner.tried_base(&shared.engine.borrow(), made.is_ok());
+            let is_based = made.is_ok() && !shared.engine.borrow().backups.archive.wants_base;
+            planner.tried_base(&shared.engine.borrow(), is_based);
         }
     }
 }
@@ -165,7 +166,8 @@ impl Planner {
     /// Whether the archive wants a backup, since nothing in it can be brought back without.
     fn is_base_due(&self, engine: &Engine) -> bool {
         let backups = &engine.backups;
-        backups.archive.wants_base && backups.under_way.is_none() && engine.clock.now_ms() >= self.next_base_ms
+        let is_wanted = backups.archive.wants_base && engine.config.archives() && engine.journal.is_on();
+        is_wanted && backups.under_way.is_none() && engine.clock.now_ms() >= self.next_base_ms
     }
 
     fn tried_base(&mut self, engine: &Engine, is_made: bool) {
@@ -286,12 +288,17 @@ fn carry_out(
     catalogue.create()?;
     let _hold = catalogue.hold()?;
     catalogue.sweep()?;
-    let manifest = create(catalogue, image, order, progress)?;
+    let made = create(catalogue, image, order, progress);
+    if matches!(made, Err(BackupError::Cancelled)) {
+        return made.map(|manifest| Done { manifest, pruned: Ok(Vec::new()), listed: Vec::new() });
+    }
+    // Also where none could be made: there may have been no room.
     let pruned = prune::plan(catalogue, rules).and_then(|planned| prune::prune(catalogue, planned));
     let pruned = pruned.and_then(|(gone, left)| {
         prune::prune_archive(catalogue, &left, rules)?;
         Ok((gone, left))
     });
+    let manifest = made?;
     match pruned {
         Ok((gone, listed)) => Ok(Done { manifest, pruned: Ok(gone), listed }),
         Err(error) => Ok(Done { manifest, pruned: Err(error), listed: catalogue.list()? }),
@@ -322,7 +329,6 @@ fn end(shared: &Shared, outcome: Result<Done, BackupError>, changes: u64) -> Res
     match &outcome {
         Ok(manifest) => {
             backups.made += 1;
-            backups.archive.begin_with(manifest.timeline.as_deref(), manifest.position);
             backups.changes_at_last = Some(changes);
             backups.is_late = false;
             log::notice(format!("Backup {} made: {}", manifest.id, words(manifest)));
@@ -350,11 +356,20 @@ fn look_over(backups: &mut Backups, listed: &[Listed]) {
     let moment = |manifest: &Manifest| Moment { id: manifest.id.clone(), at_ms: manifest.started_ms };
     backups.newest = manifests().rfind(|manifest| manifest.fault().is_none()).map(moment);
     backups.verified = manifests().rfind(|manifest| manifest.is_verified()).map(moment);
+    let archive = &mut backups.archive;
+    let is_base = |manifest: &Manifest| {
+        let is_of = |timeline: &String| archive.names.contains(timeline);
+        let is_joined = manifest.timeline.as_ref().is_some_and(is_of);
+        is_joined
+            && manifest.fault().is_none()
+            && manifest.position.is_some_and(|position| position >= archive.run_start)
+    };
+    archive.wants_base = archive.timeline.is_some() && !manifests().any(is_base);
     backups.kept = Kept { files: listed.len(), bytes: manifests().map(|manifest| manifest.file.bytes).sum() };
 }
 
 /// Learns what the catalogue holds.
-async fn refresh(shared: &Rc<Shared>) {
+pub(super) async fn refresh(shared: &Rc<Shared>) {
     match list(shared).await {
         Ok(listed) => look_over(&mut shared.engine.borrow_mut().backups, &listed),
         Err(error) => log::warning(format!("The catalogue of backups can't be read: {error}")),

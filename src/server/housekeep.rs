@@ -39,8 +39,8 @@ pub(super) async fn expire_forever(shared: Rc<Shared>) {
 fn expire(shared: &Rc<Shared>, slice: Duration, spent: &mut Duration) -> bool {
     let started = Instant::now();
     let has_more = {
+        shared.tick();
         let mut engine = shared.engine.borrow_mut();
-        engine.clock.tick();
         let has_more = engine.expire_for(slice);
         shared.serve_waiters(&mut engine);
         has_more
@@ -56,8 +56,8 @@ pub(super) async fn make_room_forever(shared: Rc<Shared>) {
         shared.room_wanted.notified().await;
         loop {
             let room = {
+                shared.tick();
                 let mut engine = shared.engine.borrow_mut();
-                engine.clock.tick();
                 let room = engine.make_room();
                 shared.serve_waiters(&mut engine);
                 room

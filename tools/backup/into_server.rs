@@ -43,7 +43,11 @@ pub fn restore(
                 other => Err(format!("this is no answer to EXISTS: {other:?}")),
             })
         });
-        pipe.finish(told, &mut |key, answer| Ok(if answer != Answer::Int(0) { there.push(key.to_vec()) }))?;
+        pipe.finish(told, &mut |key, answer| {
+            Ok(if answer != Answer::Int(0) {
+                there.push(key.to_vec())
+            })
+        })?;
         if !there.is_empty() {
             let names: Vec<String> = there.iter().take(NAMED).map(|key| Quoted(key).to_string()).collect();
             let count = plural(there.len() as u64, "key"); // usize has at most 64 bits

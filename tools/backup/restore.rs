@@ -16,9 +16,6 @@ use serde_json::json;
 
 use super::{Place, failure, into_server, print};
 
-/// Bytes of an argument that are shown.
-const SHOWN_BYTES: usize = 40;
-
 /// Make a data folder out of a backup, or as it was at any second behind one that the archive holds, after all that is needed
 /// has been read and found whole
 #[derive(clap::Args)]
@@ -276,15 +273,11 @@ fn describe(plan: &Plan, arguments: &Arguments) -> String {
 
 fn line(shown: &Shown) -> String {
     let mut line = format!("{} [{}]", Utc(shown.time_ms), shown.db);
-    for argument in shown.arguments.iter().take(8) {
+    for argument in &shown.arguments {
         let is_plain = !argument.is_empty() && argument.iter().all(u8::is_ascii_graphic);
-        let cut = &argument[..argument.len().min(SHOWN_BYTES)];
-        let _ = if is_plain { write!(line, " {}", Escaped(cut)) } else { write!(line, " {}", Quoted(cut)) };
-        if cut.len() < argument.len() {
-            line += "...";
-        }
+        let _ = if is_plain { write!(line, " {}", Escaped(argument)) } else { write!(line, " {}", Quoted(argument)) };
     }
-    if shown.arguments.len() > 8 {
+    if shown.is_cut {
         line += " ...";
     }
     line
