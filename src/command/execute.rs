@@ -7,7 +7,9 @@ use crate::resp::{Encoder, Protocol};
 use smallvec::SmallVec;
 
 use super::events::Before;
-use super::spec::{DENYOOM, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, READONLY, WRITE};
+use super::spec::{
+    CAT_SCRIPTING, DENYOOM, LOADING, MAY_REPLICATE, NO_AUTH, NO_MANDATORY_KEYS, NO_MULTI, READONLY, WRITE,
+};
 use super::{Command, CommandError, Context, Outcome, args, table, waiting};
 
 /// Executes one request of a client and appends the reply to `out`.
@@ -160,6 +162,10 @@ impl Touched {
         // BY and GET name more keys by patterns.
         self.reads_all |= matches!(command.name, "sort" | "sort_ro");
         self.changes_all |= names_none && (command.is(WRITE) || command.name == "debug");
+        // A script may call for keys that it has not named.
+        let is_script = command.is(NO_MANDATORY_KEYS) && command.acl & CAT_SCRIPTING != 0;
+        self.reads_all |= is_script;
+        self.changes_all |= is_script;
     }
 }
 
@@ -347,7 +353,7 @@ fn check_memory(engine: &mut Engine, session: &mut Session, command: &Command) -
     Ok(())
 }
 
-fn check_disk(engine: &Engine) -> Result<(), CommandError> {
+pub(super) fn check_disk(engine: &Engine) -> Result<(), CommandError> {
     if engine.persistence.is_leaving {
         return Err(CommandError::Leaving);
     }

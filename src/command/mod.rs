@@ -39,6 +39,7 @@ mod persistence;
 mod pop_first;
 mod pubsub;
 mod sample;
+mod scripting;
 #[cfg(test)]
 mod scripts;
 mod server_cmd;
