@@ -328,7 +328,11 @@ fn kill(context: &mut Context<'_>) -> Outcome {
 }
 
 fn stats(context: &mut Context<'_>) -> Outcome {
-    prepare(context.engine);
+    match &context.engine.scripts.running {
+        Some(running) if !running.is_function => return Err(CommandError::BusyScript),
+        Some(_) => {}
+        None => prepare(context.engine),
+    }
     let running = context.engine.scripts.running.clone();
     let reply = context.reply.map(2);
     context.reply.bulk(b"running_script");

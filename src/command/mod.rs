@@ -54,7 +54,8 @@ mod zset;
 
 pub use context::Context;
 pub use error::CommandError;
-pub use execute::{execute, execute_found, find_plain};
+pub use execute::{execute, execute_found, execute_while_busy, find_plain};
+pub use functions::prepare as prepare_functions;
 pub use spec::Command;
 pub use waiting::{serve_ready, time_out};
 

@@ -42,7 +42,7 @@ pub struct Running {
     pub has_written: bool,
     /// The text of the error that is to end it.
     pub end: Option<&'static str>,
-    /// Other clients are told that the server is busy.
+    /// It has run for so long that other clients are told that the server is busy.
     pub is_long: bool,
 }
 

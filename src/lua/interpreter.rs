@@ -12,7 +12,7 @@ use super::api::{self, Service, State};
 use super::convert::{Answer, Replies, push_argument};
 use super::host::{Host, LogLevel};
 use super::library::{self, Registered};
-use super::raised::{Raised, reply_error};
+use super::raised::{self, Raised, reply_error};
 use super::sandbox::Sandbox;
 
 /// Instructions between two looks at the time.
@@ -321,11 +321,15 @@ fn forward_calls(lua: &Lua, api: &Table, state: &Rc<State>) -> mlua::Result<()> 
 
 fn set_hook(lua: &Lua, state: &Rc<State>, every: u32) -> mlua::Result<()> {
     let shared = Rc::clone(state);
-    lua.set_global_hook(HookTriggers::new().every_nth_instruction(every), move |lua, _| {
+    lua.set_global_hook(HookTriggers::new().every_nth_instruction(every), move |lua, debug| {
         if shared.killed.get().is_none() {
             shared.serve(Service::Pulse, MultiValue::new())?;
         }
         let Some(text) = shared.killed.get() else { return Ok(VmState::Continue) };
+        // What runs the script is to come to its end, and to tell of the error.
+        if raised::is_sandbox(debug) {
+            return Ok(VmState::Continue);
+        }
         // Whatever catches the error is to meet the next one at its next instruction.
         set_hook(lua, &shared, 1)?;
         Err(reply_error(text))

@@ -59,6 +59,11 @@ pub(super) struct Place {
     pub(super) line: usize,
 }
 
+/// Whether the function that runs is one of the sandbox's own.
+pub(super) fn is_sandbox(debug: &mlua::debug::Debug<'_>) -> bool {
+    debug.source().source.is_some_and(|source| source.strip_prefix('@') == Some(super::sandbox::CHUNK))
+}
+
 /// The place in the function at this level of the stack, if that is one of a script.
 pub(super) fn place(lua: &Lua, level: usize) -> Option<Place> {
     lua.inspect_stack(level, |debug| {

@@ -19,6 +19,7 @@
 mod background;
 mod backups;
 mod batch;
+mod busy;
 mod config_file;
 mod connection;
 #[cfg(test)]

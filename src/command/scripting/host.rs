@@ -123,6 +123,14 @@ impl Host for ScriptHost<'_> {
         }
         if !std::mem::replace(&mut running.is_long, true) {
             running.command = self.request.iter().map(|argument| argument.to_vec()).collect();
+            let which = if running.is_function { "FUNCTION" } else { "SCRIPT" };
+            let text = format!(
+                "Slow script detected: still in execution after {} milliseconds. You can try killing the script using \
+                 the {which} KILL command. Script name is: {}.",
+                running.since.elapsed().as_millis(),
+                running.name
+            );
+            self.engine.jobs.push(Job::Log(LogLevel::Warning, text));
         }
         self.engine.serve_while_busy();
         self.engine.scripts.running.as_ref()?.end

@@ -2,9 +2,10 @@
 
 use crate::engine::Engine;
 use crate::engine::evict::Room;
+use crate::engine::jobs::Job;
 use crate::engine::scripts::{Digest, Running};
 use crate::lua::shebang::Flags;
-use crate::lua::{Failure, Kind};
+use crate::lua::{Failure, Kind, LogLevel};
 use crate::resp::Reply;
 
 use super::super::spec::READONLY;
@@ -103,9 +104,18 @@ pub(in super::super) fn kill(context: &mut Context<'_>, ends_function: bool) -> 
         return Err(CommandError::Unkillable);
     }
     if running.is_function != ends_function {
-        return Err(if ends_function { CommandError::BusyScript } else { CommandError::BusyFunction });
+        return Err(execute::busy(context.engine));
     }
     // Redis says so of functions, too.
     running.end = Some("ERR Script killed by user with SCRIPT KILL...");
+    let text = "Lua script killed by user with SCRIPT KILL.".to_owned();
+    context.engine.jobs.push(Job::Log(LogLevel::Notice, text));
     Ok(context.reply.ok())
+}
+
+/// Ends the script, as the server is to end; not one that has written: half of it is not to be logged.
+pub(in super::super) fn end_for_shutdown(engine: &mut Engine) {
+    if let Some(running) = engine.scripts.running.as_mut().filter(|running| !running.has_written) {
+        running.end = Some("ERR Script killed by user with SHUTDOWN NOSAVE...");
+    }
 }
