@@ -161,3 +161,17 @@ fn shutdown_ends_a_script_and_keeps_what_was_acknowledged() {
         assert_eq!(client.line("EXISTS half").int(), 0, "half a script is no script");
     }
 }
+
+/// Lua calls no hook while an error handler runs: real servers stand still for ever here.
+#[test]
+fn an_error_handler_without_end_does_not_keep_a_script() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&Program::ours(), dir.path(), &[]);
+    let endless = "while true do end";
+    let code = format!("while true do xpcall(function() {endless} end, function() {endless} end) end");
+    let mut busy = occupy(&server, &code);
+    let mut other = server.client();
+    assert_eq!(other.line("SCRIPT KILL").text(), "OK");
+    assert!(format!("{:?}", busy.reply().unwrap()).contains("Script killed by user"));
+    assert_eq!(other.line("PING").text(), "PONG");
+}

@@ -15,6 +15,8 @@ use super::arguments::Arguments;
 use super::raised::fail;
 
 const MOST_LEVELS: usize = 16;
+/// Values that a function of Lua may give.
+const MOST_VALUES: usize = 7990;
 /// Levels of what is read; deeper is no data.
 const MOST_READ_LEVELS: usize = 1000;
 
@@ -174,6 +176,10 @@ fn unpack(given: &Arguments<'_>, limit: i64, offset: i64) -> mlua::Result<MultiV
             Fault::Lua(error) => error,
         })?;
         values.push(value);
+        if values.len() > MOST_VALUES {
+            let text = "stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)";
+            return Err(fail(given.lua, text));
+        }
     }
     if !is_all {
         let next = if reader.rest.is_empty() { -1 } else { (data.len() - reader.rest.len()) as i64 }; // fits

@@ -57,7 +57,7 @@ impl Interpreter {
     pub fn new(kind: Kind, version: &str) -> mlua::Result<Self> {
         let state = Rc::new(State::default());
         let mut made = None;
-        let sandbox = Sandbox::new(|lua| {
+        let sandbox = Sandbox::new(&state, |lua| {
             let libraries = lua.create_table()?;
             let api = api::table(lua, &state, version, kind == Kind::Scripts)?;
             libraries.raw_set("redis", &api)?;

@@ -3,7 +3,7 @@
 --
 -- A script's globals, and every library among them, are empty tables in front of the real ones: reading goes through,
 -- writing is refused, and what would show that they are empty (next, pairs, rawget, getmetatable) looks behind them.
-local to_lua, handle, libraries = ...
+local to_lua, handle, is_over, libraries = ...
 
 local byte, error, getmetatable, ipairs, load, loadstring = string.byte, error, getmetatable, ipairs, load, loadstring
 local next, pairs, pcall, rawget, rawset, select, setmetatable = next, pairs, pcall, rawget, rawset, select, setmetatable
@@ -100,6 +100,10 @@ end
 function globals.xpcall(called, handler)
     return settle(xpcall(called, function(caught)
         if type(caught) == "userdata" then
+            -- Lua looks at no time while a handler runs: one of a script that is to end could go on for ever.
+            if is_over() then
+                return caught
+            end
             caught = to_lua(caught)
         end
         return handler(caught)

@@ -1,7 +1,10 @@
 //! A new interpreter's sandbox: what `sandbox.lua` builds, and the handler that turns what ends a script into a table.
 
+use std::rc::Rc;
+
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 
+use super::api::State;
 use super::raised;
 
 /// Name of the chunk whose functions are not a script's own.
@@ -23,7 +26,7 @@ pub(super) struct Sandbox {
 
 impl Sandbox {
     /// `libraries` are made by the function, by their names.
-    pub(super) fn new(libraries: impl FnOnce(&Lua) -> mlua::Result<Table>) -> mlua::Result<Self> {
+    pub(super) fn new(state: &Rc<State>, libraries: impl FnOnce(&Lua) -> mlua::Result<Table>) -> mlua::Result<Self> {
         let wanted = StdLib::TABLE | StdLib::OS | StdLib::STRING | StdLib::MATH;
         let lua = Lua::new_with(wanted, LuaOptions::default())?;
         let math: Table = lua.globals().raw_get("math")?;
@@ -31,9 +34,11 @@ impl Sandbox {
         let chunk = lua.load(include_str!("sandbox.lua")).set_name(format!("@{CHUNK}")).into_function()?;
         let to_lua = lua.create_function(|lua, caught: Value| raised::to_lua(lua, caught))?;
         let handle = lua.create_function(handle)?;
+        let state = Rc::clone(state);
+        let is_over = lua.create_function(move |_, ()| Ok(state.killed.get().is_some()))?;
         let libraries = libraries(&lua)?;
         let (environment, globals, run, protect): (Table, Table, Function, Function) =
-            chunk.call((to_lua, handle, libraries))?;
+            chunk.call((to_lua, handle, is_over, libraries))?;
         lua.set_globals(environment)?;
         Ok(Self { lua, globals, run, protect })
     }
