@@ -14,7 +14,7 @@ use std::fmt;
 const LAYERS: &[&[&str]] = &[
     &["allocator", "cow", "codec", "calendar", "disk"],
     &["resp", "value"],
-    &["rdb", "aof"],
+    &["rdb", "aof", "lua"],
     &["keyspace"],
     &["engine"],
     &["command"],

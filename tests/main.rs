@@ -32,6 +32,9 @@ mod differential;
 /// What several clients see of each other, beside real servers.
 mod sessions;
 
+/// Scripts, as a running server carries them out and logs them.
+mod scripts;
+
 /// redis.conf, as a running server reads and writes it.
 mod configuration;
 

@@ -154,17 +154,30 @@ pub fn write_f64(out: &mut Vec<u8>, value: f64) {
 
 /// Appends `value` as C's `%.17g` prints it.
 pub fn write_f64_g17(out: &mut Vec<u8>, value: f64) {
+    write_f64_g(out, value, 17);
+}
+
+/// Appends `value` as C's `%.*g` prints it, with so many significant digits, which are 1 to 17.
+///
+/// ```
+/// let mut out = Vec::new();
+/// ironkeep::codec::number::write_f64_g(&mut out, 1e15 / 3.0, 14);
+/// assert_eq!(out, b"3.3333333333333e+14");
+/// ```
+pub fn write_f64_g(out: &mut Vec<u8>, value: f64, precision: usize) {
     if !value.is_finite() {
         return write_f64(out, value);
     }
-    let scientific = format!("{value:.16e}");
+    let behind_point = precision - 1;
+    let scientific = format!("{value:.behind_point$e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let trim = |text: &str| {
         if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
     };
-    if (-4..17).contains(&exponent) {
-        let decimals = usize::try_from(16 - exponent).unwrap_or(0);
+    let most = precision as i32; // at most 17
+    if (-4..most).contains(&exponent) {
+        let decimals = usize::try_from(most - 1 - exponent).unwrap_or(0);
         out.extend_from_slice(trim(&format!("{value:.decimals$}")).as_bytes());
     } else {
         let sign = if exponent < 0 { '-' } else { '+' };

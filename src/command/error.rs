@@ -103,6 +103,39 @@ pub enum CommandError {
          the RDB error."
     )]
     SaveFailed,
+    #[error("NOSCRIPT No matching script. Please use EVAL.")]
+    NoScript,
+    #[error("ERR Unknown Redis command called from script")]
+    ScriptUnknownCommand,
+    #[error("ERR Wrong number of args calling Redis command from script")]
+    ScriptWrongArity,
+    #[error("ERR This Redis command is not allowed from script")]
+    NotFromScript,
+    #[error("ERR Write commands are not allowed from read-only scripts.")]
+    ReadOnlyScript,
+    #[error("OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'")]
+    ScriptOutOfMemory,
+    #[error(
+        "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk. Writable \
+         scripts are blocked. Use 'no-writes' flag for read only scripts. AOF error: {0}"
+    )]
+    ScriptLogFailed(String),
+    #[error(
+        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Writable \
+         scripts are blocked. Use 'no-writes' flag for read only scripts."
+    )]
+    ScriptSaveFailed,
+    #[error("NOTBUSY No scripts in execution right now.")]
+    NotBusy,
+    #[error(
+        "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script \
+         termination or kill the server in a hard way using the SHUTDOWN NOSAVE command."
+    )]
+    Unkillable,
+    #[error("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.")]
+    BusyScript,
+    #[error("BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.")]
+    BusyFunction,
     #[error("ERR Background save already in progress")]
     SaveInProgress,
     #[error(

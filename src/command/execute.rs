@@ -7,7 +7,9 @@ use crate::resp::{Encoder, Protocol};
 use smallvec::SmallVec;
 
 use super::events::Before;
-use super::spec::{DENYOOM, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, READONLY, WRITE};
+use super::spec::{
+    ALLOW_BUSY, CAT_SCRIPTING, DENYOOM, LOADING, MAY_REPLICATE, NO_AUTH, NO_MANDATORY_KEYS, NO_MULTI, READONLY, WRITE,
+};
 use super::{Command, CommandError, Context, Outcome, args, table, waiting};
 
 /// Executes one request of a client and appends the reply to `out`.
@@ -60,11 +62,7 @@ fn execute_what(
             reply.error(text.as_bytes());
         }
         Ok(command) if is_queued(session, command) => {
-            let copy = arguments.iter().map(|argument| argument.to_vec()).collect();
-            let transaction = session.transaction.get_or_insert_default();
-            transaction.queue.push(copy);
-            transaction.takes_memory |= command.is(DENYOOM);
-            transaction.writes |= command.is(WRITE);
+            enqueue(session, command, arguments);
             reply.simple("QUEUED");
         }
         Ok(command) => {
@@ -78,6 +76,53 @@ fn execute_what(
         waiting::serve_ready(engine);
     }
     rests_on
+}
+
+fn enqueue(session: &mut Session, command: &Command, arguments: &[&[u8]]) {
+    let copy = arguments.iter().map(|argument| argument.to_vec()).collect();
+    let transaction = session.transaction.get_or_insert_default();
+    transaction.queue.push(copy);
+    transaction.takes_memory |= command.is(DENYOOM);
+    transaction.writes |= command.is(WRITE);
+}
+
+/// Executes a request in the middle of another client's script: what may end that, and what touches no data. All else is
+/// refused. The reply rests on nothing.
+pub fn execute_while_busy(engine: &mut Engine, session: &mut Session, arguments: &[&[u8]], out: &mut Vec<u8>) {
+    engine.stats.commands_processed += 1;
+    session.last_command_ms = engine.clock.now_ms();
+    let found = find(arguments).and_then(|command| match command {
+        command if !session.is_authenticated && !command.is(NO_AUTH) => Err(CommandError::NoAuth),
+        command if command.is(ALLOW_BUSY) => Ok(command),
+        _ => Err(busy(engine)),
+    });
+    match found {
+        Ok(command) if is_queued(session, command) => {
+            enqueue(session, command, arguments);
+            Encoder::new(out, session.protocol).simple("QUEUED");
+        }
+        Ok(command) => {
+            session.last_command = command.name;
+            run(engine, session, command, arguments, out);
+        }
+        Err(error) => {
+            let mut text = error.to_string();
+            if args::is(arguments[0], "EXEC") && session.transaction.take().is_some() {
+                engine.watches.unwatch(session.id);
+                text = CommandError::ExecRefused(text).to_string();
+            } else if let Some(transaction) = &mut session.transaction {
+                transaction.is_aborted = true;
+            }
+            engine.stats.count_error(&text);
+            Encoder::new(out, session.protocol).error(text.as_bytes());
+        }
+    }
+}
+
+/// What others hear while a script runs.
+pub(super) fn busy(engine: &Engine) -> CommandError {
+    let is_function = engine.scripts.running.as_ref().is_some_and(|running| running.is_function);
+    if is_function { CommandError::BusyFunction } else { CommandError::BusyScript }
 }
 
 /// Runs a command as one unit of the log. Returns the position that its reply rests on, if on any.
@@ -160,6 +205,10 @@ impl Touched {
         // BY and GET name more keys by patterns.
         self.reads_all |= matches!(command.name, "sort" | "sort_ro");
         self.changes_all |= names_none && (command.is(WRITE) || command.name == "debug");
+        // A script may call for keys that it has not named.
+        let is_script = command.is(NO_MANDATORY_KEYS) && command.acl & CAT_SCRIPTING != 0;
+        self.reads_all |= is_script;
+        self.changes_all |= is_script;
     }
 }
 
@@ -347,7 +396,7 @@ fn check_memory(engine: &mut Engine, session: &mut Session, command: &Command) -
     Ok(())
 }
 
-fn check_disk(engine: &Engine) -> Result<(), CommandError> {
+pub(super) fn check_disk(engine: &Engine) -> Result<(), CommandError> {
     if engine.persistence.is_leaving {
         return Err(CommandError::Leaving);
     }

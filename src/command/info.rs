@@ -191,13 +191,7 @@ fn memory(engine: &Engine, page: &mut Page) {
     page.line("allocator_resident", usage.resident);
     page.line("allocator_muzzy", 0);
     page.size("total_system_memory", machine.total_memory);
-    page.size("used_memory_lua", 0);
-    page.zeros(&["used_memory_vm_eval", "used_memory_scripts_eval", "number_of_cached_scripts"]);
-    let functions: usize = engine.functions.iter().map(|library| library.function_names().len()).sum();
-    page.line("number_of_functions", functions);
-    page.line("number_of_libraries", engine.functions.iter().len());
-    page.size("used_memory_vm_total", 0);
-    page.size("used_memory_scripts", 0);
+    scripts(page, engine);
     page.size("maxmemory", engine.config.maxmemory);
     page.line("maxmemory_policy", engine.config.maxmemory_policy.word());
     let difference = |more: u64, less: u64| i128::from(more) - i128::from(less);
@@ -226,6 +220,22 @@ fn memory(engine: &Engine, page: &mut Page) {
     let (deferred, deferred_bytes) = engine.keyspace.deferred();
     page.line("snapshot_deferred_objects", deferred);
     page.line("snapshot_deferred_bytes", deferred_bytes);
+}
+
+/// Of Lua: what it holds, and the code that is kept for it.
+fn scripts(page: &mut Page, engine: &Engine) {
+    let (of_scripts, of_functions) = engine.scripts.state_memory();
+    let functions_len: usize = engine.functions.iter().map(|library| library.code.len() + library.name.len()).sum();
+    page.size("used_memory_lua", of_scripts as u64); // usize has at most 64 bits, here and below
+    page.line("used_memory_vm_eval", of_scripts);
+    page.line("used_memory_scripts_eval", engine.scripts.code_len());
+    page.line("number_of_cached_scripts", engine.scripts.len());
+    page.line("number_of_functions", engine.functions.count());
+    page.line("number_of_libraries", engine.functions.iter().len());
+    page.line("used_memory_vm_functions", of_functions);
+    page.size("used_memory_vm_total", (of_scripts + of_functions) as u64);
+    page.line("used_memory_functions", functions_len);
+    page.size("used_memory_scripts", (engine.scripts.code_len() + functions_len) as u64);
 }
 
 /// Seconds that a job has taken so far; -1 where none runs.
@@ -390,7 +400,8 @@ fn stats(engine: &Engine, page: &mut Page) {
     page.line("expired_time_cap_reached_count", stats.expire_time_caps);
     page.line("expire_cycle_cpu_milliseconds", stats.expire_us / 1000);
     page.line("evicted_keys", stats.evicted_keys);
-    page.zeros(&["evicted_clients", "evicted_scripts"]);
+    page.zeros(&["evicted_clients"]);
+    page.line("evicted_scripts", engine.scripts.evicted);
     let exceeded_ms = engine.eviction_exceeded_ms();
     page.line("total_eviction_exceeded_time", stats.eviction_exceeded_ms + exceeded_ms);
     page.line("current_eviction_exceeded_time", exceeded_ms);
@@ -519,8 +530,6 @@ mod tests {
         "atomicvar_api",
         "mem_overhead_db_hashtable_rehashing",
         "mem_replica_full_sync_buffer",
-        "used_memory_vm_functions",
-        "used_memory_functions",
         "module",
         "cmdstat_",
         "latency_percentiles_usec_",

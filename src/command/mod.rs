@@ -39,6 +39,7 @@ mod persistence;
 mod pop_first;
 mod pubsub;
 mod sample;
+mod scripting;
 #[cfg(test)]
 mod scripts;
 mod server_cmd;
@@ -53,7 +54,8 @@ mod zset;
 
 pub use context::Context;
 pub use error::CommandError;
-pub use execute::{execute, execute_found, find_plain};
+pub use execute::{execute, execute_found, execute_while_busy, find_plain};
+pub use functions::prepare as prepare_functions;
 pub use spec::Command;
 pub use waiting::{serve_ready, time_out};
 

@@ -8,7 +8,7 @@ use crate::codec::quoted;
 
 use super::args::is;
 use super::spec::{ADMIN, Command, LOADING, NO_KEYS, NOSCRIPT, SKIP_MONITOR, STALE, command};
-use super::{CommandError, Context, Outcome};
+use super::{CommandError, Context, Outcome, table};
 
 pub const COMMANDS: &[Command] =
     &[command("monitor", 1, ADMIN | NOSCRIPT | LOADING | STALE, NO_KEYS, 0, "1.0.0", monitor)];
@@ -25,14 +25,28 @@ fn monitor(context: &mut Context<'_>) -> Outcome {
     Ok(context.reply.ok())
 }
 
-/// Shows a command that has run to all monitors; not one of administration.
+/// Shows a command that has run to all monitors; not one of administration, nor one that has shown itself.
 pub(super) fn show(context: &mut Context<'_>, command: &Command) {
-    if command.is(SKIP_MONITOR | ADMIN) || context.session.is_repeated {
+    if !command.is(SKIP_MONITOR | ADMIN) && !context.session.is_repeated {
+        show_line(context, command);
+    }
+}
+
+/// Shows a request that is to be seen before what it calls.
+pub(super) fn show_request(context: &mut Context<'_>) {
+    if context.engine.monitors.is_empty() {
         return;
     }
+    if let Some(command) = table::find(context.args[0]) {
+        show_line(context, command);
+    }
+}
+
+fn show_line(context: &mut Context<'_>, command: &Command) {
     let now_us = context.engine.clock.now_us();
     let (seconds, micros) = (now_us / 1_000_000, now_us % 1_000_000);
-    let mut line = format!("+{seconds}.{micros:06} [{} {}]", context.session.db, context.session.address).into_bytes();
+    let from = if context.session.is_scripted { "lua" } else { &context.session.address };
+    let mut line = format!("+{seconds}.{micros:06} [{} {from}]", context.session.db).into_bytes();
     let secrets = secrets(command, context.args);
     for (at, argument) in context.args.iter().enumerate() {
         line.push(b' ');

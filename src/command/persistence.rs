@@ -124,6 +124,12 @@ fn shutdown(context: &mut Context<'_>) -> Outcome {
     if context.engine.persistence.is_loading {
         wanted.save = Some(false);
     }
+    if context.engine.scripts.running.is_some() {
+        if wanted.save != Some(false) {
+            return Err(super::execute::busy(context.engine));
+        }
+        super::scripting::run::end_for_shutdown(context.engine);
+    }
     context.engine.jobs.push(Job::Shutdown(wanted));
     Ok(context.reply.raw(b""))
 }

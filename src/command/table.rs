@@ -31,6 +31,7 @@ static GROUPS: &[&[Command]] = &[
     super::monitor::COMMANDS,
     super::persistence::COMMANDS,
     super::backup::COMMANDS,
+    super::scripting::COMMANDS,
     super::functions::COMMANDS,
     super::debug::COMMANDS,
 ];

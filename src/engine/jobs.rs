@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use crate::lua::LogLevel;
+
 use super::Engine;
 
 /// Something to do after the command, by whoever may do I/O.
@@ -14,6 +16,8 @@ pub enum Job {
     /// Close the connection of a client.
     KillClient(u64),
     Shutdown(Shutdown),
+    /// Write a line to the server's own log, for a script.
+    Log(LogLevel, String),
     /// Turn the log on or off, as the configuration now says, and answer the client.
     SwitchLog(Switch),
     /// Data was flushed: say so, and how it can be brought back.

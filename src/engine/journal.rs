@@ -134,6 +134,17 @@ impl Journal {
         self.selected_db = None;
     }
 
+    /// Records nothing from here on, inside of a unit: what a script is told to keep out of the log. Gives what
+    /// [`Journal::listen`] takes.
+    pub fn look_away(&mut self) -> bool {
+        std::mem::replace(&mut self.is_on, false)
+    }
+
+    /// Records again, if it did before.
+    pub fn listen(&mut self, was_on: bool) {
+        self.is_on = was_on;
+    }
+
     /// Turns the journal off, and forgets what waits: it goes to no file. A log that is begun later is another history.
     pub fn close(&mut self) {
         self.set_on(false);

@@ -19,6 +19,7 @@ pub mod notify;
 pub mod params;
 pub mod persistence;
 pub mod pubsub;
+pub mod scripts;
 pub mod session;
 pub mod unsynced;
 pub mod wait;
@@ -43,6 +44,7 @@ use module_aux::ModuleAux;
 use params::{Config, RdbVersion};
 use persistence::Persistence;
 use pubsub::PubSub;
+use scripts::{Listener, Scripts};
 use unsynced::Unsynced;
 use wait::Waiters;
 use watch::Watches;
@@ -70,6 +72,9 @@ pub struct Engine {
     /// Keys whose last write is not on the disk yet.
     pub unsynced: Unsynced,
     pub functions: Functions,
+    pub scripts: Scripts,
+    /// Hears other clients while a script runs for long; given by whoever has them.
+    pub listener: Option<Listener>,
     pub module_aux: ModuleAux,
     pub clients: Clients,
     pub watches: Watches,
@@ -109,6 +114,8 @@ impl Engine {
             journal: Journal::default(),
             unsynced: Unsynced::default(),
             functions: Functions::default(),
+            scripts: Scripts::default(),
+            listener: None,
             module_aux: ModuleAux::default(),
             clients: Clients::default(),
             watches: Watches::default(),
@@ -182,6 +189,13 @@ impl Engine {
         (self.clock.now_ms() / 1000) as u32 & 0x00FF_FFFF // the lower 24 bits are what is meant
     }
 
+    /// Hears what other clients say while a script runs for long.
+    pub fn serve_while_busy(&mut self) {
+        if let Some(listener) = self.listener.clone() {
+            listener(self);
+        }
+    }
+
     /// What a load has filled, without the engine.
     pub fn into_data(self) -> Data {
         Data { keyspace: self.keyspace, functions: self.functions, module_aux: self.module_aux, journal: self.journal }
@@ -191,6 +205,8 @@ impl Engine {
     pub fn adopt(&mut self, data: Data) {
         let Data { keyspace, functions, module_aux, journal } = data;
         (self.keyspace, self.functions, self.module_aux, self.journal) = (keyspace, functions, module_aux, journal);
+        self.scripts.forget_functions();
+        self.functions.forget_compiled();
         // What the configuration says of the keyspace may have changed meanwhile.
         self.config_changed();
         self.all_changed();
@@ -200,6 +216,7 @@ impl Engine {
     pub fn clear_data(&mut self) {
         self.keyspace.clear();
         self.functions.clear();
+        self.scripts.forget_functions();
         self.module_aux = ModuleAux::default();
         self.all_changed();
     }

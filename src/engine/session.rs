@@ -26,6 +26,8 @@ pub struct Session {
     pub awaits_reply: bool,
     /// A transaction runs, in which no reply may come later.
     pub denies_waiting: bool,
+    /// A script of its runs: what is executed is called from that.
+    pub is_scripted: bool,
     /// Its request has waited, and was counted and shown when it came.
     pub is_repeated: bool,
     /// It has subscriptions: in the protocol's second version little else is possible then.
@@ -82,6 +84,7 @@ impl Session {
             log_end: 0,
             awaits_reply: false,
             denies_waiting: false,
+            is_scripted: false,
             is_repeated: false,
             is_subscribed: false,
             is_monitor: false,

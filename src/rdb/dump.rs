@@ -40,6 +40,12 @@ pub fn encode(value: &Object, version: Version) -> Result<Vec<u8>, WriteError> {
 /// A checksum that does not fit is [`Cause::Checksum`], a version that this library does not know
 /// [`Cause::NewerVersion`], metadata of modules in front of the value (Redis 8.6) [`Cause::Unsupported`]; offsets count from the start of the payload.
 pub fn decode(payload: &[u8], limits: &Limits) -> Result<Option<Object>, Error> {
+    let (body, header) = check(payload)?;
+    decode_body(body, header, limits)
+}
+
+/// What stands in front of version and checksum, once these are in order.
+fn check(payload: &[u8]) -> Result<(&[u8], Header), Error> {
     let Some((checked, checksum)) = payload.split_last_chunk() else {
         return Err(Error::new(0, PART, Cause::CutShort));
     };
@@ -55,7 +61,34 @@ pub fn decode(payload: &[u8], limits: &Limits) -> Result<Option<Object>, Error> 
     if expected != found {
         return Err(Error::new(checked.len() as u64, PART, Cause::Checksum { expected, found })); // widening
     }
-    decode_body(body, header, limits)
+    Ok((body, header))
+}
+
+/// Encodes function libraries, by their code: one opcode each in the place of a type.
+pub fn encode_functions(codes: &[&[u8]], version: Version) -> Result<Vec<u8>, WriteError> {
+    let mut output = Output::new(Vec::new(), true, true);
+    for code in codes {
+        output.raw(&[Opcode::Function.number()]);
+        output.blob(code)?;
+    }
+    output.raw(&version.number().to_le_bytes());
+    Ok(output.finish(true)?)
+}
+
+/// The code of the libraries in a payload. Errors as of [`decode`].
+pub fn decode_functions(payload: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let (body, header) = check(payload)?;
+    let mut input = Input::new(body, header);
+    input.part = PART;
+    let mut codes = Vec::new();
+    while input.offset() < body.len() as u64 {
+        let number = input.byte()?;
+        if number != Opcode::Function.number() {
+            return Err(Error::new(0, PART, Cause::UnknownNumber(number)));
+        }
+        codes.push(input.blob()?.to_vec());
+    }
+    Ok(codes)
 }
 
 fn decode_body(body: &[u8], header: Header, limits: &Limits) -> Result<Option<Object>, Error> {

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::engine::session::ReplyMode;
 use crate::engine::{Engine, Session};
+use crate::resp::request::{Arguments, RequestLimits, Step};
 
 use super::input::Input;
 use super::outbox::Outbox;
@@ -92,6 +93,11 @@ impl Connection {
 
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed.get()
+    }
+
+    /// Whether it may send more than a few bytes; not if its session is in use.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.session.try_borrow().is_ok_and(|session| session.is_authenticated)
     }
 
     /// Bytes of replies that have not left.
@@ -263,6 +269,73 @@ impl Connection {
         if may_go_on && self.is_stalled.get() {
             self.is_stalled.set(false);
             self.offer(shared);
+        }
+    }
+
+    /// Reads what is there while the executor can do nothing else, and lets `answer` see each request, in the order of
+    /// their coming. Requests that wait for the executor are left to it, and what comes behind them, too.
+    pub(super) fn hear(
+        self: &Rc<Self>,
+        shared: &Rc<Shared>,
+        limits: RequestLimits,
+        mut answer: impl FnMut(&mut Session, &[&[u8]], &mut Vec<u8>),
+    ) {
+        let is_waiting = self.is_ready.get() || self.is_stalled.get() || self.is_closed.get() || self.has_ended.get();
+        let (Ok(mut session), Ok(mut input)) = (self.session.try_borrow_mut(), self.input.try_borrow_mut()) else {
+            return;
+        };
+        if is_waiting || session.is_closing || session.awaits_reply {
+            return;
+        }
+        let received = self.writer.receive(input.space(&mut shared.spare.borrow_mut()));
+        if let Ok(count @ 1..) = received {
+            input.received(count);
+        }
+        let (mut consumed, len) = (0, input.len());
+        let mut replies = Vec::new();
+        while consumed < len && !session.is_closing && matches!(received, Ok(1..)) {
+            let (decoder, bytes) = input.decoder(consumed);
+            match decoder.decode(bytes, limits) {
+                Ok(Step::Incomplete) => break,
+                Ok(Step::Request { consumed: taken }) => {
+                    let arguments: Arguments<'_> = decoder.ranges().iter().map(|range| &bytes[range.clone()]).collect();
+                    if !arguments.is_empty() {
+                        answer(&mut session, &arguments, &mut replies);
+                    }
+                    consumed += taken;
+                }
+                Ok(Step::Inline { consumed: taken }) => {
+                    let words = decoder.take_inline_words();
+                    let arguments: Arguments<'_> = words.iter().map(Vec::as_slice).collect();
+                    if !arguments.is_empty() {
+                        answer(&mut session, &arguments, &mut replies);
+                    }
+                    consumed += taken;
+                }
+                Err(error) => {
+                    replies.extend_from_slice(format!("-ERR Protocol error: {error}\r\n").as_bytes());
+                    session.is_closing = true;
+                }
+            }
+        }
+        input.consume(consumed, false);
+        input.give_back(&mut shared.spare.borrow_mut());
+        let is_closing = session.is_closing;
+        drop((session, input));
+        if is_closing {
+            self.wake_reader();
+        }
+        self.answer_now(shared, &replies);
+    }
+
+    /// Sends replies that rest on nothing, without the runtime, which has not looked at a new socket yet. What does not leave
+    /// now leaves with the next flush.
+    fn answer_now(self: &Rc<Self>, shared: &Rc<Shared>, replies: &[u8]) {
+        let is_next = self.may_send() && self.unsent() == 0;
+        let sent = if is_next { self.writer.send_now(replies) } else { 0 };
+        if sent < replies.len() {
+            self.push_reply(&replies[sent..]);
+            self.wait_for_flush(shared);
         }
     }
 

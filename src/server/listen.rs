@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::rc::Rc;
 
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
-use crate::engine::Session;
 use crate::engine::params::Config;
+use crate::engine::{Engine, Session};
 
 use super::connection::{Connection, serve};
 use super::log;
@@ -125,25 +126,18 @@ fn open_unix(config: &Config) -> io::Result<UnixListener> {
 /// Lets clients in for as long as the server runs.
 pub(super) async fn accept_forever(shared: Rc<Shared>, listener: Listener) {
     loop {
-        let keepalive = shared.engine.borrow().config.tcp_keepalive;
         let accepted = match &listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
-                // Both are hints for the kernel; a socket that refuses them works too.
-                let _ = stream.set_nodelay(true);
-                if keepalive > 0 {
-                    keep_alive(&stream, keepalive);
-                }
-                let local = stream.local_addr().map(|address| address.to_string()).unwrap_or_default();
-                let is_local = peer.ip().to_canonical().is_loopback();
-                (split_tcp(stream), Caller { address: peer.to_string(), local_address: local, is_local })
-            }),
-            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                let path = format!("{}:0", shared.engine.borrow().config.unixsocket);
-                (split_unix(stream), Caller { address: path.clone(), local_address: path, is_local: true })
-            }),
+            Listener::Tcp(listener) => {
+                let accepted = listener.accept().await;
+                accepted.map(|(stream, peer)| welcome_tcp(&shared.engine.borrow().config, stream, peer))
+            }
+            Listener::Unix(listener) => {
+                let accepted = listener.accept().await;
+                accepted.map(|(stream, _)| welcome_unix(&shared.engine.borrow().config, stream))
+            }
         };
         match accepted {
-            Ok((halves, caller)) => admit(&shared, halves, caller),
+            Ok(guest) => admit(&shared, &mut shared.engine.borrow_mut(), guest),
             Err(error) => {
                 // Out of descriptors, most likely: the clients that are there go on.
                 log::warning(format!("Accepting client connection: {error}"));
@@ -158,14 +152,63 @@ set for the default user. In this mode connections are only accepted from the lo
 connect from external computers, set a password with requirepass, or turn the mode off with 'protected-mode no'.\r\n";
 
 /// Who is at the door.
-struct Caller {
+pub(super) struct Caller {
     address: String,
     local_address: String,
     is_local: bool,
 }
 
-fn admit(shared: &Rc<Shared>, (reader, writer): (ReadHalf, WriteHalf), caller: Caller) {
-    let mut engine = shared.engine.borrow_mut();
+/// A caller, and the two halves of the socket.
+type Guest = ((ReadHalf, WriteHalf), Caller);
+
+fn welcome_tcp(config: &Config, stream: TcpStream, peer: SocketAddr) -> Guest {
+    // Both are hints for the kernel; a socket that refuses them works too.
+    let _ = stream.set_nodelay(true);
+    if config.tcp_keepalive > 0 {
+        keep_alive(&stream, config.tcp_keepalive);
+    }
+    let local = stream.local_addr().map(|address| address.to_string()).unwrap_or_default();
+    let is_local = peer.ip().to_canonical().is_loopback();
+    (split_tcp(stream), Caller { address: peer.to_string(), local_address: local, is_local })
+}
+
+fn welcome_unix(config: &Config, stream: UnixStream) -> Guest {
+    let path = format!("{}:0", config.unixsocket);
+    (split_unix(stream), Caller { address: path.clone(), local_address: path, is_local: true })
+}
+
+/// Another handle of a listener, at which nobody waits: it is looked at while the executor can do nothing else.
+pub(super) enum Door {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl Door {
+    pub(super) fn of(listener: &Listener) -> io::Result<Self> {
+        Ok(match listener {
+            Listener::Tcp(listener) => Door::Tcp(listener.as_fd().try_clone_to_owned()?.into()),
+            Listener::Unix(listener) => Door::Unix(listener.as_fd().try_clone_to_owned()?.into()),
+        })
+    }
+
+    /// Lets in who is at the door; none if nobody is, or nobody can be let in now.
+    pub(super) fn try_accept(&self, config: &Config) -> Option<Guest> {
+        match self {
+            Door::Tcp(listener) => {
+                let (stream, peer) = listener.accept().ok()?;
+                stream.set_nonblocking(true).ok()?;
+                Some(welcome_tcp(config, TcpStream::from_std(stream).ok()?, peer))
+            }
+            Door::Unix(listener) => {
+                let (stream, _) = listener.accept().ok()?;
+                stream.set_nonblocking(true).ok()?;
+                Some(welcome_unix(config, UnixStream::from_std(stream).ok()?))
+            }
+        }
+    }
+}
+
+pub(super) fn admit(shared: &Rc<Shared>, engine: &mut Engine, ((reader, writer), caller): Guest) {
     engine.stats.connections_received += 1;
     let refusal = if engine.clients.len() >= engine.config.maxclients {
         Some("-ERR max number of clients reached\r\n")

@@ -104,6 +104,8 @@ fn take_over(shared: &Shared, start: Start, started: Instant) {
     persistence.log_size = all;
     persistence.changes_at_last_save = changes;
     persistence.is_loading = false;
+    // Whatever libraries have come are told of now if they can't be called.
+    crate::command::prepare_functions(&mut engine);
     shared.set_append(append);
     *shared.log_dir.borrow_mut() = log_dir;
 }

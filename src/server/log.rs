@@ -102,6 +102,17 @@ pub(super) fn warning(text: impl AsRef<str>) {
     write(LogLevel::Warning, '#', text.as_ref());
 }
 
+/// A line of `redis.log`.
+pub(super) fn of_script(level: crate::lua::LogLevel, text: &str) {
+    use crate::lua::LogLevel as Said;
+    match level {
+        Said::Debug => write(LogLevel::Debug, '.', text),
+        Said::Verbose => verbose(text),
+        Said::Notice => notice(text),
+        Said::Warning => warning(text),
+    }
+}
+
 /// A line without time and level.
 pub(super) fn raw(text: &str) {
     if let Some(log) = LOG.get() {

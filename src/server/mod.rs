@@ -20,6 +20,7 @@ mod archive;
 mod background;
 mod backups;
 mod batch;
+mod busy;
 mod config_file;
 mod connection;
 #[cfg(test)]

@@ -156,6 +156,7 @@ impl Shared {
                 Job::KillClient(id) => self.close_connection(id),
                 Job::SwitchLog(switch) => super::switch::begin(self, switch),
                 Job::TellOfFlush(flush) => super::history::tell_of_flush(self, &flush),
+                Job::Log(level, text) => super::log::of_script(level, &text),
                 Job::Shutdown(wanted) => super::shutdown::begin(self, wanted),
                 Job::AwaitSync(wait) => super::waiting::begin(self, wait),
                 Job::Save { client } => super::waiting::save(self, client),

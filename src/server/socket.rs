@@ -105,6 +105,29 @@ impl WriteHalf {
         Sent { count, stop: None }
     }
 
+    /// One recv(2), of whatever is there now: 0 is the end. The runtime is not asked, and learns of it when it looks itself.
+    pub(super) fn receive(&self, space: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.fd(), space, RecvFlags::DONTWAIT)?.0)
+    }
+
+    /// One send(2), likewise; how many bytes it took.
+    pub(super) fn send_now(&self, bytes: &[u8]) -> usize {
+        send(self.fd(), bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).unwrap_or(0)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            WriteHalf::Tcp(half) => {
+                let stream: &TcpStream = half.as_ref();
+                stream.as_fd()
+            }
+            WriteHalf::Unix(half) => {
+                let stream: &UnixStream = half.as_ref();
+                stream.as_fd()
+            }
+        }
+    }
+
     /// One send(2).
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let send = |fd: BorrowedFd<'_>| Ok(send(fd, bytes, SendFlags::NOSIGNAL)?);

@@ -29,7 +29,9 @@ use crate::persist::save;
 use super::listen::{self, accept_forever};
 use super::seat::Place;
 use super::shared::Shared;
-use super::{archive, backups, config_file, history, housekeep, loading, log, seat, shutdown, tick, turn, waiting};
+use super::{
+    archive, backups, busy, config_file, history, housekeep, loading, log, seat, shutdown, tick, turn, waiting,
+};
 
 /// Tells the process that a daemon's parent has started.
 const DAEMON_MARK: &str = "IRONKEEP_DAEMON";
@@ -255,6 +257,8 @@ async fn serve_clients(
     let mut load = pin!(loading::load(&shared));
     seat::spawn(turn::take_turns(Rc::clone(&shared)));
     seat::spawn(tick::tick_forever(Rc::clone(&shared)));
+    let doors = listeners.iter().map(listen::Door::of).collect::<Result<_, _>>()?;
+    busy::listen_while_busy(&shared, doors);
     for listener in listeners {
         seat::spawn(accept_forever(Rc::clone(&shared), listener));
     }

@@ -111,6 +111,8 @@ settings! {
     lazyfree_lazy_user_del: bool,
     lazyfree_lazy_user_flush: bool,
     notify_keyspace_events: EventClasses,
+    /// Ms that a script may run before other clients are told that the server is busy; 0 is for ever.
+    busy_reply_threshold: u64,
     // Snapshots
     /// The working directory; the server replaces it by the absolute path at start.
     dir: String,

@@ -297,7 +297,7 @@ static PROCESS: &[Row] = &[
     no("extended-redis-compatibility").moot(),
     no("import-mode"),
     text("hash-seed").immutable(),
-    int("busy-reply-threshold", "5000", 0, LONG).alias("lua-time-limit").moot(),
+    int("busy-reply-threshold", "5000", 0, LONG).alias("lua-time-limit").works(at!(busy_reply_threshold)),
 ];
 
 const SYSLOG_FACILITIES: &[&str] =
