@@ -7,8 +7,9 @@ use crate::resp::{Encoder, Protocol};
 use smallvec::SmallVec;
 
 use super::events::Before;
+use super::observe::{self, Ran};
 use super::spec::{DENYOOM, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, READONLY, WRITE};
-use super::{Command, CommandError, Context, Outcome, args, table, waiting};
+use super::{Command, CommandError, Context, Outcome, args, table, tracking, waiting};
 
 /// Executes one request of a client and appends the reply to `out`.
 ///
@@ -65,11 +66,13 @@ fn execute_what(
             transaction.queue.push(copy);
             transaction.takes_memory |= command.is(DENYOOM);
             transaction.writes |= command.is(WRITE);
+            transaction.is_replicated |= command.is(WRITE | MAY_REPLICATE);
             reply.simple("QUEUED");
         }
         Ok(command) => {
             session.last_command = command.name;
             rests_on = run_unit(engine, session, command, arguments, out);
+            tracking::end_cue(engine, session, arguments);
             session.log_end = engine.journal.end();
         }
     }
@@ -94,6 +97,7 @@ fn run_unit(
     engine.journal.begin_unit();
     run(engine, session, command, arguments, out);
     engine.journal.end_unit();
+    engine.tell_of_changes();
     let position = position_of(engine, touched, before);
     if engine.journal.end() > before {
         // What is told of a change is not to be known before the change is safe.
@@ -206,7 +210,9 @@ pub(super) fn run(
     arguments: &[&[u8]],
     out: &mut Vec<u8>,
 ) {
-    let db = session.db;
+    let (db, began) = (session.db, engine.lap);
+    engine.keyspace.access.set_silent(session.is_no_touch && command.name != "touch");
+    tracking::begin(engine, session);
     if engine.keyspace.counts(db).1 > 0 || engine.keyspace.hashes_that_expire(db) > 0 {
         for position in command.key_positions(arguments) {
             engine.expire_on_access(db, arguments[position]);
@@ -222,9 +228,7 @@ pub(super) fn run(
     let outcome = (command.run)(&mut context);
     let (changes, is_logged) = (context.changes, context.is_logged);
     let operations = context.operations.take();
-    let calls = context.engine.stats.calls.of_mut(command);
-    calls.calls += u64::from(!context.session.is_repeated);
-    calls.failed += u64::from(outcome.is_err());
+    let has_failed = outcome.is_err();
     if !context.engine.monitors.is_empty() {
         super::monitor::show(&mut context, command);
     }
@@ -234,6 +238,8 @@ pub(super) fn run(
         context.reply.error(text.as_bytes());
         engine.stats.count_error(&text);
     }
+    observe::note(engine, session, Ran { command, arguments, began, reply_len: out.len() - start, has_failed });
+    tracking::remember(engine, session, command, arguments);
     if changes > 0 {
         settle(engine, db, command, arguments, changes, is_logged);
     }
@@ -260,7 +266,7 @@ pub(super) fn settle(
         engine.journal.append(db, arguments);
     }
     engine.journal.count_changes(changes);
-    if !engine.watches.is_idle() || !engine.waiters.is_idle() {
+    if !engine.watches.is_idle() || !engine.waiters.is_idle() || !engine.tracking.is_idle() {
         for position in command.key_positions(arguments) {
             engine.key_changed(db, arguments[position]);
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::latency::Histogram;
+
 /// The version of Redis whose behaviour clients may expect: what HELLO and INFO say.
 pub const REDIS_VERSION: &str = "7.4.0";
 
@@ -39,6 +41,8 @@ pub struct Stats {
     pub turns: Turns,
     /// Snapshots that were taken, for saves and rewrites alike.
     pub snapshots: u64,
+    /// Of those, sent to a client.
+    pub full_syncs: u64,
     /// Of the machine, as of the last tick; CONFIG RESETSTAT leaves it.
     pub machine: Machine,
 }
@@ -84,6 +88,19 @@ pub struct CallCount {
     pub failed: u64,
     /// Calls that were refused before they ran.
     pub rejected: u64,
+    /// Nanoseconds that the calls took, but for what they waited.
+    pub ns: u64,
+}
+
+/// A call that has run.
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    pub ns: u64,
+    pub has_failed: bool,
+    /// It has waited, and was counted when it came.
+    pub is_repeated: bool,
+    /// Its duration is to be counted too.
+    pub is_tracked: bool,
 }
 
 /// Counts per row of the command table.
@@ -93,6 +110,8 @@ pub struct CallCount {
 #[derive(Debug)]
 pub struct Calls {
     slots: Vec<(usize, CallCount)>,
+    /// By slot; nothing where durations are not counted.
+    histograms: Vec<Option<Histogram>>,
     used: usize,
 }
 
@@ -101,13 +120,31 @@ const SLOTS: usize = 2048;
 
 impl Default for Calls {
     fn default() -> Self {
-        Self { slots: vec![(0, CallCount::default()); SLOTS], used: 0 }
+        Self { slots: vec![(0, CallCount::default()); SLOTS], histograms: vec![None; SLOTS], used: 0 }
     }
 }
 
 impl Calls {
     /// The count of the row at this address, to change. Addresses are not 0.
     pub fn of_mut<T>(&mut self, row: &'static T) -> &mut CallCount {
+        let slot = self.slot_of(row);
+        &mut self.slots[slot].1
+    }
+
+    /// Counts a call.
+    #[inline]
+    pub fn count<T>(&mut self, row: &'static T, call: Call) {
+        let slot = self.slot_of(row);
+        let count = &mut self.slots[slot].1;
+        count.calls += u64::from(!call.is_repeated);
+        count.failed += u64::from(call.has_failed);
+        count.ns += call.ns;
+        if call.is_tracked {
+            self.histograms[slot].get_or_insert_default().count(call.ns);
+        }
+    }
+
+    fn slot_of<T>(&mut self, row: &'static T) -> usize {
         let address = std::ptr::from_ref(row).addr();
         let mut slot = Self::first_slot(address);
         while self.slots[slot].0 != address {
@@ -119,17 +156,27 @@ impl Calls {
             }
             slot = (slot + 1) % SLOTS;
         }
-        &mut self.slots[slot].1
+        slot
     }
 
     /// The count of the row at this address.
     pub fn of<T>(&self, row: &'static T) -> CallCount {
+        self.slots[self.known_slot(row)].1
+    }
+
+    /// How long the calls of the row at this address took, where that was counted.
+    pub fn histogram<T>(&self, row: &'static T) -> Option<&Histogram> {
+        self.histograms[self.known_slot(row)].as_ref()
+    }
+
+    /// The slot of that row, or a free one.
+    fn known_slot<T>(&self, row: &'static T) -> usize {
         let address = std::ptr::from_ref(row).addr();
         let mut slot = Self::first_slot(address);
         while self.slots[slot].0 != address && self.slots[slot].0 != 0 {
             slot = (slot + 1) % SLOTS;
         }
-        self.slots[slot].1
+        slot
     }
 
     fn first_slot(address: usize) -> usize {

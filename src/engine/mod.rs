@@ -6,20 +6,24 @@
 pub mod backups;
 pub mod clients;
 pub mod clock;
+pub mod commandlog;
 pub mod evict;
 pub mod expire;
 pub mod functions;
 pub mod info;
 pub mod jobs;
 pub mod journal;
+pub mod latency;
 pub mod mail;
 pub mod memory;
 pub mod module_aux;
 pub mod notify;
 pub mod params;
+pub mod pause;
 pub mod persistence;
 pub mod pubsub;
 pub mod session;
+pub mod tracking;
 pub mod unsynced;
 pub mod wait;
 pub mod watch;
@@ -30,7 +34,8 @@ use crate::value::Limits;
 
 use backups::Backups;
 use clients::Clients;
-use clock::Clock;
+use clock::{Clock, Moment};
+use commandlog::CommandLog;
 use evict::Evictor;
 use expire::ExpireCycle;
 use functions::Functions;
@@ -41,8 +46,10 @@ use mail::Mail;
 use memory::Memory;
 use module_aux::ModuleAux;
 use params::{Config, RdbVersion};
+use pause::Pause;
 use persistence::Persistence;
 use pubsub::PubSub;
+use tracking::Tracking;
 use unsynced::Unsynced;
 use wait::Waiters;
 use watch::Watches;
@@ -80,10 +87,19 @@ pub struct Engine {
     pub pubsub: PubSub,
     /// Clients that see every command, in the order in which they asked.
     pub monitors: Vec<u64>,
+    /// What clients may have cached.
+    pub tracking: Tracking,
+    pub pause: Pause,
     pub stats: Stats,
+    /// Commands that took long, or were large.
+    pub command_log: CommandLog,
+    /// Events that took too long.
+    pub latency: latency::Monitor,
     pub persistence: Persistence,
     pub backups: Backups,
     pub clock: Clock,
+    /// When the command before this one ended: this one began then.
+    pub lap: Moment,
     pub random: fastrand::Rng,
     /// Intents of commands, for the tasks to carry out.
     pub jobs: Vec<Job>,
@@ -116,13 +132,18 @@ impl Engine {
             mail: Mail::default(),
             pubsub: PubSub::default(),
             monitors: Vec::new(),
+            tracking: Tracking::default(),
+            pause: Pause::default(),
             stats: Stats::default(),
+            command_log: CommandLog::default(),
+            latency: latency::Monitor::default(),
             persistence,
             backups: Backups::default(),
             memory: Memory::new(clock.now_us()),
             is_active_expiry_on: true,
             expire_cycle: ExpireCycle::default(),
             evictor: Evictor::default(),
+            lap: clock.moment(),
             config,
             clock,
             random,
@@ -169,12 +190,14 @@ impl Engine {
     pub fn key_changed(&mut self, db: usize, key: &[u8]) {
         self.watches.touch(db, key);
         self.waiters.touch(db, key);
+        self.invalidate(key);
     }
 
     /// Any key may have changed.
     pub fn all_changed(&mut self) {
         self.watches.touch_all();
         self.waiters.touch_all();
+        self.invalidate_all();
     }
 
     /// The value that an access in this second leaves on a key: the LRU clock of 24 bits, in seconds.

@@ -36,6 +36,7 @@ mod seat;
 mod senders;
 mod shared;
 mod shutdown;
+mod snapshot_stream;
 mod socket;
 mod start;
 mod switch;

@@ -134,6 +134,7 @@ impl Shared {
 
     /// Serves those who wait for what has changed without a command.
     pub(super) fn serve_waiters(self: &Rc<Self>, engine: &mut Engine) {
+        engine.tell_of_changes();
         engine.mail.rest_on(0, engine.journal.end());
         crate::command::serve_ready(engine);
         self.deliver(engine);
@@ -154,12 +155,14 @@ impl Shared {
                 Job::BackgroundSave => wanted.save = true,
                 Job::RewriteLog => wanted.rewrite = true,
                 Job::KillClient(id) => self.close_connection(id),
+                Job::AwaitEndOfPause => super::waiting::await_end_of_pause(self),
                 Job::SwitchLog(switch) => super::switch::begin(self, switch),
                 Job::TellOfFlush(flush) => super::history::tell_of_flush(self, &flush),
                 Job::Shutdown(wanted) => super::shutdown::begin(self, wanted),
                 Job::AwaitSync(wait) => super::waiting::begin(self, wait),
                 Job::Save { client } => super::waiting::save(self, client),
                 Job::RewriteConfig { client } => super::waiting::rewrite_config(self, client),
+                Job::StreamSnapshot { client } => super::snapshot_stream::begin(self, client),
                 Job::Backup { client, work } => super::backups::work(self, client, work),
             }
         }
