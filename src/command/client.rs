@@ -357,7 +357,12 @@ fn unpause(context: &mut Context<'_>) -> Outcome {
 }
 
 /// Whether the request is to wait for the end of a pause.
+#[inline]
 pub fn is_held(engine: &Engine, session: &Session, arguments: &[&[u8]]) -> bool {
+    !engine.pause.is_off() && is_held_now(engine, session, arguments)
+}
+
+fn is_held_now(engine: &Engine, session: &Session, arguments: &[&[u8]]) -> bool {
     let Some(held) = engine.pause.held(engine.clock.monotonic()) else { return false };
     let writes = |command: &Command| {
         let executes = command.name == "exec" && session.transaction.as_ref().is_some_and(|queue| queue.is_replicated);

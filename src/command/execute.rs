@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::events::Before;
 use super::observe::{self, Ran};
 use super::spec::{DENYOOM, LOADING, MAY_REPLICATE, NO_AUTH, NO_MULTI, READONLY, WRITE};
-use super::{Command, CommandError, Context, Outcome, args, table, tracking, waiting};
+use super::{Command, CommandError, Context, Outcome, args, changed, table, tracking, waiting};
 
 /// Executes one request of a client and appends the reply to `out`.
 ///
@@ -210,7 +210,7 @@ pub(super) fn run(
     arguments: &[&[u8]],
     out: &mut Vec<u8>,
 ) {
-    let (db, began) = (session.db, engine.lap);
+    let (db, began) = (session.db, observe::begin(engine, session, command));
     engine.keyspace.access.set_silent(session.is_no_touch && command.name != "touch");
     tracking::begin(engine, session);
     if engine.keyspace.counts(db).1 > 0 || engine.keyspace.hashes_that_expire(db) > 0 {
@@ -218,6 +218,7 @@ pub(super) fn run(
             engine.expire_on_access(db, arguments[position]);
         }
     }
+    let held = changed::Before::of(engine, db, command, arguments);
     let before = engine.tells_events().then(|| Before::of(engine, db, command, arguments));
     let operations = before.is_some().then(Vec::new);
     let start = out.len();
@@ -241,7 +242,14 @@ pub(super) fn run(
     observe::note(engine, session, Ran { command, arguments, began, reply_len: out.len() - start, has_failed });
     tracking::remember(engine, session, command, arguments);
     if changes > 0 {
-        settle(engine, db, command, arguments, changes, is_logged);
+        // What a change entails: the log, the count of changes, and who is to hear of it.
+        if !is_logged {
+            engine.journal.append(db, arguments);
+        }
+        engine.journal.count_changes(changes);
+        if let Some(held) = held {
+            held.tell(engine, db, command, arguments);
+        }
     }
     if let (Some(before), Some(mut operations)) = (before, operations) {
         if changes == 0 {
@@ -250,26 +258,6 @@ pub(super) fn run(
             operations.insert(0, (db, arguments.iter().map(|argument| argument.to_vec()).collect()));
         }
         before.tell(engine, command, &operations);
-    }
-}
-
-/// What a change entails: the log, the count of changes, the watchers.
-pub(super) fn settle(
-    engine: &mut Engine,
-    db: usize,
-    command: &Command,
-    arguments: &[&[u8]],
-    changes: u64,
-    is_logged: bool,
-) {
-    if !is_logged {
-        engine.journal.append(db, arguments);
-    }
-    engine.journal.count_changes(changes);
-    if !engine.watches.is_idle() || !engine.waiters.is_idle() || !engine.tracking.is_idle() {
-        for position in command.key_positions(arguments) {
-            engine.key_changed(db, arguments[position]);
-        }
     }
 }
 

@@ -434,7 +434,8 @@ fn commandstats(engine: &Engine, page: &mut Page) {
     visit_rows(&mut |name, row| {
         let count = engine.stats.calls.of(row);
         if count != CallCount::default() {
-            let CallCount { calls, failed, rejected, ns } = count;
+            let CallCount { calls, failed, rejected, ticks } = count;
+            let ns = engine.clock.ns(ticks);
             let (usec, mean) = (ns / 1000, ns as f64 / 1000.0 / calls.max(1) as f64);
             page.line(
                 &format!("cmdstat_{name}"),
@@ -452,7 +453,7 @@ fn latencystats(engine: &Engine, page: &mut Page) {
     visit_rows(&mut |name, row| {
         let Some(histogram) = engine.stats.calls.histogram(row) else { return };
         let values = percents.iter().map(|percent| {
-            let ns = histogram.percentile_ns(percent.parse().unwrap_or(0.0));
+            let ns = engine.clock.ns(histogram.percentile(percent.parse().unwrap_or(0.0)));
             format!("p{percent}={:.3}", ns as f64 / 1000.0)
         });
         page.line(&format!("latency_percentiles_usec_{name}"), values.collect::<Vec<_>>().join(","));

@@ -18,6 +18,7 @@ pub mod table;
 mod acl;
 mod backup;
 mod bitmap;
+mod changed;
 mod client;
 mod config_cmd;
 mod connection;
@@ -61,6 +62,7 @@ pub use client::is_held;
 pub use context::Context;
 pub use error::CommandError;
 pub use execute::{execute, execute_found, find_plain};
+pub use observe::{begin_requests, end_requests};
 pub use spec::Command;
 pub use waiting::{serve_ready, time_out};
 

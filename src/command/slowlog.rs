@@ -151,7 +151,7 @@ mod tests {
         let all = console.run("slowlog get -1");
         assert!(all.starts_with("*2 ") && !all.contains("geheim"), "{all}");
         console.script(
-            "config set slowlog-log-slower-than -1 commandlog-request-larger-than 50 commandlog-reply-larger-than 30 => +OK
+            "config set slowlog-log-slower-than -1 commandlog-request-larger-than 55 commandlog-reply-larger-than 30 => +OK
              commandlog reset slow => +OK
              commandlog reset large-request => +OK
              slowlog len => :0

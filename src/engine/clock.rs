@@ -36,7 +36,9 @@ impl Clock {
 
     /// A clock that stands still, for tests.
     pub fn fixed(now_ms: i64) -> Self {
-        Self { now_us: now_ms * 1000, is_fixed: true, ..Self::system() }
+        let mut clock = Self { now_us: now_ms * 1000, is_fixed: true, ..Self::system() };
+        clock.cycles.is_steady = false;
+        clock
     }
 
     /// Reads the system's clock.
@@ -78,25 +80,26 @@ impl Clock {
         Stopwatch((!self.is_fixed).then(Instant::now))
     }
 
-    /// A moment by the cheapest clock there is, for [`Clock::ns_between`].
+    /// A moment by the cheapest clock there is, in ticks; a fixed clock has one moment only.
     #[inline]
     pub fn moment(&self) -> Moment {
-        Moment(if self.cycles.is_steady {
-            cycles::count()
-        } else {
-            u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
-        })
+        if self.cycles.is_steady { Moment(cycles::count()) } else { self.slow_moment() }
     }
 
-    /// Nanoseconds between two moments; none by a fixed clock.
-    #[inline]
-    pub fn ns_between(&self, from: Moment, to: Moment) -> u64 {
-        let passed = to.0.saturating_sub(from.0);
-        match (self.is_fixed, self.cycles.is_steady) {
-            (true, _) => 0,
-            (false, true) => (passed as f64 * self.cycles.ns) as u64, // not negative, and below centuries
-            (false, false) => passed,
-        }
+    #[cold]
+    fn slow_moment(&self) -> Moment {
+        let elapsed = if self.is_fixed { Duration::ZERO } else { self.started.elapsed() };
+        Moment(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// How many nanoseconds so many ticks are.
+    pub fn ns(&self, ticks: u64) -> u64 {
+        if self.cycles.is_steady { (ticks as f64 * self.cycles.ns) as u64 } else { ticks } // not negative
+    }
+
+    /// How many ticks so many nanoseconds are, rounded down.
+    pub fn ticks(&self, ns: u64) -> u64 {
+        if self.cycles.is_steady { (ns as f64 / self.cycles.ns) as u64 } else { ns } // saturates
     }
 
     /// Whole seconds since the server began.
@@ -108,6 +111,14 @@ impl Clock {
 /// A moment within this run, told by [`Clock::moment`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Moment(u64);
+
+impl Moment {
+    /// Ticks since an earlier one.
+    #[inline]
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
 
 /// Time since a start.
 #[derive(Debug, Clone, Copy)]
@@ -131,10 +142,11 @@ mod tests {
         let (began, first) = (Instant::now(), clock.moment());
         std::thread::sleep(Duration::from_millis(20));
         let (last, took) = (clock.moment(), began.elapsed());
-        let ns = clock.ns_between(first, last) as f64 / took.as_nanos() as f64;
+        let ns = clock.ns(last.since(first)) as f64 / took.as_nanos() as f64;
         assert!((0.95..=1.05).contains(&ns), "{ns} of the time");
-        assert_eq!(clock.ns_between(last, first), 0);
+        assert_eq!(first.since(last), 0);
+        assert!(clock.ns(clock.ticks(1_000_000)).abs_diff(1_000_000) < 10);
         let fixed = Clock::fixed(1);
-        assert_eq!(fixed.ns_between(first, last), 0);
+        assert_eq!(fixed.moment(), fixed.moment());
     }
 }

@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::clock::Clock;
+use super::params::Config;
+
 /// Arguments of a command that an entry keeps, and bytes of each; what is more is told by its number.
 const MOST_ARGUMENTS: usize = 32;
 const MOST_BYTES: usize = 128;
@@ -24,6 +27,50 @@ pub struct Entry {
     pub arguments: Vec<Vec<u8>>,
     pub address: String,
     pub name: Vec<u8>,
+}
+
+/// What is shorter is not made up of several commands, in ns.
+const FINE_NS: u64 = 1_000_000;
+
+/// From where on a command is looked at more closely: below, nothing of it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Notable {
+    /// How long it took, in [ticks](super::clock::Clock::ticks).
+    pub ticks: u64,
+    /// That is so short that each command is to be looked at by itself.
+    pub is_fine: bool,
+    /// Bytes of its request and of its reply.
+    pub request_len: usize,
+    pub reply_len: usize,
+}
+
+impl Default for Notable {
+    /// Every command.
+    fn default() -> Self {
+        Self { ticks: 0, is_fine: true, request_len: 0, reply_len: 0 }
+    }
+}
+
+impl Notable {
+    /// What the configuration says.
+    pub fn of(config: &Config, clock: &Clock) -> Self {
+        let slow_ns = u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
+        let late_ns = match config.latency_monitor_threshold {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1_000_000),
+        };
+        let limit = |bytes: i64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self {
+            ticks: clock.ticks(slow_ns.min(late_ns)),
+            is_fine: slow_ns.min(late_ns) < FINE_NS,
+            // The lengths of the parts of a request take some bytes too.
+            request_len: match limit(config.commandlog_request_larger_than) {
+                usize::MAX => usize::MAX,
+                limit => limit / 8,
+            },
+            reply_len: limit(config.commandlog_reply_larger_than),
+        }
+    }
 }
 
 /// Who sent a command, and when.

@@ -88,19 +88,8 @@ pub struct CallCount {
     pub failed: u64,
     /// Calls that were refused before they ran.
     pub rejected: u64,
-    /// Nanoseconds that the calls took, but for what they waited.
-    pub ns: u64,
-}
-
-/// A call that has run.
-#[derive(Debug, Clone, Copy)]
-pub struct Call {
-    pub ns: u64,
-    pub has_failed: bool,
-    /// It has waited, and was counted when it came.
-    pub is_repeated: bool,
-    /// Its duration is to be counted too.
-    pub is_tracked: bool,
+    /// How long the calls took, in [ticks](super::clock::Clock::ticks), but for what they waited.
+    pub ticks: u64,
 }
 
 /// Counts per row of the command table.
@@ -127,25 +116,29 @@ impl Default for Calls {
 impl Calls {
     /// The count of the row at this address, to change. Addresses are not 0.
     pub fn of_mut<T>(&mut self, row: &'static T) -> &mut CallCount {
-        let slot = self.slot_of(row);
+        let slot = self.slot_at(std::ptr::from_ref(row).addr());
         &mut self.slots[slot].1
     }
 
-    /// Counts a call.
+    /// Counts a call, but for its time.
     #[inline]
-    pub fn count<T>(&mut self, row: &'static T, call: Call) {
-        let slot = self.slot_of(row);
-        let count = &mut self.slots[slot].1;
-        count.calls += u64::from(!call.is_repeated);
-        count.failed += u64::from(call.has_failed);
-        count.ns += call.ns;
-        if call.is_tracked {
-            self.histograms[slot].get_or_insert_default().count(call.ns);
+    pub fn count<T>(&mut self, row: &'static T, is_repeated: bool, has_failed: bool) {
+        let count = self.of_mut(row);
+        count.calls += u64::from(!is_repeated);
+        count.failed += u64::from(has_failed);
+    }
+
+    /// Adds the time of calls of the row at this address that were timed together; in a histogram each has the same.
+    #[inline]
+    pub fn add_time(&mut self, address: usize, ticks: u64, calls: u32, is_tracked: bool) {
+        let slot = self.slot_at(address);
+        self.slots[slot].1.ticks += ticks;
+        if is_tracked {
+            self.histograms[slot].get_or_insert_default().count(ticks / u64::from(calls.max(1)), calls);
         }
     }
 
-    fn slot_of<T>(&mut self, row: &'static T) -> usize {
-        let address = std::ptr::from_ref(row).addr();
+    fn slot_at(&mut self, address: usize) -> usize {
         let mut slot = Self::first_slot(address);
         while self.slots[slot].0 != address {
             if self.slots[slot].0 == 0 {

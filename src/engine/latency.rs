@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 /// Steps per power of two.
 const STEPS: u64 = 64;
-/// Longer ones are counted as this, in ns.
-const LONGEST_NS: u64 = 1_000_000_000;
-const BUCKETS: usize = 25 * STEPS as usize; // some hundreds; see the assertion below
-const _: () = assert!(LONGEST_NS < 1 << 30, "25 doublings of 64 steps reach to 2^30");
+/// Longer ones are counted as this, in ticks: one second, where a tick is longer than a quarter of a nanosecond.
+const LONGEST: u64 = (1 << 32) - 1;
+const BUCKETS: usize = 27 * STEPS as usize; // some hundreds; see the assertion below
+const _: () = assert!(LONGEST < 1 << 32, "27 doublings of 64 steps reach to 2^32");
 
-/// Durations of one command.
+/// Durations of one command, in [ticks](super::clock::Clock::ticks).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
     counts: Box<[u32]>,
@@ -27,34 +27,36 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    pub fn count(&mut self, ns: u64) {
-        let count = &mut self.counts[bucket(ns.min(LONGEST_NS))];
-        *count = count.saturating_add(1);
-        self.total += 1;
+    #[inline]
+    pub fn count(&mut self, ticks: u64, calls: u32) {
+        let count = &mut self.counts[bucket(ticks.min(LONGEST))];
+        *count = count.saturating_add(calls);
+        self.total += u64::from(calls);
     }
 
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// The longest duration, in ns, of those `percent` that took least.
-    pub fn percentile_ns(&self, percent: f64) -> u64 {
+    /// The longest duration, in ticks, of those `percent` that took least.
+    pub fn percentile(&self, percent: f64) -> u64 {
         let wanted = (percent / 100.0 * self.total as f64).ceil().max(1.0) as u64; // a count, not below 1
         let mut passed = 0;
         for (at, count) in self.counts.iter().enumerate() {
             passed += u64::from(*count);
             if passed >= wanted {
-                return highest_ns(at);
+                return highest(at);
             }
         }
         0
     }
 
-    /// Microseconds, powers of two of 1.024, with how many took at most so long; only those where that grows.
-    pub fn powers_us(&self) -> Vec<(u64, u64)> {
+    /// Microseconds, powers of two of 1.024, with how many took at most so long; only those where that grows. `ns` tells
+    /// how long so many ticks are.
+    pub fn powers_us(&self, ns: impl Fn(u64) -> u64) -> Vec<(u64, u64)> {
         let (mut powers, mut passed, mut limit_ns) = (Vec::new(), 0, 1024);
         for (at, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            while highest_ns(at) > limit_ns {
+            while ns(highest(at)) > limit_ns {
                 limit_ns *= 2;
             }
             passed += u64::from(*count);
@@ -68,13 +70,14 @@ impl Histogram {
 }
 
 /// Below 128 each has its own; then there are [`STEPS`] for every doubling.
-fn bucket(ns: u64) -> usize {
-    let shift = u64::from((63 - (ns | 1).leading_zeros()).saturating_sub(6));
-    (shift * STEPS + (ns >> shift)) as usize // some hundreds
+#[inline]
+fn bucket(ticks: u64) -> usize {
+    let shift = u64::from((63 - (ticks | 1).leading_zeros()).saturating_sub(6));
+    (shift * STEPS + (ticks >> shift)) as usize // some hundreds
 }
 
 /// The longest duration that is counted there.
-fn highest_ns(bucket: usize) -> u64 {
+fn highest(bucket: usize) -> u64 {
     let bucket = bucket as u64; // widening
     let shift = (bucket / STEPS).saturating_sub(1);
     ((bucket - shift * STEPS + 1) << shift) - 1
@@ -145,9 +148,9 @@ mod tests {
 
     #[test]
     fn buckets_follow_each_other_without_a_gap_and_are_narrow() {
-        assert_eq!(highest_ns(bucket(LONGEST_NS)) >> 30, 0);
+        assert_eq!(bucket(LONGEST), BUCKETS - 1);
         for at in 0..BUCKETS - 1 {
-            let (high, next) = (highest_ns(at), highest_ns(at + 1));
+            let (high, next) = (highest(at), highest(at + 1));
             assert_eq!((bucket(high), bucket(high + 1)), (at, at + 1));
             assert!((next - high) * STEPS <= next.max(STEPS), "{high} to {next}");
         }
@@ -156,17 +159,17 @@ mod tests {
     #[test]
     fn percentiles_and_powers_are_those_of_the_durations() {
         let mut histogram = Histogram::default();
-        (1..=1000).for_each(|us| histogram.count(us * 1000));
+        (1..=1000).for_each(|us| histogram.count(us * 1000, 1));
         for (percent, us) in [(50.0, 500.0), (99.0, 990.0), (100.0, 1000.0)] {
-            let found = histogram.percentile_ns(percent) as f64 / 1000.0;
+            let found = histogram.percentile(percent) as f64 / 1000.0;
             assert!((found - us).abs() <= us * 0.016, "{percent}: {found}");
         }
-        let powers = histogram.powers_us();
+        let powers = histogram.powers_us(|ticks| ticks);
         assert_eq!(powers.first(), Some(&(1, 1)));
         assert_eq!(powers.last(), Some(&(1024, 1000)));
         assert!(powers.is_sorted());
-        histogram.count(u64::MAX);
-        assert_eq!((histogram.total(), histogram.percentile_ns(100.0) >> 30), (1001, 0));
+        histogram.count(u64::MAX, 1);
+        assert_eq!((histogram.total(), histogram.percentile(100.0)), (1001, LONGEST));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod mail;
 pub mod memory;
 pub mod module_aux;
 pub mod notify;
+pub mod pace;
 pub mod params;
 pub mod pause;
 pub mod persistence;
@@ -35,7 +36,7 @@ use crate::value::Limits;
 use backups::Backups;
 use clients::Clients;
 use clock::{Clock, Moment};
-use commandlog::CommandLog;
+use commandlog::{CommandLog, Notable};
 use evict::Evictor;
 use expire::ExpireCycle;
 use functions::Functions;
@@ -45,6 +46,7 @@ use journal::Journal;
 use mail::Mail;
 use memory::Memory;
 use module_aux::ModuleAux;
+use pace::Pace;
 use params::{Config, RdbVersion};
 use pause::Pause;
 use persistence::Persistence;
@@ -93,6 +95,7 @@ pub struct Engine {
     pub stats: Stats,
     /// Commands that took long, or were large.
     pub command_log: CommandLog,
+    pub notable: Notable,
     /// Events that took too long.
     pub latency: latency::Monitor,
     pub persistence: Persistence,
@@ -100,6 +103,7 @@ pub struct Engine {
     pub clock: Clock,
     /// When the command before this one ended: this one began then.
     pub lap: Moment,
+    pub pace: Pace,
     pub random: fastrand::Rng,
     /// Intents of commands, for the tasks to carry out.
     pub jobs: Vec<Job>,
@@ -136,6 +140,7 @@ impl Engine {
             pause: Pause::default(),
             stats: Stats::default(),
             command_log: CommandLog::default(),
+            notable: Notable::default(),
             latency: latency::Monitor::default(),
             persistence,
             backups: Backups::default(),
@@ -144,6 +149,7 @@ impl Engine {
             expire_cycle: ExpireCycle::default(),
             evictor: Evictor::default(),
             lap: clock.moment(),
+            pace: Pace::default(),
             config,
             clock,
             random,
@@ -178,12 +184,19 @@ impl Engine {
     /// Takes over what CONFIG SET changed.
     pub fn config_changed(&mut self) {
         self.limits = self.config.limits();
+        self.notable = Notable::of(&self.config, &self.clock);
         self.persistence.max_rate.store(self.config.snapshot_max_rate, std::sync::atomic::Ordering::Relaxed);
         self.backups.max_rate.store(self.config.backup_max_rate, std::sync::atomic::Ordering::Relaxed);
         let is_frequency = self.config.maxmemory_policy.is_lfu();
         self.keyspace.access.configure(is_frequency, self.config.lfu_log_factor, self.config.lfu_decay_time);
         self.keyspace.access.set(self.clock.now_ms());
         self.evictor.reconsider();
+    }
+
+    /// Reads the clock.
+    pub fn tick(&mut self) {
+        self.clock.tick();
+        self.notable = Notable::of(&self.config, &self.clock);
     }
 
     /// A key has changed: who watches it or waits for it is to know.
@@ -193,9 +206,18 @@ impl Engine {
         self.invalidate(key);
     }
 
-    /// Any key may have changed.
+    /// These databases are about to be emptied, or to take each other's place: of the keys in them that are watched those
+    /// change that are there, or will be.
+    pub fn touch_watched(&mut self, dbs: &[usize]) {
+        for (db, key) in self.watches.watched() {
+            if dbs.contains(&db) && dbs.iter().any(|&db| self.keyspace.db(db).contains(&key)) {
+                self.watches.touch(db, &key);
+            }
+        }
+    }
+
+    /// Any key may have changed, but for who watches one, who has been told by [`Engine::touch_watched`].
     pub fn all_changed(&mut self) {
-        self.watches.touch_all();
         self.waiters.touch_all();
         self.invalidate_all();
     }

@@ -28,6 +28,12 @@ impl Pause {
         self.0 = None;
     }
 
+    /// Whether there was one since the last end that was asked for.
+    #[inline]
+    pub fn is_off(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// What is held now, if anything.
     pub fn held(&self, now: Instant) -> Option<Held> {
         self.0.filter(|(_, until)| now < *until).map(|(held, _)| held)

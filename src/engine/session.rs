@@ -34,6 +34,8 @@ pub struct Session {
     pub is_monitor: bool,
     /// Its next request waits for the end of a CLIENT PAUSE.
     pub is_held: bool,
+    /// Its pipelines have had something slow in them.
+    pub is_timed_closely: bool,
     /// What it reads does not count as used.
     pub is_no_touch: bool,
     /// REPLCONF: it knows a transfer that ends by a mark, and wants no log of commands behind it.
@@ -95,6 +97,7 @@ impl Session {
             is_subscribed: false,
             is_monitor: false,
             is_held: false,
+            is_timed_closely: false,
             is_no_touch: false,
             takes_eof_mark: false,
             wants_rdb_only: false,

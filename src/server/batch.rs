@@ -221,6 +221,7 @@ impl Batch {
         let mut session = connection.session.borrow_mut();
         let input = connection.input.borrow();
         let bytes = input.bytes();
+        command::begin_requests(engine, &session, member.requests.len());
         for request in &self.requests[member.requests.clone()] {
             if session.is_closing || session.awaits_reply || budget.is_spent || !connection.has_room(engine) {
                 member.is_cut = true;
@@ -253,6 +254,7 @@ impl Batch {
                 }
             }
         }
+        command::end_requests(engine, &mut session);
         // A reply that comes later comes before it.
         member.is_cut |= member.error.is_some() && session.awaits_reply;
         if let (Some(error), false) = (&member.error, member.is_cut || session.is_closing) {

@@ -111,7 +111,7 @@ impl Shared {
     /// Reads the clock, for all that happens until the next time.
     pub(super) fn tick(&self) -> Instant {
         let engine = &mut *self.engine.borrow_mut();
-        engine.clock.tick();
+        engine.tick();
         let now_ms = engine.clock.now_ms();
         self.now_ms.set(now_ms);
         engine.journal.set_time(now_ms, engine.config.aof_timestamp_enabled);

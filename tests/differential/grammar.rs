@@ -176,6 +176,8 @@ fn hole(name: &str, random: &mut Rng, words: &mut Vec<String>) {
         "hash" => key("h", random),
         "set" => key("e", random),
         "zset" => key("z", random),
+        // All of one score, as what a range by names gives is not specified otherwise.
+        "lexset" => format!("y{}", random.u8(..2)),
         "geo" => key("g", random),
         "stream" => key("x", random),
         "any" => key("any", random),
