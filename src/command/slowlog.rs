@@ -151,15 +151,15 @@ mod tests {
         let all = console.run("slowlog get -1");
         assert!(all.starts_with("*2 ") && !all.contains("geheim"), "{all}");
         console.script(
-            "config set slowlog-log-slower-than -1 commandlog-request-larger-than 55 commandlog-reply-larger-than 30 => +OK
+            "config set slowlog-log-slower-than -1 commandlog-request-larger-than 57 commandlog-reply-larger-than 30 => +OK
              commandlog reset slow => +OK
              commandlog reset large-request => +OK
              slowlog len => :0
              set abc 123456789012345678901234567890 => +OK
              get abc => 123456789012345678901234567890
              ping => +PONG
-             commandlog get -1 large-request => *1 *6 :1 :1000000000 :59 *3 set abc 123456789012345678901234567890
-             commandlog get -1 large-reply => *1 *6 :0 :1000000000 :37 *2 get abc",
+             commandlog get -1 large-reply => *1 *6 :0 :1000000000 :37 *2 get abc
+             commandlog get -1 large-request => *1 *6 :1 :1000000000 :59 *3 set abc 123456789012345678901234567890",
         );
     }
 }
