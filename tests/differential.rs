@@ -1,9 +1,15 @@
-//! Random requests, asked of ours and of Redis 8 side by side, over both protocols: every reply must be the same.
+//! Random requests, asked of ours and of Redis 8 side by side, over both protocols: every reply must be the same, and so
+//! must the data, field by field, behind every round of requests; in between both load their data anew, and are ended and
+//! started again.
 //!
-//! `IRONKEEP_DIFFERENTIAL` says how many requests, `IRONKEEP_SEED` which. The commands are those that both have, by the
-//! reference, but for those whose replies are random, tell the time, or are about the server itself.
+//! `IRONKEEP_DIFFERENTIAL` says how many requests, `IRONKEEP_SEED` which. One half is well formed ([`grammar`]); the other
+//! is of words that may fit or not, for all commands that both have by the reference, but for those whose replies are
+//! random, tell the time, or are about the server itself.
 
-use crate::rig::{Client, Program, Server, length};
+mod grammar;
+
+use crate::rig::{Client, Contents, Data, Program, Server, differences, length, read_contents};
+use grammar::Grammar;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -95,9 +101,32 @@ const LEFT_OUT: &[&str] = &[
     "zscan",
 ];
 /// Their elements come in any order.
-const UNORDERED: &[&str] = &["hgetall", "hkeys", "hvals", "sdiff", "sinter", "smembers", "sunion"];
-/// Requests behind which both begin with nothing again.
+const UNORDERED: &[&str] = &[
+    "exec",
+    "hgetall",
+    "hkeys",
+    "hrandfield",
+    "hscan",
+    "hvals",
+    "keys",
+    "scan",
+    "sdiff",
+    "sinter",
+    "smembers",
+    "spop",
+    "srandmember",
+    "sscan",
+    "sunion",
+    "zscan",
+];
+/// Requests behind which the data is compared, and both begin with nothing again.
 const ROUND: usize = 400;
+/// Rounds behind which both load what they have saved, and behind which both are ended and started again.
+const RELOAD_EVERY: usize = 4;
+const RESTART_EVERY: usize = 20;
+const FROM_A_LOG: &str = "loaded from a log";
+/// How far the times may lie apart at which the same request was executed, in ms.
+const SLACK_MS: i64 = 30_000;
 
 const WORDS: &[&str] = &[
     "a",
@@ -250,41 +279,190 @@ fn comparable(name: &str, reply: Vec<u8>) -> Vec<u8> {
     lines.concat()
 }
 
-#[test]
-fn random_requests_get_the_replies_of_redis() {
-    let Some(redis) = Program::redis_8() else { return };
-    let (count, rows) = (length("IRONKEEP_DIFFERENTIAL", 6_000), rows());
-    assert!(rows.len() > 150, "{} commands", rows.len());
-    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let servers = [Server::start(&redis, dirs[0].path(), &[]), Server::start(&Program::ours(), dirs[1].path(), &[])];
-    let mut random = fastrand::Rng::with_seed(length("IRONKEEP_SEED", 1) as u64); // any number will do
-    let mut wrong: BTreeMap<String, (u32, String)> = BTreeMap::new();
-    for is_resp3 in [false, true] {
-        let mut clients = servers.each_ref().map(Server::client);
-        if is_resp3 {
-            clients.iter_mut().for_each(|client| drop(ask(client, &["HELLO".to_owned(), "3".to_owned()])));
+/// Makes equal what may differ by the time between two servers.
+fn align(ours: &mut Contents, theirs: &mut Contents) {
+    for (place, their_key) in &mut theirs.keys {
+        their_key.expire_slack_ms = SLACK_MS;
+        let Some(our_key) = ours.keys.get_mut(place) else { continue };
+        match (&mut our_key.data, &mut their_key.data) {
+            (Data::Hash(ours), Data::Hash(theirs)) => {
+                for (field, (_, our_time)) in ours {
+                    let Some((_, their_time)) = theirs.get(field) else { continue };
+                    if let (Some(ours), Some(theirs)) = (*our_time, *their_time)
+                        && ours.abs_diff(theirs) <= SLACK_MS.unsigned_abs()
+                    {
+                        *our_time = *their_time;
+                    }
+                }
+            }
+            (Data::Stream(ours), Data::Stream(theirs)) => {
+                for groups in [&mut ours.groups, &mut theirs.groups] {
+                    let pending = groups.iter_mut().flat_map(|groups| groups.values_mut());
+                    let pending = pending.flat_map(|group| group.consumers.values_mut()).flatten();
+                    pending.for_each(|(_, delivered_ms, _)| *delivered_ms = 0);
+                }
+            }
+            _ => {}
         }
-        for index in 0..count / 2 {
-            if index % ROUND == 0 {
-                clients.iter_mut().for_each(|client| drop(ask(client, &["FLUSHALL".to_owned()])));
+    }
+}
+
+/// Two servers, ours behind the other, and what they have been found to differ in.
+struct Pair {
+    programs: [Program; 2],
+    dirs: [tempfile::TempDir; 2],
+    servers: [Server; 2],
+    clients: [Client; 2],
+    is_resp3: bool,
+    /// By kind: how often, and the first of it.
+    wrong: BTreeMap<String, (u32, String)>,
+    /// What was asked since both had nothing.
+    round: Vec<Vec<String>>,
+}
+
+const OPTIONS: &[(&str, &str)] = &[("appendonly", "yes"), ("appendfsync", "no")];
+
+impl Pair {
+    fn new(redis: Program) -> Self {
+        let programs = [redis, Program::ours()];
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let servers = [0, 1].map(|at| Server::start(&programs[at], dirs[at].path(), OPTIONS));
+        let clients = servers.each_ref().map(Server::client);
+        let (wrong, round) = (BTreeMap::new(), Vec::new());
+        Self { programs, dirs, servers, clients, is_resp3: false, wrong, round }
+    }
+
+    fn greet(&mut self) {
+        self.clients = self.servers.each_ref().map(Server::client);
+        if self.is_resp3 {
+            self.clients.iter_mut().for_each(|client| drop(ask(client, &["HELLO".to_owned(), "3".to_owned()])));
+        }
+    }
+
+    fn note(&mut self, what: String, text: String) {
+        let round: Vec<String> = self.round.iter().rev().take(12).rev().map(|words| format!("{words:?}")).collect();
+        let first = || (0, format!("{text}\n  behind {}", round.join("\n    ")));
+        self.wrong.entry(what).or_insert_with(first).0 += 1;
+        self.forget();
+    }
+
+    /// Both have nothing from here on, and are in no transaction.
+    fn forget(&mut self) {
+        self.greet();
+        self.clients.iter_mut().for_each(|client| drop(ask(client, &["FLUSHALL".to_owned()])));
+        self.round.clear();
+    }
+
+    fn compare_replies(&mut self, words: Vec<String>) {
+        let name = words[0].to_ascii_lowercase();
+        let replies = self.clients.each_mut().map(|client| comparable(&name, ask(client, &words)));
+        let [theirs, ours] = replies.map(|reply| reply.escape_ascii().to_string());
+        self.round.push(words.clone());
+        if theirs != ours {
+            let what = format!("{name}, Redis {theirs:.24}, ours {ours:.24}");
+            let same = theirs.bytes().zip(ours.bytes()).take_while(|(one, other)| one == other).count();
+            let from = same.saturating_sub(60);
+            let (theirs, ours) = (&theirs[from..], &ours[from.min(ours.len())..]);
+            self.note(what, format!("{words:?}, from byte {from}\n  Redis {theirs:.200}\n  ours  {ours:.200}"));
+        }
+    }
+
+    fn compare_data(&mut self, when: &str) {
+        self.greet_plainly();
+        let [mut theirs, mut ours] = self.clients.each_mut().map(read_contents);
+        align(&mut ours, &mut theirs);
+        if when == FROM_A_LOG {
+            // Redis does not log every consumer that a command has made in passing; ours does.
+            for contents in [&mut ours, &mut theirs] {
+                for key in contents.keys.values_mut() {
+                    let Data::Stream(stream) = &mut key.data else { continue };
+                    let groups = stream.groups.iter_mut().flat_map(|groups| groups.values_mut());
+                    groups.for_each(|group| group.consumers.retain(|_, pending| !pending.is_empty()));
+                }
             }
-            let row = &rows[random.usize(..rows.len())];
-            let words = request(row, &mut random);
+        }
+        let found = differences(&ours, &theirs);
+        if let Some(first) = found.first() {
+            let what: String = first.chars().filter(|letter| !letter.is_ascii_digit()).take(60).collect();
+            self.note(format!("data {when}, {what}"), format!("{when}: {}", found.join("\n  ")));
+        }
+    }
+
+    /// Clients of their own for what is read in the protocol's second version.
+    fn greet_plainly(&mut self) {
+        self.clients = self.servers.each_ref().map(Server::client);
+    }
+
+    fn reload(&mut self) {
+        self.greet_plainly();
+        for client in &mut self.clients {
+            assert_eq!(client.line("DEBUG RELOAD").text(), "OK");
+        }
+    }
+
+    fn restart(&mut self) {
+        self.greet_plainly();
+        for at in 0..2 {
+            self.clients[at].queue(&["SHUTDOWN", "NOSAVE"]);
+            self.clients[at].flush().unwrap();
+            assert!(self.clients[at].raw_reply().is_err(), "it ends");
+            for _ in 0..1000 {
+                if std::net::TcpStream::connect(("127.0.0.1", self.servers[at].port())).is_err() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            self.servers[at].kill();
+            self.servers[at] = Server::start(&self.programs[at], self.dirs[at].path(), OPTIONS);
+        }
+    }
+
+    /// Behind the round of this number.
+    fn end_round(&mut self, number: usize) {
+        self.compare_data("as it is");
+        if number.is_multiple_of(RELOAD_EVERY) {
+            self.reload();
+            self.compare_data("loaded from an RDB");
+        }
+        if number.is_multiple_of(RESTART_EVERY) {
+            self.restart();
+            self.compare_data(FROM_A_LOG);
+        }
+        self.forget();
+    }
+}
+
+#[test]
+fn random_requests_get_the_replies_of_redis_and_leave_the_same_data() {
+    let Some(redis) = Program::redis_8() else { return };
+    let (count, rows, grammar) = (length("IRONKEEP_DIFFERENTIAL", 6_000), rows(), Grammar::new());
+    assert!(rows.len() > 150, "{} commands", rows.len());
+    let mut random = fastrand::Rng::with_seed(length("IRONKEEP_SEED", 1) as u64); // any number will do
+    let mut pair = Pair::new(redis);
+    let mut asked = 0;
+    for is_resp3 in [false, true] {
+        pair.is_resp3 = is_resp3;
+        pair.forget();
+        for index in 1..=count / 2 {
+            let is_well_formed = random.bool();
+            let words = if is_well_formed {
+                grammar.request(&mut random)
+            } else {
+                request(&rows[random.usize(..rows.len())], &mut random)
+            };
             // BLOCK may wait for ever.
-            if words.iter().any(|word| word == "BLOCK") {
-                continue;
+            if !words.iter().any(|word| word == "BLOCK") {
+                asked += 1;
+                pair.compare_replies(words);
             }
-            let [theirs, ours] =
-                clients.each_mut().map(|client| comparable(&row.name, ask(client, &words)).escape_ascii().to_string());
-            if theirs != ours {
-                let what = format!("{}, Redis {theirs:.24}, ours {ours:.24}", row.name);
-                wrong.entry(what).or_insert((0, format!("{words:?}\n  Redis {theirs:.200}\n  ours  {ours:.200}"))).0 +=
-                    1;
-                clients.iter_mut().for_each(|client| drop(ask(client, &["FLUSHALL".to_owned()])));
+            if index % ROUND == 0 {
+                pair.end_round(index / ROUND);
             }
         }
     }
-    let texts: Vec<_> = wrong.values().map(|(count, text)| format!("{count} times {text}")).collect();
-    println!("{count} random requests of {} commands: {} kinds of difference", rows.len(), texts.len());
+    let texts: Vec<_> = pair.wrong.values().map(|(count, text)| format!("{count} times {text}")).collect();
+    let commands = rows.iter().map(|row| row.name.clone()).chain(grammar.commands());
+    let commands = commands.collect::<std::collections::BTreeSet<_>>().len();
+    println!("{asked} random requests of {commands} commands: {} kinds of difference", texts.len());
     assert!(texts.is_empty(), "{}", texts.join("\n"));
 }

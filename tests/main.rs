@@ -23,6 +23,9 @@ mod formats {
 /// Clients with habits of their own.
 mod clients;
 
+/// Libraries and tools that people use.
+mod client_libraries;
+
 /// What commands answer, beside real servers.
 mod commands;
 

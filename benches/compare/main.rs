@@ -16,6 +16,7 @@
 mod rig;
 
 mod commands;
+mod complexity;
 mod contest;
 mod durability;
 mod io_threads;
@@ -41,6 +42,7 @@ struct Table {
 const TABLES: &[Table] = &[
     Table { name: "throughput", is_usual: true, options: throughput::OPTIONS, run: throughput::run },
     Table { name: "commands", is_usual: true, options: commands::OPTIONS, run: commands::run },
+    Table { name: "complexity", is_usual: false, options: complexity::OPTIONS, run: complexity::run },
     Table { name: "slowdisk", is_usual: true, options: slow_disk::OPTIONS, run: slow_disk::run },
     Table { name: "durability", is_usual: true, options: durability::OPTIONS, run: durability::run },
     Table { name: "memory", is_usual: false, options: memory::OPTIONS, run: memory::run },

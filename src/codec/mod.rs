@@ -2,6 +2,7 @@
 
 pub mod crc16;
 pub mod crc64;
+pub mod cycles;
 pub mod fingerprint;
 pub mod glob;
 pub mod grisu;

@@ -127,9 +127,6 @@ impl Bounds {
         let unit = if self.is_in_bits { 1 } else { 8 };
         let total = len * 8 / unit;
         let end = self.end.unwrap_or(-1);
-        if self.start < 0 && end < 0 && self.start > end {
-            return None;
-        }
         let (first, count) = args::rank_range(self.start, end.max(-(i64::try_from(total).ok()?)), total)?;
         let (first, count, unit) = (first as u64, count as u64, unit as u64);
         Some(BitRange { first: first * unit, last: (first + count) * unit - 1 })
@@ -181,7 +178,9 @@ fn bitcount(context: &mut Context<'_>) -> Outcome {
     }
     let bounds = Bounds::parse(&args[2..], true)?;
     let count = context.read_string(args[1])?.map(text).map_or(0, |bytes| {
-        let range = bounds.of(bytes.len());
+        // As in Redis, who counts has nothing of ends the wrong way round, while who searches may find the first unit there.
+        let is_backwards = bounds.start < 0 && bounds.end.is_some_and(|end| end < 0 && bounds.start > end);
+        let range = bounds.of(bytes.len()).filter(|_| !is_backwards);
         range.map_or(0, |range| range.count(&bytes))
     });
     Ok(context.reply.int(count.cast_signed()))

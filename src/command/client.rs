@@ -1,16 +1,21 @@
 //! CLIENT: who is connected, under which name, and ending that.
 
-use crate::engine::Engine;
 use crate::engine::clients::ClientInfo;
 use crate::engine::jobs::Job;
+use crate::engine::pause::Held;
 use crate::engine::pubsub::Kind;
 use crate::engine::session::ReplyMode;
+use crate::engine::tracking::Mode;
+use crate::engine::{Engine, Session};
 
+use super::acl::unknown_or_wrong;
 use super::args::{self, is};
 use super::connection::{check_name, help};
 use super::spec::{
-    ADMIN, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, Command, LOADING, NO_KEYS, NOSCRIPT, STALE, command, container,
+    ADMIN, ALLOW_BUSY, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, Command, LOADING, MAY_REPLICATE, NO_KEYS, NOSCRIPT,
+    STALE, WRITE, command, container,
 };
+use super::tracking::{caching, getredir, tracking, trackinginfo};
 use super::{CommandError, Context, Outcome, waiting};
 
 pub const COMMANDS: &[Command] = &[container("client", 0, "2.4.0", SUBCOMMANDS)];
@@ -30,6 +35,12 @@ const SUBCOMMANDS: &[Command] = &[
     command("reply", 3, ALWAYS, NO_KEYS, CAT_CONNECTION, "3.2.0", reply),
     command("no-evict", 3, ADMINS, NO_KEYS, CAT_ADMINS, "7.0.0", no_evict),
     command("unblock", -3, ADMINS, NO_KEYS, CAT_ADMINS, "5.0.0", unblock),
+    command("no-touch", 3, ALWAYS, NO_KEYS, CAT_CONNECTION, "7.2.0", no_touch),
+    command("pause", -3, ADMINS, NO_KEYS, CAT_ADMINS, "3.0.0", pause),
+    command("unpause", 2, ADMINS, NO_KEYS, CAT_ADMINS, "6.2.0", unpause),
+    command("capa", -3, ALWAYS | ALLOW_BUSY, NO_KEYS, CAT_CONNECTION, "8.0.0", capa),
+    command("import-source", 3, ALWAYS, NO_KEYS, CAT_CONNECTION, "8.1.0", import_source),
+    command("caching", 3, ALWAYS, NO_KEYS, CAT_CONNECTION, "6.0.0", caching),
     command("tracking", -3, ALWAYS, NO_KEYS, CAT_CONNECTION, "6.0.0", tracking),
     command("trackinginfo", 2, ALWAYS, NO_KEYS, CAT_CONNECTION, "6.2.0", trackinginfo),
     command("getredir", 2, ALWAYS, NO_KEYS, CAT_CONNECTION, "6.0.0", getredir),
@@ -137,10 +148,20 @@ fn flags(engine: &Engine, client: &ClientInfo) -> String {
     let is_waiting = engine.waiters.get(client.id).is_some();
     let is_monitor = engine.monitors.contains(&client.id);
     let is_subscriber = engine.pubsub.is_subscriber(client.id);
-    let flags: String = [(is_monitor, 'O'), (is_subscriber, 'P'), (client.queued.is_some(), 'x'), (is_waiting, 'b')]
-        .into_iter()
-        .filter_map(|(is_set, letter)| is_set.then_some(letter))
-        .collect();
+    let tracker = engine.tracking.get(client.id);
+    let flags: String = [
+        (is_monitor, 'O'),
+        (is_subscriber, 'P'),
+        (client.queued.is_some(), 'x'),
+        (is_waiting, 'b'),
+        (tracker.is_some(), 't'),
+        (tracker.is_some_and(|tracker| tracker.is_broken), 'R'),
+        (tracker.is_some_and(|tracker| tracker.mode == Mode::Broadcast), 'B'),
+        (client.is_no_touch, 'T'),
+    ]
+    .into_iter()
+    .filter_map(|(is_set, letter)| is_set.then_some(letter))
+    .collect();
     if flags.is_empty() { "N".to_owned() } else { flags }
 }
 
@@ -149,11 +170,13 @@ fn line(engine: &Engine, client: &ClientInfo) -> Vec<u8> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let count = |kind| engine.pubsub.count(client.id, kind);
     let seconds_since = |then_ms: i64| engine.clock.now_ms().saturating_sub(then_ms).max(0) / 1000;
+    let tracker = engine.tracking.get(client.id);
+    let redirect = tracker.map_or(-1, |tracker| i64::try_from(tracker.redirect).unwrap_or(i64::MAX));
     let multi = client.queued.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
     format!(
         "id={id} addr={addr} laddr={laddr} fd=0 name={name} age={age} idle={idle} flags={flags} db={db} sub={sub} psub={psub} \
          ssub={ssub} multi={multi} watch={watch} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
-         tot-mem=0 events=r cmd={cmd} user=default redir=-1 resp={resp} lib-name={lib} lib-ver={lib_version}\n",
+         tot-mem=0 events=r cmd={cmd} user=default redir={redirect} resp={resp} lib-name={lib} lib-ver={lib_version}\n",
         id = client.id,
         flags = flags(engine, client),
         sub = count(Kind::Channel),
@@ -167,6 +190,7 @@ fn line(engine: &Engine, client: &ClientInfo) -> Vec<u8> {
         db = client.db,
         watch = client.watched,
         cmd = client.last_command,
+        redirect = redirect,
         resp = if client.is_resp3 { 3 } else { 2 },
         lib = text(&client.library_name),
         lib_version = text(&client.library_version),
@@ -298,28 +322,62 @@ fn unblock(context: &mut Context<'_>) -> Outcome {
     Ok(context.reply.int(i64::from(has_waited)))
 }
 
-fn tracking(context: &mut Context<'_>) -> Outcome {
-    match context.args[2] {
-        mode if is(mode, "OFF") => Ok(context.reply.ok()),
-        mode if is(mode, "ON") => Err(CommandError::err("this version doesn't track what clients cache")),
-        _ => Err(CommandError::Syntax),
-    }
+/// Whether what this client uses counts as used.
+fn no_touch(context: &mut Context<'_>) -> Outcome {
+    context.session.is_no_touch = match context.args[2] {
+        mode if is(mode, "ON") => true,
+        mode if is(mode, "OFF") => false,
+        _ => return Err(CommandError::Syntax),
+    };
+    Ok(context.reply.ok())
 }
 
-fn trackinginfo(context: &mut Context<'_>) -> Outcome {
-    let reply = context.reply.map(3);
-    context.reply.bulk(b"flags");
-    context.reply.set(1);
-    context.reply.bulk(b"off");
-    context.reply.bulk(b"redirect");
-    context.reply.int(-1);
-    context.reply.bulk(b"prefixes");
-    context.reply.array(0);
-    Ok(reply)
+/// `PAUSE timeout [WRITE|ALL]`: for so many ms commands are held, the clients' connections with them.
+fn pause(context: &mut Context<'_>) -> Outcome {
+    let held = match context.args[3..] {
+        [] => Held::All,
+        [mode] if is(mode, "ALL") => Held::All,
+        [mode] if is(mode, "WRITE") => Held::Writes,
+        [_] => return Err(CommandError::err("CLIENT PAUSE mode must be WRITE or ALL")),
+        _ => return Err(unknown_or_wrong(context.args[1], "CLIENT")),
+    };
+    let timeout = waiting::milliseconds(context.args[2], context.now_ms())?.unwrap_or_default();
+    let now = context.engine.clock.monotonic();
+    // Who wants longer than a clock can tell has it end at once: some centuries are meant by nobody.
+    let until = now.checked_add(timeout).unwrap_or(now);
+    context.engine.pause.begin(held, until, now);
+    context.engine.jobs.push(Job::AwaitEndOfPause);
+    Ok(context.reply.ok())
 }
 
-fn getredir(context: &mut Context<'_>) -> Outcome {
-    Ok(context.reply.int(-1))
+fn unpause(context: &mut Context<'_>) -> Outcome {
+    context.engine.pause.end();
+    context.engine.jobs.push(Job::AwaitEndOfPause);
+    Ok(context.reply.ok())
+}
+
+/// Whether the request is to wait for the end of a pause.
+#[inline]
+pub fn is_held(engine: &Engine, session: &Session, arguments: &[&[u8]]) -> bool {
+    !engine.pause.is_off() && is_held_now(engine, session, arguments)
+}
+
+fn is_held_now(engine: &Engine, session: &Session, arguments: &[&[u8]]) -> bool {
+    let Some(held) = engine.pause.held(engine.clock.monotonic()) else { return false };
+    let writes = |command: &Command| {
+        let executes = command.name == "exec" && session.transaction.as_ref().is_some_and(|queue| queue.is_replicated);
+        command.is(WRITE | MAY_REPLICATE) || executes
+    };
+    held == Held::All || super::execute::find(arguments).is_ok_and(writes)
+}
+
+/// What a client can do: nothing here depends on it, as there is no failover to be redirected by.
+fn capa(context: &mut Context<'_>) -> Outcome {
+    Ok(context.reply.ok())
+}
+
+fn import_source(_context: &mut Context<'_>) -> Outcome {
+    Err(CommandError::err("Server is not in import mode"))
 }
 
 fn client_help(context: &mut Context<'_>) -> Outcome {
@@ -327,6 +385,7 @@ fn client_help(context: &mut Context<'_>) -> Outcome {
         context,
         "CLIENT",
         &[
+            ("CACHING (YES|NO)", "Say whether what the next command reads is to be tracked."),
             ("GETNAME", "Return the name of the current connection."),
             ("GETREDIR", "Return the client ID tracking notifications go to, or -1."),
             ("ID", "Return the ID of the current connection."),
@@ -334,11 +393,18 @@ fn client_help(context: &mut Context<'_>) -> Outcome {
             ("KILL <ip:port> | <filter> <value> [...]", "Close connections by ID, ADDR, LADDR, TYPE, USER, MAXAGE."),
             ("LIST [TYPE <type>] [ID <id> [...]]", "Return information about client connections."),
             ("NO-EVICT (ON|OFF)", "Protect current client connection from eviction."),
+            ("NO-TOUCH (ON|OFF)", "Keep what this client uses from counting as used."),
+            ("PAUSE <timeout> [WRITE|ALL]", "Hold all commands, or those that write, for <timeout> milliseconds."),
             ("REPLY (ON|OFF|SKIP)", "Control the replies sent to the current connection."),
             ("SETINFO <option> <value>", "Set client meta info: LIB-NAME or LIB-VER."),
             ("SETNAME <name>", "Assign the name <name> to the current connection."),
+            (
+                "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
+                "Say whether changes of what this client may have cached are to be told.",
+            ),
             ("TRACKINGINFO", "Report tracking status for the current connection."),
             ("UNBLOCK <clientid> [TIMEOUT|ERROR]", "Unblock the specified blocked client."),
+            ("UNPAUSE", "End a pause."),
         ],
     ))
 }

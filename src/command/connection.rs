@@ -77,6 +77,9 @@ fn hello(context: &mut Context<'_>) -> Outcome {
         context.session.name = name;
     }
     context.session.protocol = protocol;
+    if let Some(tracker) = context.engine.tracking.get_mut(context.session.id) {
+        tracker.protocol = protocol;
+    }
     if context.session.is_subscribed {
         context.engine.pubsub.set_protocol(context.session.id, protocol);
     }
@@ -159,7 +162,8 @@ fn reset(context: &mut Context<'_>) -> Outcome {
     session.name.clear();
     session.reply_mode = crate::engine::session::ReplyMode::On;
     session.is_authenticated = context.engine.config.requirepass.is_empty();
-    (session.is_subscribed, session.is_monitor) = (false, false);
+    (session.is_subscribed, session.is_monitor, session.is_no_touch) = (false, false, false);
+    context.engine.tracking.remove(session.id);
     context.engine.pubsub.remove(session.id);
     context.engine.monitors.retain(|&client| client != session.id);
     context.engine.watches.unwatch(session.id);

@@ -101,7 +101,7 @@ impl Told<'_> {
                 self.event(engine, b'g', "move_to", (number(key(2)), key(1)));
                 self.gone.push(key(1).to_vec());
             }
-            "restore" => {
+            "restore" | "restore-asking" => {
                 self.appeared(engine, db, key(1));
                 self.event(engine, b'g', "restore", (db, key(1)));
             }

@@ -7,10 +7,11 @@ use crate::resp::{Encoder, Protocol};
 use smallvec::SmallVec;
 
 use super::events::Before;
+use super::observe::{self, Ran};
 use super::spec::{
     ALLOW_BUSY, CAT_SCRIPTING, DENYOOM, LOADING, MAY_REPLICATE, NO_AUTH, NO_MANDATORY_KEYS, NO_MULTI, READONLY, WRITE,
 };
-use super::{Command, CommandError, Context, Outcome, args, table, waiting};
+use super::{Command, CommandError, Context, Outcome, args, changed, table, tracking, waiting};
 
 /// Executes one request of a client and appends the reply to `out`.
 ///
@@ -68,6 +69,7 @@ fn execute_what(
         Ok(command) => {
             session.last_command = command.name;
             rests_on = run_unit(engine, session, command, arguments, out);
+            tracking::end_cue(engine, session, arguments);
             session.log_end = engine.journal.end();
         }
     }
@@ -84,6 +86,7 @@ fn enqueue(session: &mut Session, command: &Command, arguments: &[&[u8]]) {
     transaction.queue.push(copy);
     transaction.takes_memory |= command.is(DENYOOM);
     transaction.writes |= command.is(WRITE);
+    transaction.is_replicated |= command.is(WRITE | MAY_REPLICATE);
 }
 
 /// Executes a request in the middle of another client's script: what may end that, and what touches no data. All else is
@@ -139,6 +142,7 @@ fn run_unit(
     engine.journal.begin_unit();
     run(engine, session, command, arguments, out);
     engine.journal.end_unit();
+    engine.tell_of_changes();
     let position = position_of(engine, touched, before);
     if engine.journal.end() > before {
         // What is told of a change is not to be known before the change is safe.
@@ -255,12 +259,15 @@ pub(super) fn run(
     arguments: &[&[u8]],
     out: &mut Vec<u8>,
 ) {
-    let db = session.db;
+    let (db, began) = (session.db, observe::begin(engine, session, command));
+    engine.keyspace.access.set_silent(session.is_no_touch && command.name != "touch");
+    tracking::begin(engine, session);
     if engine.keyspace.counts(db).1 > 0 || engine.keyspace.hashes_that_expire(db) > 0 {
         for position in command.key_positions(arguments) {
             engine.expire_on_access(db, arguments[position]);
         }
     }
+    let held = changed::Before::of(engine, db, command, arguments);
     let before = engine.tells_events().then(|| Before::of(engine, db, command, arguments));
     let operations = before.is_some().then(Vec::new);
     let start = out.len();
@@ -271,9 +278,7 @@ pub(super) fn run(
     let outcome = (command.run)(&mut context);
     let (changes, is_logged) = (context.changes, context.is_logged);
     let operations = context.operations.take();
-    let calls = context.engine.stats.calls.of_mut(command);
-    calls.calls += u64::from(!context.session.is_repeated);
-    calls.failed += u64::from(outcome.is_err());
+    let has_failed = outcome.is_err();
     if !context.engine.monitors.is_empty() {
         super::monitor::show(&mut context, command);
     }
@@ -283,8 +288,17 @@ pub(super) fn run(
         context.reply.error(text.as_bytes());
         engine.stats.count_error(&text);
     }
+    observe::note(engine, session, Ran { command, arguments, began, reply_len: out.len() - start, has_failed });
+    tracking::remember(engine, session, command, arguments);
     if changes > 0 {
-        settle(engine, db, command, arguments, changes, is_logged);
+        // What a change entails: the log, the count of changes, and who is to hear of it.
+        if !is_logged {
+            engine.journal.append(db, arguments);
+        }
+        engine.journal.count_changes(changes);
+        if let Some(held) = held {
+            held.tell(engine, db, command, arguments);
+        }
     }
     if let (Some(before), Some(mut operations)) = (before, operations) {
         if changes == 0 {
@@ -293,26 +307,6 @@ pub(super) fn run(
             operations.insert(0, (db, arguments.iter().map(|argument| argument.to_vec()).collect()));
         }
         before.tell(engine, command, &operations);
-    }
-}
-
-/// What a change entails: the log, the count of changes, the watchers.
-pub(super) fn settle(
-    engine: &mut Engine,
-    db: usize,
-    command: &Command,
-    arguments: &[&[u8]],
-    changes: u64,
-    is_logged: bool,
-) {
-    if !is_logged {
-        engine.journal.append(db, arguments);
-    }
-    engine.journal.count_changes(changes);
-    if !engine.watches.is_idle() || !engine.waiters.is_idle() {
-        for position in command.key_positions(arguments) {
-            engine.key_changed(db, arguments[position]);
-        }
     }
 }
 

@@ -38,7 +38,7 @@ const SECTIONS: &[Section] = &[
     Section { title: "Modules", by_default: true, write: |_, _| {} },
     Section { title: "Commandstats", by_default: false, write: commandstats },
     Section { title: "Errorstats", by_default: true, write: errorstats },
-    Section { title: "Latencystats", by_default: false, write: |_, _| {} },
+    Section { title: "Latencystats", by_default: false, write: latencystats },
     Section { title: "Cluster", by_default: true, write: |_, page| page.line("cluster_enabled", 0) },
     Section { title: "Keyspace", by_default: true, write: keyspace },
 ];
@@ -159,7 +159,7 @@ fn clients(engine: &Engine, page: &mut Page) {
     page.line("maxclients", engine.config.maxclients);
     page.zeros(&["client_recent_max_input_buffer", "client_recent_max_output_buffer"]);
     page.line("blocked_clients", engine.clients.waiting + engine.waiters.len());
-    page.line("tracking_clients", 0);
+    page.line("tracking_clients", engine.tracking.client_count());
     page.line("pubsub_clients", engine.pubsub.subscriber_count());
     page.line("watching_clients", engine.watches.session_count());
     page.line("clients_in_timeout_table", engine.waiters.deadline_count());
@@ -393,7 +393,8 @@ fn stats(engine: &Engine, page: &mut Page) {
     page.line("instantaneous_input_repl_kbps", "0.00");
     page.line("instantaneous_output_repl_kbps", "0.00");
     page.line("rejected_connections", stats.rejected_connections);
-    page.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    page.line("sync_full", stats.full_syncs);
+    page.zeros(&["sync_partial_ok", "sync_partial_err"]);
     page.line("expired_subkeys", stats.expired_fields);
     page.line("expired_keys", stats.expired_keys);
     page.line("expired_stale_perc", format!("{:.2}", stats.stale_percent));
@@ -415,8 +416,11 @@ fn stats(engine: &Engine, page: &mut Page) {
     page.line("total_forks", stats.snapshots);
     page.zeros(&["migrate_cached_sockets", "slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses"]);
     page.zeros(&["active_defrag_key_hits", "active_defrag_key_misses", "total_active_defrag_time"]);
-    page.zeros(&["current_active_defrag_time", "tracking_total_keys", "tracking_total_items"]);
-    page.zeros(&["tracking_total_prefixes", "unexpected_error_replies"]);
+    let (keys, reads, prefixes) = engine.tracking.counts();
+    page.zeros(&["current_active_defrag_time", "unexpected_error_replies"]);
+    page.line("tracking_total_keys", keys);
+    page.line("tracking_total_items", reads);
+    page.line("tracking_total_prefixes", prefixes);
     page.line("total_error_replies", stats.error_replies);
     page.zeros(&["dump_payload_sanitizations", "io_threaded_reads_processed"]);
     page.line("io_threaded_writes_processed", stats.writes_by_threads);
@@ -453,17 +457,33 @@ fn cpu(engine: &Engine, page: &mut Page) {
     page.line("used_cpu_user_children", "0.000000");
 }
 
-/// Calls are counted and not timed: their microseconds are 0.
 fn commandstats(engine: &Engine, page: &mut Page) {
     visit_rows(&mut |name, row| {
         let count = engine.stats.calls.of(row);
         if count != CallCount::default() {
-            let CallCount { calls, failed, rejected } = count;
+            let CallCount { calls, failed, rejected, ticks } = count;
+            let ns = engine.clock.ns(ticks);
+            let (usec, mean) = (ns / 1000, ns as f64 / 1000.0 / calls.max(1) as f64);
             page.line(
                 &format!("cmdstat_{name}"),
-                format!("calls={calls},usec=0,usec_per_call=0.00,rejected_calls={rejected},failed_calls={failed}"),
+                format!(
+                    "calls={calls},usec={usec},usec_per_call={mean:.2},rejected_calls={rejected},failed_calls={failed}"
+                ),
             );
         }
+    });
+}
+
+/// The percentiles that the configuration names, of each command whose durations are counted.
+fn latencystats(engine: &Engine, page: &mut Page) {
+    let percents: Vec<&str> = engine.config.latency_percentiles.split_ascii_whitespace().collect();
+    visit_rows(&mut |name, row| {
+        let Some(histogram) = engine.stats.calls.histogram(row) else { return };
+        let values = percents.iter().map(|percent| {
+            let ns = engine.clock.ns(histogram.percentile(percent.parse().unwrap_or(0.0)));
+            format!("p{percent}={:.3}", ns as f64 / 1000.0)
+        });
+        page.line(&format!("latency_percentiles_usec_{name}"), values.collect::<Vec<_>>().join(","));
     });
 }
 

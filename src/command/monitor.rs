@@ -60,7 +60,7 @@ fn show_line(context: &mut Context<'_>, command: &Command) {
 }
 
 /// Which arguments are not to be shown: names and passwords.
-fn secrets(command: &Command, arguments: &[&[u8]]) -> std::ops::Range<usize> {
+pub(super) fn secrets(command: &Command, arguments: &[&[u8]]) -> std::ops::Range<usize> {
     let auth = arguments.iter().position(|argument| is(argument, "AUTH"));
     match (command.name, auth) {
         ("auth", _) => 1..arguments.len(),

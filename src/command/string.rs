@@ -267,13 +267,14 @@ fn getex(context: &mut Context<'_>) -> Outcome {
         }
         (chosen, rest) = (Some(next), tail);
     }
+    let Some(value) = context.read_string(key)?.map(|string| string.to_vec()) else {
+        return Ok(context.reply.null());
+    };
+    // Of a key that is not there no time is read.
     let expire_at_ms = match chosen {
         None => None,
         Some(None) => Some(None),
         Some(Some((unit, value))) => Some(Some(unit.absolute(value, context.now_ms(), "getex")?)),
-    };
-    let Some(value) = context.read_string(key)?.map(|string| string.to_vec()) else {
-        return Ok(context.reply.null());
     };
     match expire_at_ms {
         None => {}
@@ -349,11 +350,16 @@ pub(super) fn check_len(context: &Context<'_>, len: usize) -> Result<(), Command
 
 fn getrange(context: &mut Context<'_>) -> Outcome {
     let (key, start, end) = (context.args[1], args::int(context.args[2])?, args::int(context.args[3])?);
+    let is_backwards = start < 0 && end < 0 && start > end;
     let part = match context.read_string(key)? {
         None => Vec::new(),
-        Some(string) => string.with(|bytes| match args::rank_range(start, end, bytes.len()) {
-            Some((first, count)) if !(start < 0 && end < 0 && start > end) => bytes[first..first + count].to_vec(),
-            _ => Vec::new(),
+        // As in Redis, an end that lies before the first byte is that byte.
+        Some(string) => string.with(|bytes| {
+            let end = if end < 0 { end.saturating_add_unsigned(bytes.len() as u64).max(0) } else { end }; // 64 bits
+            match args::rank_range(start, end, bytes.len()) {
+                Some((first, count)) if !is_backwards => bytes[first..first + count].to_vec(),
+                _ => Vec::new(),
+            }
         }),
     };
     Ok(context.reply.bulk(&part))

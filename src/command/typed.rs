@@ -1,6 +1,5 @@
 //! The collection that a key holds, borrowed apart from the reply, so that elements go out without a copy.
 
-use crate::codec::number;
 use crate::keyspace::{Db, View};
 use crate::resp::{Encoder, Protocol, Reply};
 use crate::value::{Element, Hash, List, Object, Set, Zset};
@@ -102,12 +101,6 @@ impl Page {
     pub(super) fn push(&mut self, element: Element<'_>) {
         element.with(|text| Encoder::new(&mut self.encoded, self.protocol).bulk(text));
         self.count += 1;
-    }
-
-    pub(super) fn push_double(&mut self, value: f64) {
-        let mut text = Vec::with_capacity(24);
-        number::write_f64(&mut text, value);
-        self.push(Element::from(&text));
     }
 
     /// The whole reply of a scan.

@@ -18,6 +18,7 @@ pub struct ClientInfo {
     pub last_command_ms: i64,
     pub last_command: &'static str,
     pub is_resp3: bool,
+    pub is_no_touch: bool,
     /// Commands queued by MULTI; `None` outside of one.
     pub queued: Option<usize>,
     pub watched: usize,
@@ -47,6 +48,7 @@ impl Clients {
         info.last_command_ms = session.last_command_ms;
         info.last_command = session.last_command;
         info.is_resp3 = session.protocol == crate::resp::Protocol::Resp3;
+        info.is_no_touch = session.is_no_touch;
         info.queued = session.transaction.as_ref().map(|transaction| transaction.queue.len());
         info.watched = watched;
         for (known, now) in [

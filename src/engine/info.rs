@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::latency::Histogram;
+
 /// The version of Redis whose behaviour clients may expect: what HELLO and INFO say.
 pub const REDIS_VERSION: &str = "7.4.0";
 
@@ -39,6 +41,8 @@ pub struct Stats {
     pub turns: Turns,
     /// Snapshots that were taken, for saves and rewrites alike.
     pub snapshots: u64,
+    /// Of those, sent to a client.
+    pub full_syncs: u64,
     /// Of the machine, as of the last tick; CONFIG RESETSTAT leaves it.
     pub machine: Machine,
 }
@@ -84,6 +88,8 @@ pub struct CallCount {
     pub failed: u64,
     /// Calls that were refused before they ran.
     pub rejected: u64,
+    /// How long the calls took, in [ticks](super::clock::Clock::ticks), but for what they waited.
+    pub ticks: u64,
 }
 
 /// Counts per row of the command table.
@@ -93,6 +99,8 @@ pub struct CallCount {
 #[derive(Debug)]
 pub struct Calls {
     slots: Vec<(usize, CallCount)>,
+    /// By slot; nothing where durations are not counted.
+    histograms: Vec<Option<Histogram>>,
     used: usize,
 }
 
@@ -101,14 +109,36 @@ const SLOTS: usize = 2048;
 
 impl Default for Calls {
     fn default() -> Self {
-        Self { slots: vec![(0, CallCount::default()); SLOTS], used: 0 }
+        Self { slots: vec![(0, CallCount::default()); SLOTS], histograms: vec![None; SLOTS], used: 0 }
     }
 }
 
 impl Calls {
     /// The count of the row at this address, to change. Addresses are not 0.
     pub fn of_mut<T>(&mut self, row: &'static T) -> &mut CallCount {
-        let address = std::ptr::from_ref(row).addr();
+        let slot = self.slot_at(std::ptr::from_ref(row).addr());
+        &mut self.slots[slot].1
+    }
+
+    /// Counts a call, but for its time.
+    #[inline]
+    pub fn count<T>(&mut self, row: &'static T, is_repeated: bool, has_failed: bool) {
+        let count = self.of_mut(row);
+        count.calls += u64::from(!is_repeated);
+        count.failed += u64::from(has_failed);
+    }
+
+    /// Adds the time of calls of the row at this address that were timed together; in a histogram each has the same.
+    #[inline]
+    pub fn add_time(&mut self, address: usize, ticks: u64, calls: u32, is_tracked: bool) {
+        let slot = self.slot_at(address);
+        self.slots[slot].1.ticks += ticks;
+        if is_tracked {
+            self.histograms[slot].get_or_insert_default().count(ticks / u64::from(calls.max(1)), calls);
+        }
+    }
+
+    fn slot_at(&mut self, address: usize) -> usize {
         let mut slot = Self::first_slot(address);
         while self.slots[slot].0 != address {
             if self.slots[slot].0 == 0 {
@@ -119,17 +149,27 @@ impl Calls {
             }
             slot = (slot + 1) % SLOTS;
         }
-        &mut self.slots[slot].1
+        slot
     }
 
     /// The count of the row at this address.
     pub fn of<T>(&self, row: &'static T) -> CallCount {
+        self.slots[self.known_slot(row)].1
+    }
+
+    /// How long the calls of the row at this address took, where that was counted.
+    pub fn histogram<T>(&self, row: &'static T) -> Option<&Histogram> {
+        self.histograms[self.known_slot(row)].as_ref()
+    }
+
+    /// The slot of that row, or a free one.
+    fn known_slot<T>(&self, row: &'static T) -> usize {
         let address = std::ptr::from_ref(row).addr();
         let mut slot = Self::first_slot(address);
         while self.slots[slot].0 != address && self.slots[slot].0 != 0 {
             slot = (slot + 1) % SLOTS;
         }
-        self.slots[slot].1
+        slot
     }
 
     fn first_slot(address: usize) -> usize {

@@ -18,6 +18,8 @@ pub enum Job {
     Shutdown(Shutdown),
     /// Write a line to the server's own log, for a script.
     Log(LogLevel, String),
+    /// Let held clients go on when the pause, if there still is one, has ended.
+    AwaitEndOfPause,
     /// Turn the log on or off, as the configuration now says, and answer the client.
     SwitchLog(Switch),
     /// Data was flushed: say so, and how it can be brought back.
@@ -30,6 +32,10 @@ pub enum Job {
     },
     /// Have the configuration file say what is in force, and tell the client.
     RewriteConfig {
+        client: u64,
+    },
+    /// Send the client an RDB of this moment.
+    StreamSnapshot {
         client: u64,
     },
     /// Work on the catalogue of backups, and tell the client what came of it.

@@ -6,21 +6,26 @@
 pub mod backups;
 pub mod clients;
 pub mod clock;
+pub mod commandlog;
 pub mod evict;
 pub mod expire;
 pub mod functions;
 pub mod info;
 pub mod jobs;
 pub mod journal;
+pub mod latency;
 pub mod mail;
 pub mod memory;
 pub mod module_aux;
 pub mod notify;
+pub mod pace;
 pub mod params;
+pub mod pause;
 pub mod persistence;
 pub mod pubsub;
 pub mod scripts;
 pub mod session;
+pub mod tracking;
 pub mod unsynced;
 pub mod wait;
 pub mod watch;
@@ -31,7 +36,8 @@ use crate::value::Limits;
 
 use backups::Backups;
 use clients::Clients;
-use clock::Clock;
+use clock::{Clock, Moment};
+use commandlog::{CommandLog, Notable};
 use evict::Evictor;
 use expire::ExpireCycle;
 use functions::Functions;
@@ -41,10 +47,13 @@ use journal::Journal;
 use mail::Mail;
 use memory::Memory;
 use module_aux::ModuleAux;
+use pace::Pace;
 use params::{Config, RdbVersion};
+use pause::Pause;
 use persistence::Persistence;
 use pubsub::PubSub;
 use scripts::{Listener, Scripts};
+use tracking::Tracking;
 use unsynced::Unsynced;
 use wait::Waiters;
 use watch::Watches;
@@ -85,10 +94,21 @@ pub struct Engine {
     pub pubsub: PubSub,
     /// Clients that see every command, in the order in which they asked.
     pub monitors: Vec<u64>,
+    /// What clients may have cached.
+    pub tracking: Tracking,
+    pub pause: Pause,
     pub stats: Stats,
+    /// Commands that took long, or were large.
+    pub command_log: CommandLog,
+    pub notable: Notable,
+    /// Events that took too long.
+    pub latency: latency::Monitor,
     pub persistence: Persistence,
     pub backups: Backups,
     pub clock: Clock,
+    /// When the command before this one ended: this one began then.
+    pub lap: Moment,
+    pub pace: Pace,
     pub random: fastrand::Rng,
     /// Intents of commands, for the tasks to carry out.
     pub jobs: Vec<Job>,
@@ -123,13 +143,20 @@ impl Engine {
             mail: Mail::default(),
             pubsub: PubSub::default(),
             monitors: Vec::new(),
+            tracking: Tracking::default(),
+            pause: Pause::default(),
             stats: Stats::default(),
+            command_log: CommandLog::default(),
+            notable: Notable::default(),
+            latency: latency::Monitor::default(),
             persistence,
             backups: Backups::default(),
             memory: Memory::new(clock.now_us()),
             is_active_expiry_on: true,
             expire_cycle: ExpireCycle::default(),
             evictor: Evictor::default(),
+            lap: clock.moment(),
+            pace: Pace::default(),
             config,
             clock,
             random,
@@ -164,6 +191,7 @@ impl Engine {
     /// Takes over what CONFIG SET changed.
     pub fn config_changed(&mut self) {
         self.limits = self.config.limits();
+        self.notable = Notable::of(&self.config, &self.clock);
         self.persistence.max_rate.store(self.config.snapshot_max_rate, std::sync::atomic::Ordering::Relaxed);
         self.backups.max_rate.store(self.config.backup_max_rate, std::sync::atomic::Ordering::Relaxed);
         let is_frequency = self.config.maxmemory_policy.is_lfu();
@@ -172,16 +200,33 @@ impl Engine {
         self.evictor.reconsider();
     }
 
+    /// Reads the clock.
+    pub fn tick(&mut self) {
+        self.clock.tick();
+        self.notable = Notable::of(&self.config, &self.clock);
+    }
+
     /// A key has changed: who watches it or waits for it is to know.
     pub fn key_changed(&mut self, db: usize, key: &[u8]) {
         self.watches.touch(db, key);
         self.waiters.touch(db, key);
+        self.invalidate(key);
     }
 
-    /// Any key may have changed.
+    /// These databases are about to be emptied, or to take each other's place: of the keys in them that are watched those
+    /// change that are there, or will be.
+    pub fn touch_watched(&mut self, dbs: &[usize]) {
+        for (db, key) in self.watches.watched() {
+            if dbs.contains(&db) && dbs.iter().any(|&db| self.keyspace.db(db).contains(&key)) {
+                self.watches.touch(db, &key);
+            }
+        }
+    }
+
+    /// Any key may have changed, but for who watches one, who has been told by [`Engine::touch_watched`].
     pub fn all_changed(&mut self) {
-        self.watches.touch_all();
         self.waiters.touch_all();
+        self.invalidate_all();
     }
 
     /// The value that an access in this second leaves on a key: the LRU clock of 24 bits, in seconds.

@@ -34,6 +34,15 @@ pub struct Session {
     pub is_subscribed: bool,
     /// It sees every command.
     pub is_monitor: bool,
+    /// Its next request waits for the end of a CLIENT PAUSE.
+    pub is_held: bool,
+    /// Its pipelines have had something slow in them.
+    pub is_timed_closely: bool,
+    /// What it reads does not count as used.
+    pub is_no_touch: bool,
+    /// REPLCONF: it knows a transfer that ends by a mark, and wants no log of commands behind it.
+    pub takes_eof_mark: bool,
+    pub wants_rdb_only: bool,
     /// The connection is to be closed once the reply has left.
     pub is_closing: bool,
     pub reply_mode: ReplyMode,
@@ -63,6 +72,8 @@ pub struct Transaction {
     pub takes_memory: bool,
     /// A command of the queue writes.
     pub writes: bool,
+    /// A command of the queue is one that replicas would be sent.
+    pub is_replicated: bool,
 }
 
 impl Session {
@@ -88,6 +99,11 @@ impl Session {
             is_repeated: false,
             is_subscribed: false,
             is_monitor: false,
+            is_held: false,
+            is_timed_closely: false,
+            is_no_touch: false,
+            takes_eof_mark: false,
+            wants_rdb_only: false,
             is_closing: false,
             reply_mode: ReplyMode::On,
             is_local: true,

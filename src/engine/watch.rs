@@ -62,9 +62,9 @@ impl Watches {
         }
     }
 
-    /// All keys changed.
-    pub fn touch_all(&mut self) {
-        self.touched.extend(self.keys_of.keys());
+    /// All keys that anybody watches.
+    pub fn watched(&self) -> Vec<(usize, Vec<u8>)> {
+        self.watchers.keys().cloned().collect()
     }
 
     /// Whether any key that the session watches has changed since.

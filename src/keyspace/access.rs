@@ -19,6 +19,8 @@ const FIRST_COUNT: u32 = 5;
 #[derive(Debug, Clone)]
 pub struct AccessClock {
     is_frequency: bool,
+    /// What is used now does not count as used.
+    is_silent: bool,
     log_factor: u32,
     decay_minutes: u32,
     /// Unix time, modulo 2^24.
@@ -31,7 +33,7 @@ pub struct AccessClock {
 impl Default for AccessClock {
     fn default() -> Self {
         let random = fastrand::Rng::with_seed(0x1F0C);
-        Self { is_frequency: false, log_factor: 10, decay_minutes: 1, seconds: 0, minutes: 0, random }
+        Self { is_frequency: false, is_silent: false, log_factor: 10, decay_minutes: 1, seconds: 0, minutes: 0, random }
     }
 }
 
@@ -51,6 +53,12 @@ impl AccessClock {
         }
     }
 
+    /// Whether keys that are used from here on keep their bits.
+    #[inline]
+    pub fn set_silent(&mut self, is_silent: bool) {
+        self.is_silent = is_silent;
+    }
+
     /// Whether the bits are a frequency.
     pub fn is_frequency(&self) -> bool {
         self.is_frequency
@@ -65,6 +73,9 @@ impl AccessClock {
     /// The bits of a key that is used now.
     #[inline]
     pub fn used(&mut self, before: u32) -> u32 {
+        if self.is_silent {
+            return before;
+        }
         if !self.is_frequency {
             return self.seconds;
         }

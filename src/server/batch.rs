@@ -208,6 +208,7 @@ impl Batch {
 
     /// Executes what was found, until the time is up.
     pub(super) fn run(&mut self, shared: &Rc<Shared>, engine: &mut Engine, budget: &mut Budget) {
+        engine.lap = engine.clock.moment();
         let mut members = std::mem::take(&mut self.members);
         for member in &mut members {
             self.run_member(shared, engine, member, budget);
@@ -220,6 +221,7 @@ impl Batch {
         let mut session = connection.session.borrow_mut();
         let input = connection.input.borrow();
         let bytes = input.bytes();
+        command::begin_requests(engine, &session, member.requests.len());
         for request in &self.requests[member.requests.clone()] {
             if session.is_closing || session.awaits_reply || budget.is_spent || !connection.has_room(engine) {
                 member.is_cut = true;
@@ -227,6 +229,10 @@ impl Batch {
             }
             let arguments: Arguments<'_> =
                 self.arguments[request.arguments.clone()].iter().map(|range| &bytes[range.clone()]).collect();
+            if command::is_held(engine, &session, &arguments) {
+                (session.is_held, member.is_cut) = (true, true);
+                break;
+            }
             for key in &self.keys[request.keys.clone()] {
                 engine.keyspace.know(arguments[key.argument - request.arguments.start], key.hash);
             }
@@ -240,10 +246,15 @@ impl Batch {
                 member.is_cut = true;
             } else {
                 let arguments: Arguments<'_> = words.iter().map(Vec::as_slice).collect();
-                execute_one(shared, engine, (&mut session, connection), None, &arguments);
-                member.consumed = *end;
+                if !arguments.is_empty() && command::is_held(engine, &session, &arguments) {
+                    (session.is_held, member.is_cut) = (true, true);
+                } else {
+                    execute_one(shared, engine, (&mut session, connection), None, &arguments);
+                    member.consumed = *end;
+                }
             }
         }
+        command::end_requests(engine, &mut session);
         // A reply that comes later comes before it.
         member.is_cut |= member.error.is_some() && session.awaits_reply;
         if let (Some(error), false) = (&member.error, member.is_cut || session.is_closing) {
@@ -275,5 +286,6 @@ fn execute_one(
     });
     if !engine.mail.is_empty() {
         shared.deliver(engine);
+        engine.lap = engine.clock.moment();
     }
 }

@@ -160,6 +160,12 @@ impl Connection {
         shared.want_flush();
     }
 
+    /// Has what [`Connection::push_reply`] has added leave with the next flush.
+    pub(super) fn offer_replies(self: &Rc<Self>, shared: &Rc<Shared>) {
+        self.wait_for_flush(shared);
+        shared.want_flush();
+    }
+
     /// Stands in the list of the next flush.
     fn wait_for_flush(self: &Rc<Self>, shared: &Shared) {
         if !self.is_pending.replace(true) {
@@ -259,7 +265,15 @@ impl Connection {
 
     /// Whether the next request may be executed.
     fn may_go_on(&self, engine: &Engine) -> bool {
-        !self.session.borrow().awaits_reply && self.has_room(engine)
+        let session = self.session.borrow();
+        !session.awaits_reply && !session.is_held && self.has_room(engine)
+    }
+
+    /// A pause has ended.
+    pub(super) fn let_go(self: &Rc<Self>, shared: &Rc<Shared>) {
+        if std::mem::take(&mut self.session.borrow_mut().is_held) {
+            self.go_on(shared);
+        }
     }
 
     /// What stopped for want of room, or for a reply that comes later, goes on, if nothing keeps it.
@@ -442,6 +456,7 @@ async fn part(shared: &Rc<Shared>, connection: &Rc<Connection>) {
         let mut engine = shared.engine.borrow_mut();
         engine.waiters.remove(id);
         engine.pubsub.remove(id);
+        engine.tracking.remove(id);
         engine.monitors.retain(|&client| client != id);
     }
     connection.is_parting.set(true);

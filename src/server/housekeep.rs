@@ -41,7 +41,9 @@ fn expire(shared: &Rc<Shared>, slice: Duration, spent: &mut Duration) -> bool {
     let has_more = {
         shared.tick();
         let mut engine = shared.engine.borrow_mut();
-        let has_more = engine.expire_for(slice);
+        // Nothing changes by itself while clients are held.
+        let is_paused = engine.pause.held(engine.clock.monotonic()).is_some();
+        let has_more = !is_paused && engine.expire_for(slice);
         shared.serve_waiters(&mut engine);
         has_more
     };

@@ -38,6 +38,7 @@ mod seat;
 mod senders;
 mod shared;
 mod shutdown;
+mod snapshot_stream;
 mod socket;
 mod start;
 mod switch;

@@ -111,7 +111,7 @@ impl Shared {
     /// Reads the clock, for all that happens until the next time.
     pub(super) fn tick(&self) -> Instant {
         let engine = &mut *self.engine.borrow_mut();
-        engine.clock.tick();
+        engine.tick();
         let now_ms = engine.clock.now_ms();
         self.now_ms.set(now_ms);
         engine.journal.set_time(now_ms, engine.config.tells_times());
@@ -134,6 +134,7 @@ impl Shared {
 
     /// Serves those who wait for what has changed without a command.
     pub(super) fn serve_waiters(self: &Rc<Self>, engine: &mut Engine) {
+        engine.tell_of_changes();
         engine.mail.rest_on(0, engine.journal.end());
         crate::command::serve_ready(engine);
         self.deliver(engine);
@@ -154,6 +155,7 @@ impl Shared {
                 Job::BackgroundSave => wanted.save = true,
                 Job::RewriteLog => wanted.rewrite = true,
                 Job::KillClient(id) => self.close_connection(id),
+                Job::AwaitEndOfPause => super::waiting::await_end_of_pause(self),
                 Job::SwitchLog(switch) => super::switch::begin(self, switch),
                 Job::TellOfFlush(flush) => super::history::tell_of_flush(self, &flush),
                 Job::Log(level, text) => super::log::of_script(level, &text),
@@ -161,6 +163,7 @@ impl Shared {
                 Job::AwaitSync(wait) => super::waiting::begin(self, wait),
                 Job::Save { client } => super::waiting::save(self, client),
                 Job::RewriteConfig { client } => super::waiting::rewrite_config(self, client),
+                Job::StreamSnapshot { client } => super::snapshot_stream::begin(self, client),
                 Job::Backup { client, work } => super::backups::work(self, client, work),
             }
         }

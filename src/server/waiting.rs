@@ -29,6 +29,23 @@ pub(super) fn begin(shared: &Rc<Shared>, wait: SyncWait) {
     });
 }
 
+/// Lets clients that are held go on once nothing holds them.
+pub(super) fn await_end_of_pause(shared: &Rc<Shared>) {
+    let shared = Rc::clone(shared);
+    seat::spawn(async move {
+        let until = shared.engine.borrow().pause.until(Instant::now());
+        if let Some(until) = until {
+            tokio::time::sleep_until(until.into()).await;
+        }
+        shared.tick();
+        // Another pause may have followed, which has its own task.
+        if shared.engine.borrow().pause.held(Instant::now()).is_none() {
+            let connections: Vec<_> = shared.connections.borrow().values().filter_map(std::rc::Weak::upgrade).collect();
+            connections.iter().for_each(|connection| connection.let_go(&shared));
+        }
+    });
+}
+
 /// Saves, and replies to the client how that went; why it failed stands in the log.
 pub(super) fn save(shared: &Rc<Shared>, client: u64) {
     // The last dump is the shutdown's own.

@@ -184,6 +184,35 @@ pub enum Shape {
         width_m: f64,
         height_m: f64,
     },
+    /// Its sides are straight in degrees.
+    Polygon {
+        corners: Vec<Position>,
+    },
+}
+
+impl Shape {
+    /// Where a polygon of these corners has its centre: their mean as points of a sphere, brought back to its surface.
+    pub fn centre_of(corners: &[Position]) -> Position {
+        let mean = |of: &dyn Fn(f64, f64) -> f64| {
+            let parts = corners.iter().map(|corner| of(radians(corner.longitude), radians(corner.latitude)));
+            parts.sum::<f64>() / corners.len() as f64 // few
+        };
+        let east = mean(&|longitude, latitude| latitude.cos() * longitude.sin());
+        let front = mean(&|longitude, latitude| latitude.cos() * longitude.cos());
+        let north = mean(&|_, latitude| latitude.sin());
+        Position { longitude: degrees(east.atan2(front)), latitude: degrees(north.atan2(front.hypot(east))) }
+    }
+}
+
+/// Whether a ray from the place to the east crosses the sides an odd number of times.
+fn is_inside(place: Position, corners: &[Position]) -> bool {
+    let sides = corners.iter().zip(corners.iter().cycle().skip(1));
+    let crosses = |(one, other): &(&Position, &Position)| {
+        let slope = (other.longitude - one.longitude) / (other.latitude - one.latitude);
+        (one.latitude > place.latitude) != (other.latitude > place.latitude)
+            && place.longitude < slope * (place.latitude - one.latitude) + one.longitude
+    };
+    sides.filter(crosses).count() % 2 == 1
 }
 
 /// A shape around a place.
@@ -197,6 +226,7 @@ impl Area {
     /// Metres from the centre to a place inside; `None` for one outside.
     pub fn distance_m(&self, place: Position) -> Option<f64> {
         match self.shape {
+            Shape::Polygon { ref corners } => is_inside(place, corners).then(|| self.centre.distance_m(place)),
             Shape::Circle { radius_m } => Some(self.centre.distance_m(place)).filter(|distance| *distance <= radius_m),
             Shape::Box { width_m, height_m } => {
                 if place.latitude_distance_m(self.centre) > height_m / 2.0 {
@@ -244,6 +274,17 @@ impl Area {
 
     fn bounds(&self) -> Bounds {
         let (half_width, half_height) = match self.shape {
+            Shape::Polygon { ref corners } => {
+                let of = |of: fn(&Position) -> f64, pick: fn(f64, f64) -> f64| {
+                    corners.iter().map(of).reduce(pick).unwrap_or_default()
+                };
+                return Bounds {
+                    west: of(|corner| corner.longitude, f64::min),
+                    east: of(|corner| corner.longitude, f64::max),
+                    south: of(|corner| corner.latitude, f64::min),
+                    north: of(|corner| corner.latitude, f64::max),
+                };
+            }
             Shape::Circle { radius_m } => (radius_m, radius_m),
             Shape::Box { width_m, height_m } => (width_m / 2.0, height_m / 2.0),
         };
@@ -258,6 +299,9 @@ impl Area {
     /// How often the grid is halved for cells of about the shape's size, so that nine of them hold it.
     fn steps(&self) -> u32 {
         let mut reach_m = match self.shape {
+            Shape::Polygon { ref corners } => {
+                corners.iter().map(|corner| self.centre.distance_m(*corner)).fold(0.0, f64::max)
+            }
             Shape::Circle { radius_m } => radius_m,
             Shape::Box { width_m, height_m } => ((width_m / 2.0).powi(2) + (height_m / 2.0).powi(2)).sqrt(),
         };
@@ -329,6 +373,22 @@ mod tests {
             }
         }
         assert!(inside > 2_000, "{inside}");
+    }
+
+    #[test]
+    fn a_polygon_has_its_notches_outside() {
+        let corner = |longitude, latitude| Position { longitude, latitude };
+        // A square of four by four, with a wedge cut out from the east.
+        let corners = vec![corner(0., 0.), corner(4., 0.), corner(1., 2.), corner(4., 4.), corner(0., 4.)];
+        let area = Area { centre: Shape::centre_of(&corners), shape: Shape::Polygon { corners } };
+        assert!(area.centre.distance_m(corner(1.8, 2.0)) < 500.0, "{:?}", area.centre);
+        for (place, inside) in [((0.5, 2.0), true), ((3.0, 2.0), false), ((3.0, 0.5), true), ((5.0, 0.5), false)] {
+            let place = corner(place.0, place.1);
+            let score = place.to_score();
+            assert_eq!(area.distance_m(place).is_some(), inside, "{place:?}");
+            let is_asked = area.cells().iter().any(|(first, behind)| (*first..*behind).contains(&score));
+            assert!(is_asked || !inside, "{place:?}");
+        }
     }
 
     #[test]

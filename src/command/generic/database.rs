@@ -22,6 +22,7 @@ pub(super) fn select(context: &mut Context<'_>) -> Outcome {
 pub(super) fn flushdb(context: &mut Context<'_>) -> Outcome {
     check_flush_options(context)?;
     let removed = context.db_mut().len();
+    context.engine.touch_watched(&[context.session.db]);
     context.db_mut().clear();
     flushed(context, "FLUSHDB", removed)
 }
@@ -29,6 +30,9 @@ pub(super) fn flushdb(context: &mut Context<'_>) -> Outcome {
 pub(super) fn flushall(context: &mut Context<'_>) -> Outcome {
     check_flush_options(context)?;
     let removed = context.engine.keyspace.len();
+    for db in 0..context.engine.keyspace.db_count() {
+        context.engine.touch_watched(&[db]);
+    }
     context.engine.keyspace.clear();
     flushed(context, "FLUSHALL", removed)
 }
@@ -74,6 +78,7 @@ pub(super) fn swapdb(context: &mut Context<'_>) -> Outcome {
             .ok_or(CommandError::DbOutOfRange)
     };
     let (first, second) = (index(context.args[1], "first")?, index(context.args[2], "second")?);
+    context.engine.touch_watched(&[first, second]);
     context.engine.keyspace.swap(first, second);
     context.engine.all_changed();
     context.changed(1);

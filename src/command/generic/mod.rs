@@ -11,8 +11,8 @@ pub(super) use expire::expire_at;
 pub(super) use scan::{ScanOptions, parse_cursor};
 
 use super::spec::{
-    ALL_KEYS, CAT_CONNECTION, CAT_DANGEROUS, CAT_KEYSPACE, Command, DENYOOM, FAST, LOADING, NO_KEYS, ONE_KEY, READONLY,
-    STALE, TWO_KEYS, WRITE, command, container,
+    ALL_KEYS, ASKING, CAT_CONNECTION, CAT_DANGEROUS, CAT_KEYSPACE, Command, DENYOOM, FAST, LOADING, NO_KEYS, ONE_KEY,
+    READONLY, STALE, TWO_KEYS, WRITE, command, container,
 };
 use super::{Context, Outcome};
 
@@ -42,6 +42,15 @@ pub const COMMANDS: &[Command] = &[
     command("randomkey", 1, READONLY, NO_KEYS, KEYSPACE, "1.0.0", scan::randomkey),
     command("dump", 2, READONLY, ONE_KEY, KEYSPACE, "2.6.0", payload::dump),
     command("restore", -4, WRITE | DENYOOM, ONE_KEY, KEYSPACE | CAT_DANGEROUS, "2.6.0", payload::restore),
+    command(
+        "restore-asking",
+        -4,
+        WRITE | DENYOOM | ASKING,
+        ONE_KEY,
+        KEYSPACE | CAT_DANGEROUS,
+        "3.0.0",
+        payload::restore,
+    ),
     container("object", 0, "2.2.3", object::SUBCOMMANDS),
     command("dbsize", 1, READONLY | FAST, NO_KEYS, KEYSPACE, "1.0.0", database::dbsize),
     command("flushdb", -1, WRITE, NO_KEYS, KEYSPACE | CAT_DANGEROUS, "1.0.0", database::flushdb),

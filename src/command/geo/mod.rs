@@ -67,7 +67,7 @@ fn geoadd(context: &mut Context<'_>) -> Outcome {
         at += 1;
     }
     let places = &args[at..];
-    if !places.len().is_multiple_of(3) || (options.only_new && options.only_existing) {
+    if places.is_empty() || !places.len().is_multiple_of(3) || (options.only_new && options.only_existing) {
         return Err(CommandError::Syntax);
     }
     let mut scored = SmallVec::<[(f64, &[u8]); 8]>::with_capacity(places.len() / 3);

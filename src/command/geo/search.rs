@@ -94,6 +94,20 @@ impl Extent {
         let shape = Shape::Box { width_m: width * metres_per_unit, height_m: height * metres_per_unit };
         Ok(Self { shape, metres_per_unit })
     }
+
+    /// `count longitude latitude ...`, with the centre, and how many arguments that are.
+    fn polygon(values: &[&[u8]]) -> Result<(Self, Position, usize), CommandError> {
+        let count = args::int(values[0]).map_err(|_| CommandError::err("invalid number of vertices"))?;
+        let numbers = &values[1..];
+        let count = usize::try_from(count).ok().filter(|count| *count >= 3 && *count <= numbers.len() / 2);
+        let few = || CommandError::err("GEOSEARCH BYPOLYGON must have at least 3 vertices");
+        let numbers = &numbers[..2 * count.ok_or_else(few)?];
+        let corners: Result<Vec<Position>, _> =
+            numbers.chunks_exact(2).map(|pair| position(pair[0], pair[1])).collect();
+        let corners = corners?;
+        let centre = Shape::centre_of(&corners);
+        Ok((Self { shape: Shape::Polygon { corners }, metres_per_unit: 1.0 }, centre, 1 + numbers.len()))
+    }
 }
 
 fn length(text: &[u8], error: &'static str) -> Result<f64, CommandError> {
@@ -108,6 +122,7 @@ struct Options<'a> {
     is_centre_member: bool,
     extent: Option<Extent>,
     is_box: bool,
+    is_polygon: bool,
     with_distance: bool,
     with_score: bool,
     with_position: bool,
@@ -185,25 +200,32 @@ impl<'a> Options<'a> {
                 self.stores_distance = is(word, "STOREDIST");
                 Ok(1)
             }
-            (word, [member, ..]) if is_search && is(word, "FROMMEMBER") && !self.has_place() => {
+            (word, [member, ..]) if is_search && is(word, "FROMMEMBER") && !self.has_place() && !self.is_polygon => {
                 self.centre = Some(member_place(zset, member)?);
                 self.is_centre_member = true;
                 Ok(1)
             }
-            (word, [longitude, latitude, ..]) if is_search && is(word, "FROMLONLAT") && !self.is_centre_member => {
+            (word, [longitude, latitude, ..])
+                if is_search && is(word, "FROMLONLAT") && !self.is_centre_member && !self.is_polygon =>
+            {
                 self.centre = Some(Some(position(longitude, latitude)?));
                 Ok(2)
             }
-            (word, [radius, unit, ..]) if is_search && is(word, "BYRADIUS") && !self.is_box => {
+            (word, [radius, unit, ..]) if is_search && is(word, "BYRADIUS") && !self.is_box && !self.is_polygon => {
                 self.extent = Some(Extent::circle(radius, unit)?);
                 Ok(2)
             }
             (word, [width, height, unit, ..])
-                if is_search && is(word, "BYBOX") && (self.extent.is_none() || self.is_box) =>
+                if is_search && is(word, "BYBOX") && (self.extent.is_none() || self.is_box) && !self.is_polygon =>
             {
                 self.extent = Some(Extent::rectangle(width, height, unit)?);
                 self.is_box = true;
                 Ok(3)
+            }
+            (word, [_, ..]) if is_search && is(word, "BYPOLYGON") && self.centre.is_none() && self.extent.is_none() => {
+                let (extent, centre, taken) = Extent::polygon(values)?;
+                (self.extent, self.centre, self.is_polygon) = (Some(extent), Some(Some(centre)), true);
+                Ok(taken)
             }
             _ => Err(CommandError::Syntax),
         }

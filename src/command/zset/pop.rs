@@ -1,8 +1,9 @@
 //! Members taken from an end (at once, or as soon as there are any), at random, or a page at a time.
 
+use crate::codec::number;
 use crate::engine::wait::Awaited;
 use crate::resp::Encoder;
-use crate::value::{Limits, Zset};
+use crate::value::{Element, Limits, Zset};
 
 use super::super::args::{self, is};
 use super::super::generic::{ScanOptions, parse_cursor};
@@ -162,10 +163,14 @@ pub(super) fn zscan(context: &mut Context<'_>) -> Outcome {
         if options.no_values {
             return Err(CommandError::text("ERR NOVALUES option can only be used in HSCAN"));
         }
+        // As in Redis, the shortest text is that of a listpack; a table's scores are told with 17 digits.
+        let write = if zset.encoding() == "listpack" { number::write_f64 } else { number::write_f64_g17 };
         next = zset.scan(cursor, options.count, &mut |member, score| {
             if member.with(|name| options.admits(name)) {
+                let mut text = Vec::with_capacity(24);
+                write(&mut text, score);
                 page.push(member);
-                page.push_double(score);
+                page.push(Element::from(&text));
             }
         });
     }

@@ -190,9 +190,18 @@ settings! {
     /// Microseconds; negative switches the slow log off.
     slowlog_log_slower_than: i64,
     slowlog_max_len: usize,
+    /// Bytes; negative switches the log off.
+    commandlog_request_larger_than: i64,
+    commandlog_reply_larger_than: i64,
+    commandlog_large_request_max_len: usize,
+    commandlog_large_reply_max_len: usize,
     /// Milliseconds; 0 switches the monitor off.
-    latency_monitor_threshold: i64,
+    latency_monitor_threshold: u64,
     latency_tracking: bool,
+    /// Of INFO latencystats, with spaces between.
+    latency_percentiles: String,
+    /// Keys that are remembered for clients which cache them; 0 is without a limit.
+    tracking_table_max_keys: usize,
 }
 
 impl Default for Config {
