@@ -335,10 +335,10 @@ impl Scan<'_> {
             return;
         }
         let begins_unit = matches!(place, Place::Alone | Place::Opens);
-        if !self.has_begun && !(at == self.from && begins_unit) {
+        self.has_begun |= at == self.from && begins_unit;
+        if !self.has_begun {
             return;
         }
-        self.has_begun = true;
         if begins_unit && !self.is_cut {
             self.is_cut = match self.target.until {
                 Until::End => false,

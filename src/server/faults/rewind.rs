@@ -253,15 +253,16 @@ async fn catch_up(shared: &Rc<Shared>, task: &mut Task) -> Result<(), String> {
     let since = Instant::now();
     loop {
         task.look(shared).await;
-        let engine = shared.engine.borrow();
-        let archive = &engine.backups.archive;
-        if archive.timeline.is_some() && archive.position == engine.journal.end() {
+        let (archive, end) = {
+            let engine = shared.engine.borrow();
+            (engine.backups.archive.clone(), engine.journal.end())
+        };
+        if archive.timeline.is_some() && archive.position == end {
             return Ok(());
         }
         if since.elapsed() > PATIENCE {
             return Err(format!("the archive does not reach the end of the log: {archive:?}"));
         }
-        drop(engine);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
