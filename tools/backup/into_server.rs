@@ -36,18 +36,16 @@ pub fn restore(
     let mut pipe = Pipe { client: Client::connect(&address, PATIENCE)?, address, db: None, waiting: VecDeque::new() };
     if !wishes.force {
         let mut there = Vec::new();
-        let told = take_apart(engine, (wishes, as_of_ms), &mut |loose| {
-            pipe.ask(&loose, &[b"EXISTS", &loose.key], &mut |key, answer| match answer {
-                Answer::Int(0) => Ok(()),
-                Answer::Int(_) => Ok(there.push(key.to_vec())),
-                other => Err(format!("this is no answer to EXISTS: {other:?}")),
-            })
-        });
-        pipe.finish(told, &mut |key, answer| {
-            Ok(if answer != Answer::Int(0) {
-                there.push(key.to_vec())
-            })
-        })?;
+        let mut note = |key: &[u8], answer: Answer| match answer {
+            Answer::Int(count) => {
+                there.extend((count > 0).then(|| key.to_vec()));
+                Ok(())
+            }
+            other => Err(format!("this is no answer to EXISTS: {other:?}")),
+        };
+        let told =
+            take_apart(engine, (wishes, as_of_ms), &mut |loose| pipe.ask(&loose, &[b"EXISTS", &loose.key], &mut note));
+        pipe.finish(told, &mut note)?;
         if !there.is_empty() {
             let names: Vec<String> = there.iter().take(NAMED).map(|key| Quoted(key).to_string()).collect();
             let count = plural(there.len() as u64, "key"); // usize has at most 64 bits
