@@ -94,7 +94,8 @@ fn one_goes_back_to_a_second_and_to_before_a_flush() {
     assert_eq!(server_without.client().line("DBSIZE").int() as usize, before.keys.len() + 1);
     restore("some", &["--before", "flushall", "--key", "hash:1*", "--key", "zset:*"]);
     // The same into a running server, which has one of them already.
-    let server = Server::start(&Program::ours(), &dir.path().join("other"), &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&Program::ours(), folder.path(), &[]);
     let mut other = server.client();
     other.line("SET mine 1");
     let url = format!("redis://127.0.0.1:{}", server.port());
