@@ -223,6 +223,12 @@ impl Engine {
         }
     }
 
+    /// As [`Engine::touch_watched`], of all databases.
+    fn touch_all_watched(&mut self) {
+        let dbs: Vec<usize> = (0..self.keyspace.db_count()).collect();
+        self.touch_watched(&dbs);
+    }
+
     /// Any key may have changed, but for who watches one, who has been told by [`Engine::touch_watched`].
     pub fn all_changed(&mut self) {
         self.waiters.touch_all();
@@ -254,11 +260,13 @@ impl Engine {
         self.functions.forget_compiled();
         // What the configuration says of the keyspace may have changed meanwhile.
         self.config_changed();
+        self.touch_all_watched();
         self.all_changed();
     }
 
     /// Empties everything that a load fills.
     pub fn clear_data(&mut self) {
+        self.touch_all_watched();
         self.keyspace.clear();
         self.functions.clear();
         self.scripts.forget_functions();
