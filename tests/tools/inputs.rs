@@ -263,13 +263,15 @@ fn every_verb_reads_real_servers() {
     }
 }
 
-/// Ours has no replication, and says so.
+/// Ours sends one snapshot to who asks for no more.
 #[test]
-fn our_own_server_gives_a_clear_answer() {
+fn our_own_server_is_an_input() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(&Program::ours(), folder.path(), &[]);
-    let output = check(&format!("redis://127.0.0.1:{}", server.port()));
-    let told = stderr_of(&output);
-    assert_eq!(output.status.code(), Some(3), "{told}");
-    assert!(told.contains("SYNC"), "{told}");
+    server.client().line("MSET a 1 b 2 c 3");
+    let url = format!("redis://127.0.0.1:{}", server.port());
+    let output = check(&url);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
+    let info = json_of("info", Path::new(&url));
+    assert_eq!((&info["keys"], &info["checksum"]), (&3.into(), &"correct".into()));
 }
