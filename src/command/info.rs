@@ -332,10 +332,7 @@ pub(super) fn backup_fields(engine: &Engine) -> Vec<(&'static str, String)> {
         ("backup_failures", state.failures.to_string()),
         ("archive_enabled", u8::from(is_on).to_string()),
         ("archive_status", if archive.fault.is_some() && is_on { "err" } else { "ok" }.to_owned()),
-        (
-            "archive_last_error",
-            archive.fault.as_ref().map_or(String::new(), |(fault, _)| fault.replace(['\r', '\n'], " ")),
-        ),
+        ("archive_last_error", archive.fault.as_ref().map_or(String::new(), |fault| fault.replace(['\r', '\n'], " "))),
         ("archive_timeline", archive.timeline.clone().unwrap_or_default()),
         ("archive_position", archive.position.to_string()),
         ("archive_lag_sec", lag_ms.map_or(-1, |lag_ms| lag_ms / 1000).to_string()),

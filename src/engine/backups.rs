@@ -47,8 +47,8 @@ pub struct Archive {
     pub run_start: u64,
     /// No good backup stands in that run.
     pub wants_base: bool,
-    /// Why it can't go on, since when, in Unix ms.
-    pub fault: Option<(String, i64)>,
+    /// Why it can't go on.
+    pub fault: Option<String>,
     /// The first increment that it still reads, by its number; none where that is not known.
     pub needed_from: Option<i64>,
     /// Since the start.

@@ -71,19 +71,23 @@ impl Task {
             return;
         }
         let mut advanced = Advanced::default();
-        let outcome = match front(shared) {
-            Some(front) => self.archive(shared, &front, &mut advanced).await,
+        let front = front(shared);
+        let outcome = match &front {
+            Some(front) => self.archive(shared, front, &mut advanced).await,
             None => self.end(shared, &mut advanced).await,
         };
         self.note(shared, outcome, advanced);
+        if front.is_none() {
+            let fault = "the log is off (appendonly no)".to_owned();
+            shared.engine.borrow_mut().backups.archive.fault.get_or_insert(fault);
+        }
     }
 
     /// The log was switched off, and synced: what is in it is all that comes.
     async fn end(&mut self, shared: &Rc<Shared>, advanced: &mut Advanced) -> Result<bool, BackupError> {
         self.advance(shared, u64::MAX, advanced).await?;
         self.archiver = None;
-        let path = shared.log_dir.borrow().folder().to_owned();
-        Err(BackupError::Refused { path, reason: "the log is off (appendonly no)".to_owned() })
+        Ok(false)
     }
 
     /// Archives what is due; whether anything was tried.
@@ -167,7 +171,8 @@ impl Task {
         self.archiver = outcome.is_ok().then_some(archiver);
         if done.branches > 0 {
             log::warning(format!(
-                "Records behind the archive {before} are in no file of the log any more. What comes is a branch, and can be                  brought back from the next backup on"
+                "Records behind the archive {before} are in no file of the log any more. What comes is a branch, and can be \
+                 brought back from the next backup on"
             ));
             backups::refresh(shared).await;
         }
@@ -175,9 +180,7 @@ impl Task {
     }
 
     fn note(&mut self, shared: &Shared, outcome: Result<bool, BackupError>, advanced: Advanced) {
-        let mut engine = shared.engine.borrow_mut();
-        let now_ms = engine.clock.now_ms();
-        let archive = &mut engine.backups.archive;
+        let archive = &mut shared.engine.borrow_mut().backups.archive;
         archive.segments += advanced.segments;
         archive.bytes += advanced.bytes;
         archive.branches += advanced.branches;
@@ -197,8 +200,7 @@ impl Task {
                 let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LAST_PAUSE);
                 self.next_try = Some(Instant::now() + pause);
                 self.failures += 1;
-                let since_ms = archive.fault.as_ref().map_or(now_ms, |(_, since_ms)| *since_ms);
-                archive.fault = Some((error, since_ms));
+                archive.fault = Some(error);
             }
         }
     }

@@ -12,8 +12,8 @@ use super::background::Wanted;
 use super::shared::Shared;
 use super::{log, seat};
 
-/// How often it is looked for the end of a sync.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How often it is looked whether what is to be synced is written.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How soon after a base that should have made up for a failed fsync could not be made another is tried: what waits for it
 /// goes on within 2 s of the disk's cure.
 const TRY_AGAIN_AFTER_MS: i64 = 500;
@@ -204,6 +204,7 @@ fn sync(shared: &Rc<Shared>) {
 
 /// Waits until the log is synced up to a position, whatever the policy; false where that does not come to be in time.
 pub(super) async fn until_synced(shared: &Rc<Shared>, position: u64, time: Duration) -> bool {
+    shared.want_flush();
     let began = Instant::now();
     while began.elapsed() < time {
         {
@@ -219,8 +220,8 @@ pub(super) async fn until_synced(shared: &Rc<Shared>, position: u64, time: Durat
                 sync(shared);
             }
         }
-        shared.want_flush();
-        tokio::time::sleep(LOOK_EVERY).await;
+        // Whether it is written yet nobody tells.
+        let _ = tokio::time::timeout(LOOK_EVERY, shared.synced.notified()).await;
     }
     false
 }
