@@ -2,6 +2,8 @@
 //!
 //! `IRONKEEP_ARCHIVE_KILLS` is how many servers are killed (8 usually); the test prints what it reached.
 
+mod branches;
+
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -6,8 +6,9 @@
 //!
 //! A timeline has no gaps, and goes on only where the log has the very mark with which it ends. Where it can't go on, it
 //! **branches**: what follows has a name of its own, and can be brought back only from a backup that is made then. That is so
-//! where the log is an older copy of the one that was archived, or was changed by a tool; and where records are in no file any
+//! where the log is an older copy of the one that was archived; and where records are in no file any
 //! more (the archive stood still for so long that history was removed, or a failed fsync has left a hole in the log).
+//! A log that a tool has changed is another history, and has a timeline of its own from the start.
 
 use std::ffi::OsStr;
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
@@ -66,6 +67,8 @@ pub struct Archiver {
     time_ms: i64,
     /// Position with which the archive begins, or began to be without a gap.
     run_start: u64,
+    /// It begins here, beside others that do not end in this log.
+    has_branched: bool,
     _hold: Option<DirectoryLock>,
 }
 
@@ -97,14 +100,14 @@ impl Archiver {
     pub fn open(catalogue: &Catalogue, id: HistoryId, source: &Source) -> Result<Self, BackupError> {
         let increments = increments(catalogue, source)?;
         let ids = lineage(catalogue, id, source, &increments)?;
-        let (mut ended, mut empty) = (Vec::new(), Vec::new());
+        let (mut ended, mut empty, mut has_others) = (Vec::new(), Vec::new(), false);
         for archive in archive::timelines(catalogue)? {
-            if !ids.iter().any(|id| archive.knows(*id)) {
-                continue;
-            }
+            let is_known = ids.iter().any(|id| archive.knows(*id));
             match archive.segments()?.pop() {
+                Some(_) if !is_known => has_others = true,
                 Some(last) => ended.push((last, archive)),
-                None => empty.push(archive),
+                None if is_known => empty.push(archive),
+                None => {}
             }
         }
         ended.sort_by_key(|(last, _)| std::cmp::Reverse(last.to));
@@ -119,6 +122,7 @@ impl Archiver {
         }
         let is_branch = !ended.is_empty();
         let begun = empty.into_iter().find(|archive| archive.is_branch() == is_branch);
+        let has_branched = begun.is_none() && (is_branch || has_others);
         let archive = match begun {
             Some(archive) => archive,
             None if is_branch => Archive::branch(catalogue, id),
@@ -129,6 +133,7 @@ impl Archiver {
         starts.push(source.limit);
         let found = start_in_files(catalogue, source, &increments, &starts)?;
         let mut archiver = Self::hold(archive, id, found)?;
+        archiver.has_branched = has_branched;
         if is_branch {
             archiver.archive.pass(&ids)?
         } else {
@@ -146,7 +151,7 @@ impl Archiver {
         for segment in archive.segments()?.iter().rev() {
             run_start = if segment.to == run_start { segment.from } else { break };
         }
-        Ok(Self { archive, id, at, reading, time_ms, run_start, _hold: hold })
+        Ok(Self { archive, id, at, reading, time_ms, run_start, has_branched: false, _hold: hold })
     }
 
     pub fn id(&self) -> HistoryId {
@@ -156,6 +161,11 @@ impl Archiver {
     /// The archive that is added to.
     pub fn archive(&self) -> &Archive {
         &self.archive
+    }
+
+    /// Whether it was begun when it was opened, and beside others: none that there were ends in this log.
+    pub fn has_branched(&self) -> bool {
+        self.has_branched
     }
 
     /// Position up to which everything is archived.

@@ -104,7 +104,7 @@ impl Task {
             }
             // The hold on the former one goes first.
             self.archiver = None;
-            return self.open(shared, front.id).await;
+            return self.open(shared, front.id, advanced).await;
         }
         let archived = self.archiver.as_ref().map_or(0, Archiver::archived);
         let is_behind = front.end > archived;
@@ -130,7 +130,7 @@ impl Task {
     }
 
     /// Finds out where the archive of this history goes on.
-    async fn open(&mut self, shared: &Rc<Shared>, id: HistoryId) -> Result<bool, BackupError> {
+    async fn open(&mut self, shared: &Rc<Shared>, id: HistoryId, advanced: &mut Advanced) -> Result<bool, BackupError> {
         let Some(here) = seal(shared).await else { return Ok(false) };
         if front(shared).is_none_or(|front| front.id != id) {
             return Ok(false);
@@ -139,6 +139,14 @@ impl Task {
         let archiver = on_thread("archive", move || Ok(Archiver::open(&catalogue, id, &source))).await??;
         let (timeline, at) = (archiver.archive().timeline(), archiver.archived());
         log::notice(format!("The log is archived: history {id}, timeline {timeline}, from position {at}"));
+        if archiver.has_branched() {
+            advanced.branches += 1;
+            log::warning(format!(
+                "The log does not go on where an archive ends: it is an older copy, was changed or restored, has lost \
+                 records, or is another server's. What comes is the branch {timeline}, and can be brought back from the \
+                 next backup on"
+            ));
+        }
         tell(shared, &archiver);
         self.archiver = Some(archiver);
         backups::refresh(shared).await;
