@@ -336,7 +336,7 @@ pub(super) fn backup_fields(engine: &Engine) -> Vec<(&'static str, String)> {
         ("archive_timeline", archive.timeline.clone().unwrap_or_default()),
         ("archive_position", archive.position.to_string()),
         ("archive_lag_sec", lag_ms.map_or(-1, |lag_ms| lag_ms / 1000).to_string()),
-        ("archive_has_base", u8::from(archive.timeline.is_some() && !archive.wants_base).to_string()),
+        ("archive_has_base", u8::from(archive.has_base).to_string()),
         ("archive_segments", archive.segments.to_string()),
         ("archive_bytes", archive.bytes.to_string()),
         ("archive_branches", archive.branches.to_string()),

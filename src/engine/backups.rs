@@ -45,7 +45,8 @@ pub struct Archive {
     pub complete_ms: Option<i64>,
     /// The positions behind this one are in it without a gap.
     pub run_start: u64,
-    /// No good backup stands in that run.
+    /// A good backup stands in that run; or none does, and it wants one. Neither is so until the catalogue was looked at.
+    pub has_base: bool,
     pub wants_base: bool,
     /// Why it can't go on.
     pub fault: Option<String>,

@@ -260,7 +260,10 @@ fn is_in_file(shared: &Shared, end: u64) -> bool {
 /// Takes note of how far the archive is.
 fn tell(shared: &Shared, archiver: &Archiver) {
     let archive = &mut shared.engine.borrow_mut().backups.archive;
-    archive.timeline = Some(archiver.archive().timeline().to_owned());
+    let timeline = Some(archiver.archive().timeline().to_owned());
+    if archive.timeline != timeline {
+        (archive.timeline, archive.has_base, archive.wants_base) = (timeline, false, false);
+    }
     archive.names = archiver.archive().names();
     (archive.position, archive.run_start) = (archiver.archived(), archiver.run_start());
     archive.needed_from = Some(archiver.needed_from());

@@ -364,7 +364,9 @@ fn look_over(backups: &mut Backups, listed: &[Listed]) {
             && manifest.fault().is_none()
             && manifest.position.is_some_and(|position| position >= archive.run_start)
     };
-    archive.wants_base = archive.timeline.is_some() && !manifests().any(is_base);
+    let has_base = manifests().any(is_base);
+    archive.has_base = has_base;
+    archive.wants_base = archive.timeline.is_some() && !has_base;
     backups.kept = Kept { files: listed.len(), bytes: manifests().map(|manifest| manifest.file.bytes).sum() };
 }
 

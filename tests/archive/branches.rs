@@ -172,7 +172,8 @@ fn history_that_was_removed_before_it_was_archived_begins_a_branch() {
     std::fs::remove_file(&log).unwrap();
     std::fs::rename(&aside, &log).unwrap();
 
-    wait_until("a branch", || place.timelines().len() == 2 && info(&mut client, "archive_has_base") == "1");
+    wait_until("a branch", || info(&mut client, "archive_branches") == "1");
+    wait_until("a backup of it", || info(&mut client, "archive_has_base") == "1");
     Place::assert_is_branch_of(&place.has_branched(&server, &line), &line);
     let late = place.write(&server, 900, "late");
     place.brings("latest", &late.contents);
