@@ -28,7 +28,7 @@ fn pass(second_before: u64) {
     wait_until("the next second", || second() > second_before);
 }
 
-fn fill(client: &mut Client, from: usize) {
+pub fn fill(client: &mut Client, from: usize) {
     let key = |kind: &str, index: usize| format!("{kind}:{}", index % 40);
     for index in from..from + 300 {
         let (value, number) = (format!("value {index}"), index.to_string());

@@ -139,7 +139,7 @@ fn what_cannot_be_is_refused() {
     let mut client = server.client();
     for (request, error) in [
         ("BACKUP CREATE", "ERR No backup-repo is configured"),
-        ("BACKUP LIST", "ERR No backup-repo is configured"),
+        ("BACKUP VERIFY latest", "ERR No backup-repo is configured"),
         ("BACKUP CANCEL", "ERR No backup is in progress, or it is too late to cancel it"),
         ("BACKUP CREATE NOW", "ERR syntax error"),
         (

@@ -45,6 +45,9 @@ mod configuration;
 mod archive;
 mod backups;
 
+/// What BACKUP START and SEAL leave, and starts on it.
+mod sealed_sets;
+
 /// What survives a death.
 mod durability {
     /// An accident, and the way back.

@@ -8,6 +8,7 @@
 //! - [`summary`]: what data comes to, for comparing what was written with what came back.
 //! - [`prune`]: what is kept, and what goes.
 //! - [`restore`]: a data folder out of one.
+//! - [`sealed_set`]: a base, an increment and a manifest, as BACKUP START and SEAL of Redis 8.10 leave them in a folder.
 //!
 //! Nothing here knows the server: a thread of it does this work, and so does `ironkeep backup`.
 
@@ -19,6 +20,7 @@ pub mod manifest;
 pub mod prune;
 pub mod restore;
 pub mod rewind;
+pub mod sealed_set;
 pub mod summary;
 pub mod verify;
 

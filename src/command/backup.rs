@@ -1,7 +1,9 @@
-//! `BACKUP CREATE | LIST | STATUS | VERIFY | CANCEL`: the catalogue from a client.
+//! `BACKUP CREATE | LIST | STATUS | VERIFY | CANCEL`: the catalogue from a client; and `BACKUP START | SEAL | ABORT |
+//! CLEANUP`: the set of files that Redis 8.10 makes by these commands. LIST and STATUS speak of both.
 //!
-//! CREATE, LIST and VERIFY answer when the work is done, on a thread; everybody else goes on.
+//! What takes time answers when the work is done, on a thread; everybody else goes on.
 
+use crate::engine::backups::{SealedSet, SetState};
 use crate::engine::jobs::{BackupWork, Job};
 
 use super::args::is;
@@ -21,6 +23,10 @@ pub const COMMANDS: &[Command] = &[container(
         command("status", 2, TELLING, NO_KEYS, CAT_ADMIN, "8.10.0", status),
         command("verify", -3, WORKING, NO_KEYS, CAT_ADMIN, "8.10.0", verify),
         command("cancel", 2, TELLING, NO_KEYS, CAT_ADMIN, "8.10.0", cancel),
+        command("start", 2, WORKING, NO_KEYS, CAT_ADMIN, "8.10.0", start),
+        command("seal", 2, WORKING, NO_KEYS, CAT_ADMIN, "8.10.0", seal),
+        command("abort", 2, WORKING, NO_KEYS, CAT_ADMIN, "8.10.0", abort),
+        command("cleanup", 2, WORKING, NO_KEYS, CAT_ADMIN, "8.10.0", clean_up),
     ],
 )];
 
@@ -35,10 +41,11 @@ fn create(context: &mut Context<'_>) -> Outcome {
     if context.engine.backups.under_way.is_some() || context.engine.jobs.iter().any(is_create) {
         return Err(CommandError::err("A backup is already in progress"));
     }
-    work(context, BackupWork::Create { label })
+    work_on_catalogue(context, BackupWork::Create { label })
 }
 
-/// `BACKUP LIST`: of each backup, from the oldest to the newest, fields and values.
+/// `BACKUP LIST`: of each backup in the catalogue, from the oldest to the newest, fields and values; then the paths of the
+/// set's files that do not change any more. Without `backup-repo` that is the reply of Redis 8.10: the paths alone.
 fn list(context: &mut Context<'_>) -> Outcome {
     work(context, BackupWork::List)
 }
@@ -55,14 +62,18 @@ fn verify(context: &mut Context<'_>) -> Outcome {
         return Err(CommandError::err("A backup is already being verified"));
     }
     let id = String::from_utf8_lossy(context.args[2]).into_owned();
-    work(context, BackupWork::Verify { id, is_quick })
+    work_on_catalogue(context, BackupWork::Verify { id, is_quick })
+}
+
+fn work_on_catalogue(context: &mut Context<'_>, wanted: BackupWork) -> Outcome {
+    if context.engine.config.backup_repo.is_empty() {
+        return Err(CommandError::err("No backup-repo is configured"));
+    }
+    work(context, wanted)
 }
 
 /// Leaves the work to the server, which replies when it is done.
 fn work(context: &mut Context<'_>, work: BackupWork) -> Outcome {
-    if context.engine.config.backup_repo.is_empty() {
-        return Err(CommandError::err("No backup-repo is configured"));
-    }
     context.session.awaits_reply = true;
     context.engine.jobs.push(Job::Backup { client: context.session.id, work });
     Ok(context.reply.raw(b""))
@@ -76,11 +87,82 @@ fn cancel(context: &mut Context<'_>) -> Outcome {
     }
 }
 
-/// `BACKUP STATUS`: fields and values, as INFO tells them.
+/// `BACKUP START`: OK, when the set's folder is ready; the snapshot is written from then on, and STATUS says how far it is.
+fn start(context: &mut Context<'_>) -> Outcome {
+    let (now_ms, dir) = (context.engine.clock.now_ms(), context.engine.config.dir.clone());
+    let set = &mut context.engine.backups.set;
+    match set.state {
+        SetState::Sealed => return refuse("A sealed backup is here: BACKUP CLEANUP removes it"),
+        SetState::Idle | SetState::Failed if set.is_busy => {
+            return refuse("The files of the backup before are still being removed");
+        }
+        SetState::Idle | SetState::Failed => {}
+        _ => return refuse("A backup is already in progress"),
+    }
+    let number = set.number + 1;
+    *set = SealedSet { state: SetState::Pending, dir, started_ms: now_ms, number, is_busy: true, ..Default::default() };
+    work(context, BackupWork::StartSet)
+}
+
+/// `BACKUP SEAL`: OK, when the set is durable: all that was acknowledged before is in it.
+fn seal(context: &mut Context<'_>) -> Outcome {
+    let set = &mut context.engine.backups.set;
+    if set.state != SetState::Incrementing {
+        let state = set.state.word();
+        return Err(CommandError::err(format!(
+            "BACKUP SEAL is for a backup that is incrementing, and this one is {state}"
+        )));
+    }
+    if set.is_busy {
+        return refuse("The backup is already being sealed");
+    }
+    set.is_busy = true;
+    work(context, BackupWork::SealSet)
+}
+
+/// `BACKUP ABORT`: OK, when the files of a set that is not sealed are gone.
+fn abort(context: &mut Context<'_>) -> Outcome {
+    let set = &mut context.engine.backups.set;
+    if !set.state.is_under_way() {
+        return refuse("No backup is in progress that could be aborted");
+    }
+    (set.state, set.error) = (SetState::Failed, "aborted by BACKUP ABORT".to_owned());
+    if let Some(base) = &set.base {
+        base.cancel();
+    }
+    work(context, BackupWork::AbortSet)
+}
+
+/// `BACKUP CLEANUP`: OK, when the files of a sealed or failed set are gone.
+fn clean_up(context: &mut Context<'_>) -> Outcome {
+    let set = &mut context.engine.backups.set;
+    if !matches!(set.state, SetState::Sealed | SetState::Failed) {
+        return refuse("There is no sealed or failed backup");
+    }
+    if set.is_busy {
+        return refuse("The files of the backup are already being removed");
+    }
+    set.is_busy = true;
+    work(context, BackupWork::CleanUpSet)
+}
+
+fn refuse(text: &'static str) -> Outcome {
+    Err(CommandError::err(text))
+}
+
+/// `BACKUP STATUS`: the fields of Redis 8.10 (`state`, `error`, and in Unix seconds `start_time` and `end_time`), which speak
+/// of the set; then the fields that INFO tells of the catalogue.
 fn status(context: &mut Context<'_>) -> Outcome {
-    let fields = super::info::backup_fields(context.engine);
-    let reply = context.reply.map(fields.len());
-    for (name, value) in &fields {
+    let set = &context.engine.backups.set;
+    let of_set = [
+        ("state", set.state.word().to_owned()),
+        ("error", set.error.clone()),
+        ("start_time", (set.started_ms / 1000).to_string()),
+        ("end_time", (set.sealed_ms / 1000).to_string()),
+    ];
+    let of_catalogue = super::info::backup_fields(context.engine);
+    let reply = context.reply.map(of_set.len() + of_catalogue.len());
+    for (name, value) in of_set.iter().chain(&of_catalogue) {
         context.reply.bulk(name.as_bytes());
         context.reply.bulk(value.as_bytes());
     }

@@ -1,5 +1,6 @@
 //! What is known of backups and of the archive, for INFO, BACKUP STATUS and the schedule.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -32,6 +33,88 @@ pub struct Backups {
     /// A scheduled one is due, and has failed or could not begin.
     pub is_late: bool,
     pub archive: Archive,
+    pub set: SealedSet,
+}
+
+impl Backups {
+    /// The first increment of the log that the archive or a set still reads, by its number; none where nothing is read.
+    /// Where an archive does not know it yet that is all of them.
+    pub fn log_needed_from(&self, is_archived: bool) -> Option<i64> {
+        let archive = is_archived.then(|| self.archive.needed_from.unwrap_or(i64::MIN));
+        archive.into_iter().chain(self.set.needed_from).min()
+    }
+}
+
+/// The set of files that BACKUP START begins and BACKUP SEAL ends, as in Redis 8.10.
+#[derive(Debug, Clone, Default)]
+pub struct SealedSet {
+    pub state: SetState,
+    /// `dir` as it was at START, in which the folder of the set lies.
+    pub dir: String,
+    /// Why it has failed; empty where it has not.
+    pub error: String,
+    /// Unix ms of START and of SEAL; 0 for not yet.
+    pub started_ms: i64,
+    pub sealed_ms: i64,
+    /// Those that do not change any more, by their whole paths.
+    pub files: Vec<PathBuf>,
+    /// How many STARTs there were: who works for one that was aborted meanwhile finds another number.
+    pub number: u64,
+    /// A task works on its files.
+    pub is_busy: bool,
+    /// Its base, while that is written.
+    pub base: Option<Progress>,
+    /// Where in the log the increment begins; none where the log is off.
+    pub from: Option<LogPlace>,
+    /// The first increment of the log that is read for it.
+    pub needed_from: Option<i64>,
+}
+
+/// How far a set is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SetState {
+    #[default]
+    Idle,
+    /// It waits for the log, whose files are changing or which can't be written.
+    Pending,
+    /// The base is being written.
+    Snapshotting,
+    /// What is written goes into the set.
+    Incrementing,
+    /// It is getting its manifest, and can't be aborted any more.
+    Publishing,
+    Sealed,
+    Failed,
+}
+
+impl SetState {
+    /// The word for it in BACKUP STATUS.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Pending => "pending",
+            Self::Snapshotting => "snapshotting",
+            Self::Incrementing | Self::Publishing => "incrementing",
+            Self::Sealed => "sealed",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether BACKUP ABORT can end it.
+    pub fn is_under_way(self) -> bool {
+        matches!(self, Self::Pending | Self::Snapshotting | Self::Incrementing)
+    }
+}
+
+/// A mark in the files of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogPlace {
+    pub id: HistoryId,
+    pub position: u64,
+    /// Number of the increment.
+    pub seq: i64,
+    /// Behind the mark, in that file.
+    pub offset: u64,
 }
 
 /// State of the archive of the log, as its task reports it.

@@ -38,19 +38,29 @@ pub enum Job {
     StreamSnapshot {
         client: u64,
     },
-    /// Work on the catalogue of backups, and tell the client what came of it.
+    /// Work on backups, and tell the client what came of it.
     Backup {
         client: u64,
         work: BackupWork,
     },
 }
 
-/// What a client wants of the catalogue of backups.
+/// What a client wants of the catalogue of backups, or of the set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackupWork {
-    Create { label: Option<String> },
+    Create {
+        label: Option<String>,
+    },
     List,
-    Verify { id: String, is_quick: bool },
+    Verify {
+        id: String,
+        is_quick: bool,
+    },
+    /// Of the set, whose state has been looked at.
+    StartSet,
+    SealSet,
+    AbortSet,
+    CleanUpSet,
 }
 
 /// What WAITAOF waits for.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! How long: `aof-history-retention` after files were replaced, `flush-guard` after the last FLUSHALL or FLUSHDB in them,
-//! and increments until they are archived (`aof-archive`). A file that a kept one needs for being a log up to the present is
+//! and increments until they are archived (`aof-archive`), or in the set that BACKUP START has begun. A file that a kept one needs for being a log up to the present is
 //! kept with it: the increments behind it, not the bases between. How much: `aof-history-max-size` bytes, log and dumps each, and never more than is free on the
 //! disk beside them; the oldest goes first, also where a rewrite has found too little room. Real servers delete all files
 //! of type h when they start.
@@ -38,8 +38,8 @@ pub struct Rules {
     pub room: u64,
     /// Nothing is removed, whatever its age and size.
     pub keeps_all: bool,
-    /// The archive still reads increments from this number on.
-    pub archived_from: Option<i64>,
+    /// The archive or a set of BACKUP START still reads increments from this number on.
+    pub needed_from: Option<i64>,
 }
 
 impl Rules {
@@ -54,7 +54,7 @@ impl Rules {
             max_size: if config.aof_history_max_size == 0 { u64::MAX } else { config.aof_history_max_size },
             room: engine.persistence.room_wanted,
             keeps_all: config.aof_disable_auto_gc,
-            archived_from: config.archives().then(|| engine.backups.archive.needed_from.unwrap_or(i64::MIN)),
+            needed_from: engine.backups.log_needed_from(config.archives()),
         }
     }
 
@@ -66,8 +66,8 @@ impl Rules {
     fn wants(&self, entry: &Entry) -> bool {
         entry.past.is_some_and(|past| {
             let replaced = past.replaced;
-            let is_archived_later = self.archived_from.is_some_and(|from| entry.seq >= from);
-            (is_archived_later && past.was == FileType::Increment)
+            let is_read_later = self.needed_from.is_some_and(|from| entry.seq >= from);
+            (is_read_later && past.was == FileType::Increment)
                 || self.now_ms < replaced.at_ms.saturating_add(self.retention_ms)
                 || replaced.flushed_ms.is_some_and(|at| self.guards(at))
         })

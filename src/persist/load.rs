@@ -7,6 +7,8 @@
 //! appendonly no:   an RDB there?       -> load it; otherwise start empty
 //! ```
 //!
+//! `preload-file` names what is loaded in place of both, into a folder that holds neither ([`preload()`]).
+//!
 //! Nothing is ever started empty beside data that could be loaded, and a file that could not be loaded stops the start
 //! with its name, the offset, and what to do. The one exception is a torn tail of the log's last file, which a crash
 //! leaves: it's cut, after what is cut has been put into a file beside.
@@ -28,10 +30,12 @@ mod dump;
 mod log;
 mod log_files;
 mod pipeline;
+mod preload;
 mod rdb;
 
 pub use dump::NewerDump;
 use log_files::LogLoader;
+pub use preload::preload;
 use rdb::RdbLoader;
 
 /// What was found and loaded.
@@ -74,10 +78,11 @@ impl std::fmt::Debug for LogEnd {
 /// Loads the RDB that the configuration names, if it is there.
 pub fn load_rdb(engine: &mut Engine, disk: &Arc<dyn Disk>) -> Result<Loaded, PersistError> {
     let path = Path::new(&engine.config.dir).join(&engine.config.dbfilename);
+    if disk.exists(&path) { load_rdb_at(engine, disk, path) } else { Ok(Loaded::default()) }
+}
+
+fn load_rdb_at(engine: &mut Engine, disk: &Arc<dyn Disk>, path: PathBuf) -> Result<Loaded, PersistError> {
     let mut loaded = Loaded::default();
-    if !disk.exists(&path) {
-        return Ok(loaded);
-    }
     let file = disk.open(&path, Mode::Read).map_err(PersistError::io(&path))?;
     let len = file.len().map_err(PersistError::io(&path))?;
     let source = crate::rdb::envelope::unwrap(file).map_err(PersistError::io(&path))?;

@@ -228,25 +228,38 @@ fn front(shared: &Shared) -> Option<Front> {
     Some(Front { id, end: engine.journal.end() })
 }
 
+/// The history that is logged; none while the log is off, or has not begun.
+pub(super) fn history(shared: &Shared) -> Option<HistoryId> {
+    front(shared).map(|front| front.id)
+}
+
 /// Seals the log where it ends, and waits until that is in the file and synced: its position. None where that can't be now.
-async fn seal(shared: &Rc<Shared>) -> Option<u64> {
-    let end = {
-        let mut engine = shared.engine.borrow_mut();
-        if shared.append.borrow().is_held() || !engine.journal.is_between_operations() {
-            return None;
-        }
-        engine.journal.seal_end();
-        engine.journal.end()
-    };
+pub(super) async fn seal(shared: &Rc<Shared>) -> Option<u64> {
+    let end = seal_here(shared)?;
+    until_in_file(shared, end, WRITE_TIME).await.then_some(end)
+}
+
+/// Has the log sealed where it ends: its position. None where that can't be now.
+pub(super) fn seal_here(shared: &Shared) -> Option<u64> {
+    let mut engine = shared.engine.borrow_mut();
+    if shared.append.borrow().is_held() || !engine.journal.is_between_operations() {
+        return None;
+    }
+    engine.journal.seal_end();
+    Some(engine.journal.end())
+}
+
+/// Waits until the log is in the file up to here, with the seal that stands there, for so long; and then until that is synced.
+pub(super) async fn until_in_file(shared: &Rc<Shared>, end: u64, time: Duration) -> bool {
     shared.want_flush();
     let began = Instant::now();
-    while began.elapsed() < WRITE_TIME {
+    while began.elapsed() < time {
         if is_in_file(shared, end) {
-            return flush::until_synced(shared, end, SYNC_TIME).await.then_some(end);
+            return flush::until_synced(shared, end, SYNC_TIME).await;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    None
+    false
 }
 
 /// Whether everything up to this position is in the file, with the seal behind it.

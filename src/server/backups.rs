@@ -3,6 +3,7 @@
 //! One is made at a time. A scheduled one that fails is tried again, sooner at first, and is told of as late until one
 //! succeeds. Where one is due while another is under way, that other one is it.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::resp::{Encoder, Protocol};
 
 use super::background::on_thread;
 use super::shared::Shared;
-use super::{flush, log, seat, waiting};
+use super::{flush, log, sealed_set, seat, waiting};
 
 /// How often it is looked whether one is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -32,6 +33,8 @@ const SYNC_TIME: Duration = Duration::from_secs(30);
 /// Pauses between attempts double from the first to the last, in ms.
 const FIRST_PAUSE_MS: i64 = 60_000;
 const LAST_PAUSE_MS: i64 = 3_600_000;
+
+const OK: &[u8] = b"+OK\r\n";
 
 /// What a client or the schedule may say of a backup.
 struct Wish {
@@ -50,13 +53,17 @@ pub(super) fn work(shared: &Rc<Shared>, client: u64, work: BackupWork) {
                 let made = make(&shared, Wish { cause: "command", label }).await;
                 made.map(|manifest| bulk(&manifest.id, protocol))
             }
-            BackupWork::List => list(&shared).await.map(|listed| listing(&listed, protocol)),
+            BackupWork::List => list_all(&shared).await.map(|(listed, files)| listing(&listed, &files, protocol)),
+            BackupWork::StartSet => sealed_set::start(&shared).await.map(|()| OK.to_vec()),
+            BackupWork::SealSet => sealed_set::seal(&shared).await.map(|()| OK.to_vec()),
+            BackupWork::AbortSet => sealed_set::abort(&shared).await.map(|()| OK.to_vec()),
+            BackupWork::CleanUpSet => sealed_set::clean_up(&shared).await.map(|()| OK.to_vec()),
             BackupWork::Verify { id, is_quick } => {
                 let level = if is_quick { Level::Quick } else { Level::Restore };
                 shared.engine.borrow_mut().backups.is_verifying = true;
                 let verified = verify_one(&shared, id, level).await;
                 shared.engine.borrow_mut().backups.is_verifying = false;
-                verified.map(|()| b"+OK\r\n".to_vec())
+                verified.map(|()| OK.to_vec())
             }
         };
         let reply = outcome.unwrap_or_else(|error| format!("-ERR {}\r\n", one_line(&error.to_string())).into_bytes());
@@ -383,6 +390,13 @@ async fn list(shared: &Rc<Shared>) -> Result<Vec<Listed>, BackupError> {
     on_thread("backup list", move || Ok(catalogue.list())).await?
 }
 
+/// The catalogue, if there is one, and the files of the set.
+async fn list_all(shared: &Rc<Shared>) -> Result<(Vec<Listed>, Vec<PathBuf>), BackupError> {
+    let has_catalogue = !shared.engine.borrow().config.backup_repo.is_empty();
+    let listed = if has_catalogue { list(shared).await? } else { Vec::new() };
+    Ok((listed, shared.engine.borrow().backups.set.files.clone()))
+}
+
 async fn verify_one(shared: &Rc<Shared>, id: String, level: Level) -> Result<(), BackupError> {
     let catalogue = catalogue(shared, &shared.engine.borrow().config);
     let now_ms = shared.engine.borrow().clock.now_ms();
@@ -398,11 +412,11 @@ fn bulk(text: &str, protocol: Protocol) -> Vec<u8> {
     bytes
 }
 
-/// The reply of BACKUP LIST.
-fn listing(listed: &[Listed], protocol: Protocol) -> Vec<u8> {
+/// The reply of BACKUP LIST: a map for each backup of the catalogue, and a string for each file of the set.
+fn listing(listed: &[Listed], files: &[PathBuf], protocol: Protocol) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut reply = Encoder::new(&mut bytes, protocol);
-    reply.array(listed.len());
+    reply.array(listed.len() + files.len());
     for Listed { id, manifest } in listed {
         let mut fields = vec![("id", id.clone())];
         match manifest {
@@ -423,6 +437,9 @@ fn listing(listed: &[Listed], protocol: Protocol) -> Vec<u8> {
             reply.bulk(name.as_bytes());
             reply.bulk(value.as_bytes());
         }
+    }
+    for path in files {
+        reply.bulk(path.as_os_str().as_bytes());
     }
     bytes
 }

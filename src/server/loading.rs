@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::allocator;
 use crate::aof::seal::HistoryId;
+use crate::backup::sealed_set::{Sealed, SetFolder};
 use crate::disk::Disk;
 use crate::engine::clock::Clock;
 use crate::engine::params::Config;
+use crate::engine::params::backup::Preload;
 use crate::engine::persistence::LoadProgress;
 use crate::engine::{Data, Engine};
 use crate::persist::append::{Append, Extent};
@@ -21,8 +23,8 @@ use crate::persist::load::{self, Loaded, LogEnd};
 use crate::persist::log_dir::{Increment, LogDir};
 use crate::persist::rewrite;
 
-use super::log;
 use super::shared::Shared;
+use super::{log, sealed_set};
 
 /// How often the log says how far a load is.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -33,6 +35,8 @@ pub(super) struct Start {
     append: Append,
     log_dir: LogDir,
     loaded: Loaded,
+    /// A set that BACKUP SEAL has left.
+    sealed_set: Option<Sealed>,
 }
 
 /// Loads what is on disk and opens the log. Until this ends the server is loading.
@@ -75,7 +79,9 @@ pub(super) fn load_here(config: Config, disk: &Arc<dyn Disk>, progress: Arc<Load
     let mut engine = Engine::new(config, Clock::system(), fastrand::Rng::new());
     engine.persistence.load = progress;
     let mut append = Append::off(Instant::now());
-    let (log_dir, loaded) = if engine.config.appendonly {
+    let (log_dir, loaded) = if let Some(wanted) = engine.config.preload() {
+        preload(&mut engine, disk, &wanted, &mut append)?
+    } else if engine.config.appendonly {
         load_with_log(&mut engine, disk, &mut append)?
     } else {
         load_without_log(&mut engine, disk)?
@@ -83,12 +89,16 @@ pub(super) fn load_here(config: Config, disk: &Arc<dyn Disk>, progress: Arc<Load
     for path in log_dir.remove_leftovers() {
         log::notice(format!("Removed {}, which a crash left behind", path.display()));
     }
-    Ok(Start { data: engine.into_data(), append, log_dir, loaded })
+    let sealed_set = SetFolder::new(disk, &engine.config.dir, &engine.config).recover().unwrap_or_else(|error| {
+        log::warning(format!("The files of BACKUP START can't be looked at: {error}"));
+        None
+    });
+    Ok(Start { data: engine.into_data(), append, log_dir, loaded, sealed_set })
 }
 
 /// Hands to the server what was loaded.
 fn take_over(shared: &Shared, start: Start, started: Instant) {
-    let Start { data, append, log_dir, loaded } = start;
+    let Start { data, append, log_dir, loaded, sealed_set } = start;
     report(&loaded, started);
     let mut engine = shared.engine.borrow_mut();
     engine.adopt(data);
@@ -108,6 +118,25 @@ fn take_over(shared: &Shared, start: Start, started: Instant) {
     crate::command::prepare_functions(&mut engine);
     shared.set_append(append);
     *shared.log_dir.borrow_mut() = log_dir;
+    drop(engine);
+    if let Some(sealed) = sealed_set {
+        sealed_set::adopt(shared, sealed);
+    }
+}
+
+/// Loads what `preload-file` names; where the log is on it is its base before anybody is served.
+fn preload(
+    engine: &mut Engine,
+    disk: &Arc<dyn Disk>,
+    wanted: &Preload,
+    append: &mut Append,
+) -> anyhow::Result<(LogDir, Loaded)> {
+    let (mut log_dir, loaded) = load::preload(engine, disk, wanted)?;
+    if engine.config.appendonly {
+        rewrite::begin_log(engine, append, &mut log_dir)?;
+        log::notice(format!("Created the log in {}", log_dir.folder().display()));
+    }
+    Ok((log_dir, loaded))
 }
 
 fn load_without_log(engine: &mut Engine, disk: &Arc<dyn Disk>) -> anyhow::Result<(LogDir, Loaded)> {

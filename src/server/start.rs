@@ -30,7 +30,8 @@ use super::listen::{self, accept_forever};
 use super::seat::Place;
 use super::shared::Shared;
 use super::{
-    archive, backups, busy, config_file, history, housekeep, loading, log, seat, shutdown, tick, turn, waiting,
+    archive, backups, busy, config_file, history, housekeep, loading, log, sealed_set, seat, shutdown, tick, turn,
+    waiting,
 };
 
 /// Tells the process that a daemon's parent has started.
@@ -280,6 +281,7 @@ async fn serve_clients(
                 seat::spawn(waiting::time_out_forever(Rc::clone(&shared)));
                 seat::spawn(backups::make_forever(Rc::clone(&shared)));
                 seat::spawn(archive::archive_forever(Rc::clone(&shared)));
+                seat::spawn(sealed_set::expire_forever(Rc::clone(&shared)));
                 announce_ready(port, &unixsocket);
             }
             () = shared.stop.notified() => break,

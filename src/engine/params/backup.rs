@@ -1,5 +1,7 @@
 //! What the directives of backups may say, and what it means.
 
+use std::path::{Path, PathBuf};
+
 use crate::calendar::{Retention, Schedule, zone};
 
 use super::Config;
@@ -45,7 +47,51 @@ pub fn level(word: &[u8]) -> Option<Option<i32>> {
     (1..=19).contains(&level).then_some(Some(level))
 }
 
+/// The name of the folder of BACKUP START and SEAL.
+pub fn set_folder_name(word: &[u8]) -> Result<(), &'static str> {
+    match word {
+        b"" | b"." | b".." => Err("backupdirname must be the name of a folder"),
+        word if word.contains(&b'/') => Err("backupdirname can't be a path, just a dirname"),
+        _ => Ok(()),
+    }
+}
+
+/// What a start loads in place of the data folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Preload {
+    /// A log: its folder, its manifest, or a single file.
+    Log(PathBuf),
+    Rdb(PathBuf),
+}
+
+impl Preload {
+    fn parse(text: &str) -> Option<Self> {
+        let (kind, path) = text.split_once(':').filter(|(_, path)| !path.is_empty())?;
+        match kind {
+            "aof" => Some(Self::Log(path.into())),
+            "rdb" => Some(Self::Rdb(path.into())),
+            _ => None,
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        let (Self::Log(path) | Self::Rdb(path)) = self;
+        path
+    }
+}
+
+/// `rdb:PATH`, `aof:PATH`, or nothing.
+pub fn preload_file(word: &[u8]) -> Result<(), &'static str> {
+    let is_one = word.is_empty() || Preload::parse(&String::from_utf8_lossy(word)).is_some();
+    is_one.then_some(()).ok_or("argument must be aof:PATH or rdb:PATH")
+}
+
 impl Config {
+    /// What is to be loaded in place of the data folder, if anything is.
+    pub fn preload(&self) -> Option<Preload> {
+        Preload::parse(&self.preload_file)
+    }
+
     /// Whether the log goes to the archive.
     pub fn archives(&self) -> bool {
         self.aof_archive && !self.backup_repo.is_empty()
@@ -92,6 +138,14 @@ mod tests {
         assert_eq!(canonical(&["0", "3", "*", "*", "*;", "@daily"]), Ok("0 3 * * *; @daily".to_owned()));
         assert_eq!(canonical(&[""]), Ok(String::new()));
         assert!(canonical(&["0", "3", "*", "*"]).unwrap_err().contains("is no cron pattern"));
+    }
+
+    #[test]
+    fn a_preloaded_file_says_what_it_is() {
+        assert_eq!(Preload::parse("rdb:a:b.rdb"), Some(Preload::Rdb("a:b.rdb".into())));
+        assert_eq!(Preload::parse("aof:/x/backupdir"), Some(Preload::Log("/x/backupdir".into())));
+        assert_eq!(["", "rdb:", "/dump.rdb", "zip:a"].map(Preload::parse), [const { None }; 4]);
+        assert_eq!((preload_file(b""), preload_file(b"a.rdb").is_err()), (Ok(()), true));
     }
 
     #[test]

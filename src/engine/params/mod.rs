@@ -168,6 +168,12 @@ settings! {
     backup_verify: BackupVerify,
     /// Seconds for which any moment can be brought back; 0 is since the oldest backup that is kept.
     backup_pitr_window: u64,
+    /// The folder of BACKUP START and SEAL, below `dir`.
+    backupdirname: String,
+    /// Seconds after which a sealed set is removed; 0 is never.
+    backup_sealed_ttl: u64,
+    /// `rdb:PATH` or `aof:PATH`; empty for none.
+    preload_file: String,
     /// Whether the log goes to the catalogue too, as it is written.
     aof_archive: bool,
     /// Bytes of records.

@@ -12,7 +12,7 @@ const RULES: Rules = Rules {
     max_size: u64::MAX,
     room: 0,
     keeps_all: false,
-    archived_from: None,
+    needed_from: None,
 };
 const MUCH: u64 = 1 << 40;
 
