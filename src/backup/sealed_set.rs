@@ -4,12 +4,12 @@
 //! ```text
 //! DIR/backupdir/appendonly.aof.1.base.rdb     the snapshot of START
 //! DIR/backupdir/appendonly.aof.1.incr.aof     identity, and the records from START to SEAL, with their seals
-//! DIR/backupdir/appendonly.aof.manifest       names both; it is there when the set is sealed, and then the set is whole
-//! DIR/backupdir/unsealed                      empty; there from START on until it is sealed, or while it is removed
+//! DIR/backupdir/appendonly.aof.manifest       names both, when both are durable
+//! DIR/backupdir/unsealed                      empty; there from START on until it is sealed, and while it is removed
 //! ```
 //!
-//! Files without a manifest are a set only beside `unsealed`: a start removes what a crash has left of one, and never what
-//! somebody else has put into the folder. The increment has an identity of its own: whoever starts on it begins another
+//! What stands beside `unsealed` is no set: a start removes it. What stands there without it and without a manifest somebody
+//! else has put there. The increment has an identity of its own: whoever starts on it begins another
 //! history than the server that wrote it.
 
 use std::ffi::{OsStr, OsString};
@@ -128,13 +128,10 @@ impl SetFolder {
         if self.is_log || !self.disk.exists(&self.folder) {
             return Ok(None);
         }
-        let sealed = self.sealed();
-        if sealed.is_none() && self.is_unsealed() {
+        if self.is_unsealed() {
             self.discard()?;
-        } else if sealed.is_some() {
-            self.remove(OsStr::new(UNSEALED))?;
         }
-        Ok(sealed)
+        Ok(self.sealed())
     }
 
     /// The set, where a manifest of ours names it.
@@ -174,7 +171,7 @@ impl SetFolder {
         outcome.and(written.map_err(BackupError::io(&self.folder.join(&name))))
     }
 
-    /// Puts the manifest there: from now on it is a set.
+    /// Puts the manifest there, and takes `unsealed` away: when this ends well it is a set, whatever happens.
     pub fn publish(&self) -> Result<Vec<PathBuf>, BackupError> {
         let base = Entry::new(self.base_name(), SEQ, FileType::Base);
         let increment = self.increment_name();
@@ -188,8 +185,8 @@ impl SetFolder {
         publish_bytes(&self.disk, &self.folder, &self.manifest_name(), &manifest.render())
             .map_err(BackupError::io(&path))?;
         files.push(path);
-        // A start does it too, where this can't be done.
-        let _ = self.remove(OsStr::new(UNSEALED));
+        self.remove(OsStr::new(UNSEALED))?;
+        self.disk.sync_dir(&self.folder).map_err(|error| self.failed(error))?;
         Ok(files)
     }
 
@@ -279,7 +276,11 @@ impl Span {
             return Ok(());
         }
         let lost = || self.files.refuse("the log has lost records since then, or was switched off");
-        for entry in self.files.increments(self.from.seq) {
+        let increments = self.files.increments(self.from.seq);
+        if increments.first().is_none_or(|first| first.seq != self.from.seq) {
+            return Err(lost());
+        }
+        for entry in increments {
             let path = self.files.folder.join(&entry.name);
             let failed = || BackupError::io(&path);
             let mut file = disk.open(&path, Mode::Read).map_err(failed())?;

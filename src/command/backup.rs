@@ -99,8 +99,16 @@ fn start(context: &mut Context<'_>) -> Outcome {
         SetState::Idle | SetState::Failed => {}
         _ => return refuse("A backup is already in progress"),
     }
-    let number = set.number + 1;
-    *set = SealedSet { state: SetState::Pending, dir, started_ms: now_ms, number, is_busy: true, ..Default::default() };
+    let (number, has_leftovers) = (set.number + 1, set.has_leftovers);
+    *set = SealedSet {
+        state: SetState::Pending,
+        dir,
+        started_ms: now_ms,
+        number,
+        has_leftovers,
+        is_busy: true,
+        ..Default::default()
+    };
     work(context, BackupWork::StartSet)
 }
 

@@ -58,6 +58,8 @@ pub struct SealedSet {
     pub sealed_ms: i64,
     /// Those that do not change any more, by their whole paths.
     pub files: Vec<PathBuf>,
+    /// Its folder has files of one that could not be removed.
+    pub has_leftovers: bool,
     /// How many STARTs there were: who works for one that was aborted meanwhile finds another number.
     pub number: u64,
     /// A task works on its files.

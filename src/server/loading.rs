@@ -36,7 +36,7 @@ pub(super) struct Start {
     log_dir: LogDir,
     loaded: Loaded,
     /// A set that BACKUP SEAL has left.
-    sealed_set: Option<Sealed>,
+    pub(super) sealed_set: Option<Sealed>,
 }
 
 /// Loads what is on disk and opens the log. Until this ends the server is loading.

@@ -65,9 +65,16 @@ pub(super) fn adopt(shared: &Shared, sealed: Sealed) {
 /// Begins the set of a START, which has made it pending and busy. When this ends well its folder is ready, and the rest
 /// goes on by itself.
 pub(super) async fn start(shared: &Rc<Shared>) -> Result<(), BackupError> {
-    if let Err(error) = on_folder(shared, SetFolder::begin).await {
+    let has_leftovers = with_set(shared, |set| std::mem::take(&mut set.has_leftovers));
+    let begin = move |folder: &SetFolder| {
+        if has_leftovers {
+            folder.discard()?;
+        }
+        folder.begin()
+    };
+    if let Err(error) = on_folder(shared, begin).await {
         // What is in the folder is not ours.
-        with_set(shared, |set| set.is_busy = false);
+        with_set(shared, |set| (set.is_busy, set.has_leftovers) = (false, has_leftovers));
         fail(shared, &error);
         return Err(error);
     }
@@ -76,7 +83,7 @@ pub(super) async fn start(shared: &Rc<Shared>) -> Result<(), BackupError> {
         let outcome = snapshot(&shared).await;
         if let Err(error) = &outcome {
             fail(&shared, error);
-            discard(&shared).await;
+            let _ = discard(&shared).await; // it has said why
         }
         with_set(&shared, |set| (set.is_busy, set.base) = (false, None));
     });
@@ -100,12 +107,12 @@ fn let_log_go(engine: &mut crate::engine::Engine) {
     engine.persistence.is_sweep_wanted = true;
 }
 
-/// Removes what is in the folder of a set that has failed; what stays is removed by the next START.
-async fn discard(shared: &Shared) {
+/// Removes what is in the folder of a set that has failed; what stays is removed by the next START or CLEANUP.
+async fn discard(shared: &Shared) -> Result<(), BackupError> {
     with_set(shared, |set| set.files.clear());
-    if let Err(error) = on_folder(shared, SetFolder::discard).await {
-        log::warning(format!("The files of a backup could not be removed: {error}"));
-    }
+    let outcome = on_folder(shared, SetFolder::discard).await;
+    with_set(shared, |set| set.has_leftovers = outcome.is_err());
+    outcome.inspect_err(|error| log::warning(format!("The files of a backup could not be removed: {error}")))
 }
 
 /// A snapshot, and where in the log it was taken.
@@ -196,7 +203,7 @@ pub(super) async fn seal(shared: &Rc<Shared>) -> Result<(), BackupError> {
     };
     if let Err(error) = &outcome {
         fail(shared, error);
-        discard(shared).await;
+        let _ = discard(shared).await; // it has said why
     }
     with_set(shared, |set| (set.is_busy, set.base) = (false, None));
     outcome
@@ -273,8 +280,7 @@ pub(super) async fn abort(shared: &Rc<Shared>) -> Result<(), BackupError> {
         return Ok(());
     }
     let_log_go(&mut shared.engine.borrow_mut());
-    with_set(shared, |set| set.files.clear());
-    let outcome = on_folder(shared, SetFolder::discard).await;
+    let outcome = discard(shared).await;
     with_set(shared, |set| set.is_busy = false);
     log::notice("Backup set aborted");
     outcome
@@ -282,8 +288,8 @@ pub(super) async fn abort(shared: &Rc<Shared>) -> Result<(), BackupError> {
 
 /// Removes the files of a set that is sealed or has failed, and that the caller has made busy.
 pub(super) async fn clean_up(shared: &Rc<Shared>) -> Result<(), BackupError> {
-    let had_files = with_set(shared, |set| !set.files.is_empty());
-    let outcome = if had_files { on_folder(shared, SetFolder::discard).await } else { Ok(()) };
+    let has_files = with_set(shared, |set| set.has_leftovers || !set.files.is_empty());
+    let outcome = if has_files { on_folder(shared, SetFolder::discard).await } else { Ok(()) };
     with_set(shared, |set| match &outcome {
         Ok(()) => *set = SealedSet { number: set.number, ..SealedSet::default() },
         Err(_) => set.is_busy = false,

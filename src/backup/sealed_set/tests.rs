@@ -108,6 +108,16 @@ fn records_that_the_log_has_lost_leave_no_set() {
         assert_eq!(folder(&disk).recover().unwrap(), None);
         assert_eq!(disk.list(folder(&disk).path()).unwrap(), Vec::<OsString>::new());
     }
+    // Removed since the place was found, which is one in that file.
+    let disk = disk();
+    let (mut files, id, len) = log(&disk);
+    let from = files.find(&disk, id, 5 * len, 1).unwrap();
+    files.manifest.history.clear();
+    let set = folder(&disk);
+    set.begin().unwrap();
+    let error = set.write_increment(&Span { files, from, to: 15 * len, id, now_ms: 7 }).unwrap_err().to_string();
+    assert!(error.contains("lost records"), "{error}");
+    assert_eq!(disk.list(set.path()).unwrap(), [UNSEALED]);
 }
 
 #[test]

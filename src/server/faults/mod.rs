@@ -14,6 +14,7 @@ mod model;
 mod power;
 mod rewind;
 mod room;
+mod sealed_sets;
 mod slow;
 mod switch;
 mod traces;
