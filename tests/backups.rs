@@ -167,6 +167,28 @@ fn what_cannot_be_is_refused() {
     assert_eq!(backup_fine(repo.path(), &["list"]), "no backups\n");
 }
 
+/// Where stderr is a terminal, that is: `script` gives it one.
+#[test]
+fn a_bar_shows_how_far_a_long_reading_is() {
+    let (dir, repo) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = start(dir.path(), repo.path(), &[("backup-compression", "none"), ("rdbcompression", "no")]);
+    let mut client = server.client();
+    let value = "v".repeat(1000);
+    let set = |index: usize| ["SET", &format!("key:{index}"), &value].map(|word| word.as_bytes().to_vec()).to_vec();
+    client.pipeline(&(0..20_000).map(set).collect::<Vec<_>>());
+    let id = client.line("BACKUP CREATE").text();
+    let program = Program::ours().path().display().to_string();
+    let line = format!("stty cols 120; {program} backup verify --repo {}", repo.path().display());
+    let Ok(shown) = Command::new("script").args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output() else {
+        return crate::rig::skip("no script(1) here");
+    };
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.status.success() && text.contains(&format!("{id} ")) && text.contains("MiB/s"), "{text}");
+    // Not elsewhere.
+    let silent = backup(repo.path(), &["verify"]);
+    assert_eq!(String::from_utf8_lossy(&silent.stderr), "");
+}
+
 #[test]
 fn a_running_server_keeps_its_folder() {
     let (dir, repo) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -30,6 +30,11 @@ impl<R: Read> Progress<R> {
         Progress { inner, bar: None, read: 0, told: 0 }
     }
 
+    /// What is wrapped.
+    pub fn get_ref(&self) -> &R {
+        &self.inner
+    }
+
     /// Bytes handed out so far.
     pub fn read_bytes(&self) -> u64 {
         self.read

@@ -7,6 +7,7 @@ mod into_server;
 mod list;
 mod prune;
 mod restore;
+mod shown;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,7 +60,7 @@ impl Place {
             let message = "there is no such folder: is it the one that backup-repo names?";
             return Err(Failure::error(Exit::Unreadable, message).context(repo.display().to_string()));
         }
-        Ok(Catalogue::new(disk, &repo))
+        Ok(Catalogue::new(shown::shown(disk), &repo))
     }
 }
 
