@@ -159,6 +159,7 @@ fn goes(segment: &Segment, kept: &[&Manifest], rules: &Rules) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::archive::Form;
     use super::super::manifest::{Compression, SCHEMA, Stored, Verification};
     use super::super::verify::Level;
     use super::*;
@@ -168,7 +169,8 @@ mod tests {
 
     fn manifest(hour: i64, timeline: &str, position: u64) -> Manifest {
         let at_ms = hour * HOUR_MS;
-        let (name, sha256, compression) = ("dump.rdb".to_owned(), String::new(), Compression::None);
+        let (name, sha256) = ("dump.rdb".to_owned(), String::new());
+        let (compression, encryption) = (Compression::None, None);
         Manifest {
             schema: SCHEMA.to_owned(),
             id: format!("{hour}"),
@@ -178,7 +180,7 @@ mod tests {
             ended_ms: at_ms,
             timeline: Some(timeline.to_owned()),
             position: Some(position),
-            file: Stored { name, bytes: 0, sha256, compression, rdb_bytes: 0 },
+            file: Stored { name, bytes: 0, sha256, compression, encryption, rdb_bytes: 0 },
             databases: BTreeMap::new(),
             functions: 0,
             digest: String::new(),
@@ -189,7 +191,7 @@ mod tests {
     }
 
     fn segment(from: u64, to: u64, hour: i64) -> Segment {
-        Segment { from, to, until_ms: hour * HOUR_MS }
+        Segment { from, to, until_ms: hour * HOUR_MS, form: Form::Plain }
     }
 
     fn rules(window_hours: i64) -> Rules {
