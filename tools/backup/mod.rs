@@ -121,12 +121,19 @@ struct VerifyArguments {
     /// Compare the file and read it to its end, but don't load it
     #[arg(long)]
     quick: bool,
+    /// The manifest, with what came of it (schema ironkeep.backup/1)
+    #[arg(long)]
+    json: bool,
 }
 
 fn run_verify(arguments: &VerifyArguments) -> anyhow::Result<Exit> {
     let level = if arguments.quick { Level::Quick } else { Level::Restore };
     let catalogue = arguments.place.catalogue()?;
     let manifest = verify::verify_and_note(&catalogue, &arguments.id, level, Utc::now().0).map_err(failure)?;
+    if arguments.json {
+        list::print_manifest(&manifest)?;
+        return Ok(Exit::Fine);
+    }
     print(&format!("{}: {} keys, as they were written ({})\n", manifest.id, manifest.keys(), level.word()))?;
     Ok(Exit::Fine)
 }
