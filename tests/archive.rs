@@ -5,12 +5,13 @@
 mod branches;
 
 use std::path::Path;
+use std::process::Output;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::backups::{backup, backup_fine, info, json, start, wait_until};
 use crate::rig::{Client, Contents, Program, Server, differences, length, read_contents};
 
-const ARCHIVED: [(&str, &str); 4] =
+pub const ARCHIVED: [(&str, &str); 4] =
     [("appendonly", "yes"), ("aof-archive", "yes"), ("aof-archive-timeout", "1"), ("aof-segment-size", "20kb")];
 
 /// What a server has that starts on a folder.
@@ -45,8 +46,15 @@ pub fn fill(client: &mut Client, from: usize) {
 
 /// Waits until the archive has this key's last write.
 fn wait_for(repo: &Path, key: &str) {
+    wait_until_archived(key, || {
+        backup(repo, &["restore", "--to", "latest", "--dir", "/nowhere", "--dry-run", "--json"])
+    });
+}
+
+/// Waits until the last write that this plan of a restore keeps is one of this key.
+pub fn wait_until_archived(key: &str, plan: impl Fn() -> Output) {
     wait_until("the last write in the archive", || {
-        let planned = backup(repo, &["restore", "--to", "latest", "--dir", "/nowhere", "--dry-run", "--json"]);
+        let planned = plan();
         if planned.status.code() != Some(0) {
             return false;
         }

@@ -205,7 +205,11 @@ fn a_running_server_keeps_its_folder() {
     assert!(backup_fine(repo.path(), &["show", id.trim()]).contains("\"label\": \"by hand\""));
     let planned = backup_fine(repo.path(), &["prune", "--retention", "keep-last 1", "--dry-run"]);
     assert!(planned.contains("would go\n") && planned.contains("stays: last\n"), "{planned}");
-    assert!(backup_fine(repo.path(), &["prune", "--retention", "keep-last 1"]).ends_with("1 backup removed\n"));
+    let planned = json(&backup_fine(repo.path(), &["prune", "--retention", "keep-last 1", "--dry-run", "--json"]));
+    let goes = |index: usize| (&planned["backups"][index]["goes"], &planned["backups"][index]["reasons"]);
+    assert_eq!((goes(0), goes(1)), ((&true.into(), &json("[]")), (&false.into(), &json(r#"["last"]"#))));
+    let pruned = backup_fine(repo.path(), &["prune", "--retention", "keep-last 1"]);
+    assert!(pruned.ends_with("1 backup and 0 segments of the archive removed\n"), "{pruned}");
 }
 
 #[test]

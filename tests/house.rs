@@ -39,7 +39,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
 ];
 const MAY_TOUCH_FILES: &[&str] = &["src/disk/"];
 const MAY_TELL_TIME: &[&str] = &["src/engine/clock.rs", "src/persist/", "src/server/", "src/cli/", "tools/"];
-const MAY_BE_ASYNC: &[&str] = &["src/persist/", "src/server/", "src/main.rs"];
+const MAY_BE_ASYNC: &[&str] = &["src/disk/s3/", "src/persist/", "src/server/", "src/main.rs"];
 const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "manager", "managers", "misc"];
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

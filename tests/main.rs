@@ -44,6 +44,9 @@ mod configuration;
 /// Backups, from the schedule to a restored server; and what the archive of the log brings back between them.
 mod archive;
 mod backups;
+mod encryption;
+/// The same in a bucket of S3.
+mod s3;
 
 /// What BACKUP START and SEAL leave, and starts on it.
 mod sealed_sets;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! REPO/log/<timeline>/<from>-<to>-<until>.aof.zst
+//! REPO/log/<timeline>/<from>-<to>-<until>-<seal>.aof.zst.age    the same, encrypted
 //! REPO/log/<timeline>/<history>.history                 empty: the timeline goes on under this name too
 //! REPO/log/<timeline>/<history>.passed                  empty: it stood in the log's files when this branch began
 //!
@@ -9,6 +10,7 @@
 //! history  = 40 hexadecimal digits                  a log whose torn tail was cut goes on as another history
 //! from, to = 20 digits                              positions in the history (aof::seal): all records between them
 //! until    = 13 digits                              Unix ms of the mark at the end: nothing in it was written later
+//! seal     = 16 hexadecimal digits, of the first seal at the end, or `none`: whoever goes on may have no key
 //! content  = identity, and what stands in the log behind the mark at `from`, up to and with the mark at `to`
 //! ```
 //!
@@ -23,13 +25,15 @@ use std::path::{Path, PathBuf};
 
 use crate::aof::seal::{HistoryId, Identity, Mark};
 use crate::aof::{self, Item, Reader};
-use crate::disk::{DirectoryLock, Mode, is_temporary};
+use crate::disk::{DirectoryLock, Mode, is_temporary, publish_bytes};
 
 use super::BackupError;
 use super::catalogue::Catalogue;
+use super::cipher::Keys;
 use super::manifest::Manifest;
 
 const SUFFIX: &str = ".aof.zst";
+const ENCRYPTED: &str = ".age";
 const HISTORY: &str = ".history";
 const PASSED: &str = ".passed";
 
@@ -51,18 +55,42 @@ pub struct Segment {
     pub to: u64,
     /// Unix ms.
     pub until_ms: i64,
+    pub form: Form,
+}
+
+/// How a segment is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    Plain,
+    Encrypted {
+        /// The checksum of the first seal at its end; none where another mark stands there alone.
+        seal: Option<u64>,
+    },
 }
 
 impl Segment {
     pub fn name(&self) -> String {
-        format!("{:020}-{:020}-{:013}{SUFFIX}", self.from, self.to, self.until_ms)
+        let head = format!("{:020}-{:020}-{:013}", self.from, self.to, self.until_ms);
+        match self.form {
+            Form::Plain => format!("{head}{SUFFIX}"),
+            Form::Encrypted { seal: Some(crc) } => format!("{head}-{crc:016x}{SUFFIX}{ENCRYPTED}"),
+            Form::Encrypted { seal: None } => format!("{head}-none{SUFFIX}{ENCRYPTED}"),
+        }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        let words: Vec<&str> = name.strip_suffix(SUFFIX)?.split('-').collect();
-        let [from, to, until_ms] = words[..] else { return None };
-        let segment = Self { from: from.parse().ok()?, to: to.parse().ok()?, until_ms: until_ms.parse().ok()? };
-        (segment.name() == name && segment.from < segment.to).then_some(segment)
+        let stem = name.strip_suffix(ENCRYPTED).unwrap_or(name).strip_suffix(SUFFIX)?;
+        let words: Vec<&str> = stem.split('-').collect();
+        let (&[from, to, until_ms], rest) = words.split_first_chunk()?;
+        let form = match rest {
+            [] => Form::Plain,
+            ["none"] => Form::Encrypted { seal: None },
+            [crc] => Form::Encrypted { seal: Some(u64::from_str_radix(crc, 16).ok()?) },
+            _ => return None,
+        };
+        let (from, to, until_ms) = (from.parse().ok()?, to.parse().ok()?, until_ms.parse().ok()?);
+        let segment = Self { from, to, until_ms, form };
+        (segment.name() == name && from < to).then_some(segment)
     }
 }
 
@@ -128,11 +156,8 @@ impl Archive {
     }
 
     fn note(&self, id: HistoryId, suffix: &str) -> Result<(), BackupError> {
-        let folder = self.folder();
-        let path = folder.join(format!("{id}{suffix}"));
-        let disk = self.catalogue.disk();
-        drop(disk.open(&path, Mode::Truncate).map_err(BackupError::io(&path))?);
-        disk.sync_dir(&folder).map_err(BackupError::io(&folder))
+        let (folder, name) = (self.folder(), OsString::from(format!("{id}{suffix}")));
+        publish_bytes(self.catalogue.disk(), &folder, &name, b"").map_err(BackupError::io(&folder.join(&name)))
     }
 
     pub fn catalogue(&self) -> &Catalogue {
@@ -200,18 +225,23 @@ impl Archive {
     ) -> Result<Step, BackupError> {
         let path = self.path_of(segment);
         let file = self.catalogue.disk().open(&path, Mode::Read).map_err(BackupError::io(&path))?;
-        let source = zstd::stream::read::Decoder::new(file).map_err(BackupError::io(&path))?;
-        self.read_from(segment, source, take)
+        self.read_from(segment, file, self.catalogue.keys(), take)
     }
 
-    /// As [`Archive::read`], of a segment that has no name yet.
+    /// As [`Archive::read`], of a file that need not have its name yet, and with these keys.
     pub(super) fn read_from(
         &self,
         segment: &Segment,
-        source: impl Read,
+        file: impl Read,
+        keys: &Keys,
         take: &mut dyn FnMut(&Item<'_>, aof::Place, u64) -> Result<Step, BackupError>,
     ) -> Result<Step, BackupError> {
         let path = self.path_of(segment);
+        let source: Box<dyn Read + '_> = match segment.form {
+            Form::Plain => Box::new(file),
+            Form::Encrypted { .. } => Box::new(keys.decrypt(file).map_err(BackupError::io(&path))?),
+        };
+        let source = zstd::stream::read::Decoder::new(source).map_err(BackupError::io(&path))?;
         let damaged = |fault: String| BackupError::Damaged { id: path.display().to_string(), fault };
         let mut reader = Reader::new(source);
         let (mut at, mut is_sealed, mut has_identity) = (segment.from, false, false);
@@ -241,6 +271,9 @@ impl Archive {
 
     /// The checksum of the first seal at the end of a segment; none where another mark stands there alone.
     pub(super) fn seal_at_end(&self, segment: &Segment) -> Result<Option<u64>, BackupError> {
+        if let Form::Encrypted { seal } = segment.form {
+            return Ok(seal);
+        }
         let mut first = None;
         self.read(segment, &mut |item, _, at| {
             if let Item::Annotation(annotation) = item
@@ -336,7 +369,7 @@ mod tests {
     use super::*;
 
     fn segment(from: u64, to: u64) -> Segment {
-        Segment { from, to, until_ms: 1_795_316_400_000 }
+        Segment { from, to, until_ms: 1_795_316_400_000, form: Form::Plain }
     }
 
     #[test]
@@ -344,6 +377,15 @@ mod tests {
         let name = "00000000000000008192-00000000000000016384-1795316400000.aof.zst";
         assert_eq!(segment(8192, 16384).name(), name);
         assert_eq!(Segment::parse(name), Some(segment(8192, 16384)));
+        for seal in [None, Some(0xfe)] {
+            let encrypted = Segment { form: Form::Encrypted { seal }, ..segment(8192, 16384) };
+            assert_eq!(Segment::parse(&encrypted.name()), Some(encrypted.clone()));
+            assert!(encrypted.name().ends_with(if seal.is_some() {
+                "-00000000000000fe.aof.zst.age"
+            } else {
+                "-none.aof.zst.age"
+            }));
+        }
         for name in
             ["", "a.aof.zst", "1-2-3.aof.zst", &name[1..], &name.replace("16384", "00384"), "temp-1-2-x.aof.zst"]
         {

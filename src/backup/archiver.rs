@@ -19,8 +19,9 @@ use crate::aof::{self, Entry, FileType, HistoryEnd, Item, Reader, Sealing};
 use crate::disk::{DirectoryLock, Draft, Mode};
 
 use super::BackupError;
-use super::archive::{self, Archive, Segment, Step};
+use super::archive::{self, Archive, Form, Segment, Step};
 use super::catalogue::Catalogue;
+use super::cipher::{Encrypting, Keys};
 
 /// Bytes that are read of a log file at once.
 const READ: usize = 1 << 18;
@@ -250,6 +251,7 @@ impl Archiver {
             span.extend_from_slice(item.raw());
             let Some(mark) = mark else { continue };
             let (at, time_ms, end) = (mark.at(), mark.time_ms(), item.end());
+            let seal = if let Mark::Seal(seal) = &mark { Some(seal.crc) } else { None };
             if at == self.at {
                 // Nothing stands between two marks.
                 (self.reading, self.time_ms) = (Reading { seq, offset: end }, time_ms);
@@ -260,7 +262,7 @@ impl Archiver {
                 Some(segment) => segment,
                 None => open.insert(self.begin(manner)?),
             };
-            segment.add(&span, at, time_ms)?;
+            segment.add(&span, (at, time_ms), seal)?;
             span.clear();
             if segment.record_bytes() >= manner.segment_size
                 && let Some(full) = open.take()
@@ -285,6 +287,8 @@ impl Archiver {
         let draft = Draft::create(self.archive.catalogue().disk(), &folder, OsStr::new(&name));
         let path = folder.join(name);
         let draft = draft.map_err(BackupError::io(&path))?;
+        let keys = self.archive.catalogue().keys().for_one_file();
+        let draft = keys.encrypt(draft).map_err(BackupError::io(&path))?;
         let mut encoder = zstd::stream::write::Encoder::new(draft, manner.level).map_err(BackupError::io(&path))?;
         encoder.include_checksum(true).map_err(BackupError::io(&path))?;
         let version = env!("CARGO_PKG_VERSION").as_bytes();
@@ -292,42 +296,60 @@ impl Archiver {
         let mut head = Vec::new();
         Mark::Identity(Identity { id, at, synced: at, version, time_ms }).append_to(&mut head);
         encoder.write_all(&head).map_err(BackupError::io(&path))?;
-        Ok(Open { encoder, path, from: self.at, to: self.at, until_ms: time_ms, ends: 0 })
+        Ok(Open { encoder, keys, path, from: self.at, to: self.at, until_ms: time_ms, seal: None, ends: 0 })
     }
 
     /// Ends a segment, reads it back, and gives it its name.
     fn publish(&mut self, open: Open, advanced: &mut Advanced) -> Result<(), BackupError> {
-        let Open { encoder, path, from, to, until_ms, .. } = open;
-        let draft = encoder.finish().map_err(BackupError::io(&path))?;
+        let Open { encoder, keys, path, from, to, until_ms, seal, .. } = open;
+        let draft = encoder.finish().and_then(Encrypting::finish).map_err(BackupError::io(&path))?;
         let temporary = draft.temporary_path().to_owned();
-        let segment = Segment { from, to, until_ms: until_ms.max(0) };
+        let form = if keys.encrypts() { Form::Encrypted { seal } } else { Form::Plain };
+        let segment = Segment { from, to, until_ms: until_ms.max(0), form };
         let path = self.archive.path_of(&segment);
-        let disk = self.archive.catalogue().disk();
-        if disk.exists(&path) {
-            let reason = "this name is taken: does another server archive the same history?".to_owned();
-            return Err(BackupError::Refused { path, reason });
-        }
         let sealed = draft.seal().map_err(BackupError::io(&path))?;
         let bytes = sealed.len();
-        let written = disk.open(&temporary, Mode::Read).map_err(BackupError::io(&temporary))?;
-        let source = zstd::stream::read::Decoder::new(written).map_err(BackupError::io(&temporary))?;
-        self.archive.read_from(&segment, source, &mut |_, _, _| Ok(Step::On))?;
-        sealed.commit_as(OsStr::new(&segment.name())).map_err(BackupError::io(&path))?;
+        let is_read_back = self.read_back(&segment, &temporary, &keys)?;
+        sealed.commit_new_as(OsStr::new(&segment.name())).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                let reason = "this name is taken: does another server archive the same history?".to_owned();
+                BackupError::Refused { path, reason }
+            }
+            _ => BackupError::io(&path)(error),
+        })?;
+        if !is_read_back && let Err(error) = self.read_back(&segment, &self.archive.path_of(&segment), &keys) {
+            self.archive.remove(&segment)?;
+            return Err(error);
+        }
         (self.at, self.time_ms) = (to, until_ms);
         advanced.segments += 1;
         advanced.bytes += bytes;
         Ok(())
     }
+
+    /// Reads a segment back that may have no name yet; false where the catalogue shows it only with one.
+    fn read_back(&self, segment: &Segment, path: &Path, keys: &Keys) -> Result<bool, BackupError> {
+        let written = match self.archive.catalogue().disk().open(path, Mode::Read) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(false),
+            written => written.map_err(BackupError::io(path))?,
+        };
+        self.archive.read_from(segment, written, keys, &mut |_, _, _| Ok(Step::On))?;
+        Ok(true)
+    }
 }
 
 /// A segment that is being written.
 struct Open {
-    encoder: zstd::stream::write::Encoder<'static, Draft>,
+    encoder: zstd::stream::write::Encoder<'static, Encrypting<Draft>>,
+    /// With which it can be read back.
+    keys: Keys,
     /// For errors.
     path: PathBuf,
     from: u64,
     to: u64,
     until_ms: i64,
+    /// The checksum of the first seal at `to`.
+    seal: Option<u64>,
     /// Offset in the log's file behind what is in it.
     ends: u64,
 }
@@ -337,8 +359,9 @@ impl Open {
         self.to - self.from
     }
 
-    fn add(&mut self, span: &[u8], to: u64, until_ms: i64) -> Result<(), BackupError> {
+    fn add(&mut self, span: &[u8], (to, until_ms): (u64, i64), seal: Option<u64>) -> Result<(), BackupError> {
         self.encoder.write_all(span).map_err(BackupError::io(&self.path))?;
+        self.seal = self.seal.filter(|_| to == self.to).or(seal);
         (self.to, self.until_ms) = (to, until_ms);
         Ok(())
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! REPO/backups/20261122T030000Z-5e8a31/dump.rdb.zst     an RDB that any server loads, once it is unpacked
+//!                                      dump.rdb.zst.age the same, encrypted: `age -d -i KEY FILE | zstd -d` unpacks it
 //! REPO/backups/20261122T030000Z-5e8a31/manifest.json    comes last, and goes first
 //! ```
 //!
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use crate::disk::{DirectoryLock, Disk, publish_bytes};
 
 use super::BackupError;
+use super::cipher::Keys;
 use super::manifest::{self, Manifest};
 
 /// Where backups are kept.
@@ -22,6 +24,7 @@ use super::manifest::{self, Manifest};
 pub struct Catalogue {
     disk: Arc<dyn Disk>,
     repo: PathBuf,
+    keys: Keys,
 }
 
 /// A backup of a listing.
@@ -35,7 +38,16 @@ pub struct Listed {
 impl Catalogue {
     /// The catalogue in this folder, which need not be there yet.
     pub fn new(disk: Arc<dyn Disk>, repo: &Path) -> Self {
-        Self { disk, repo: repo.to_owned() }
+        Self { disk, repo: repo.to_owned(), keys: Keys::default() }
+    }
+
+    /// Whose files are written and read with these keys.
+    pub fn with_keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     pub fn disk(&self) -> &Arc<dyn Disk> {

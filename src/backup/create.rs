@@ -1,6 +1,5 @@
 //! From a snapshot, or an RDB of somebody else, to a backup: written, made durable, read back, and only then known by a manifest.
 
-use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +17,8 @@ use crate::rdb::{self, Event, envelope};
 
 use super::BackupError;
 use super::catalogue::{Catalogue, new_id};
-use super::manifest::{Compression, Manifest, SCHEMA, Stored};
+use super::cipher::Encrypting;
+use super::manifest::{Compression, Encryption, Manifest, SCHEMA, Stored};
 use super::summary::Summary;
 use super::verify::{Hashing, Level, load_summary, verify};
 
@@ -138,12 +138,16 @@ fn fill(
     (id, progress): (&str, &Progress),
     write: impl FnOnce(&mut dyn Write, &Path) -> Result<(Summary, u32), BackupError>,
 ) -> Result<Manifest, BackupError> {
-    let (folder, name) = (catalogue.folder_of(id), order.file_name());
-    let path = folder.join(name);
-    let outlet = Outlet { folder, name: OsStr::new(name).to_owned(), progress: progress.clone() };
+    let keys = catalogue.keys().for_one_file();
+    let encryption = keys.encrypts().then_some(Encryption::Age);
+    let (folder, name) = (catalogue.folder_of(id), order.file_name(encryption));
+    let path = folder.join(&name);
+    let outlet = Outlet { folder, name: name.clone().into(), progress: progress.clone() };
     let manner = Manner { max_rate: Arc::clone(&order.max_rate), syncs_early: true };
     let mut outlets = Outlets::create(catalogue.disk(), vec![outlet], &manner);
-    let mut packer = Packer::new(Hashing::new(&mut outlets), order.compression).map_err(BackupError::io(&path))?;
+    let out = keys.encrypt(Hashing::new(&mut outlets));
+    let packer = out.and_then(|out| Packer::new(out, order.compression));
+    let mut packer = packer.map_err(BackupError::io(&path))?;
     let written = write(&mut packer, &path);
     let packed = written.and_then(|told| Ok((told, packer.finish().map_err(BackupError::io(&path))?)));
     let outcome = match &packed {
@@ -164,7 +168,7 @@ fn fill(
         ended_ms: 0,
         timeline,
         position,
-        file: Stored { name: name.to_owned(), bytes, sha256, compression: order.kind(), rdb_bytes },
+        file: Stored { name, bytes, sha256, compression: order.kind(), encryption, rdb_bytes },
         functions: summary.functions,
         digest: summary.digest(),
         databases: summary.databases,
@@ -172,7 +176,8 @@ fn fill(
         rdb_version,
         verification: None,
     };
-    manifest.verification = order.verify.map(|level| verify(catalogue, &manifest, level, Clock::system().now_ms()));
+    let catalogue = catalogue.clone().with_keys(keys);
+    manifest.verification = order.verify.map(|level| verify(&catalogue, &manifest, level, Clock::system().now_ms()));
     manifest.ended_ms = Clock::system().now_ms();
     Ok(manifest)
 }
@@ -182,11 +187,12 @@ impl Order {
         if self.compression.is_some() { Compression::Zstd } else { Compression::None }
     }
 
-    fn file_name(&self) -> &'static str {
-        match self.kind() {
+    fn file_name(&self, encryption: Option<Encryption>) -> String {
+        let name = match self.kind() {
             Compression::None => "dump.rdb",
             Compression::Zstd => "dump.rdb.zst",
-        }
+        };
+        format!("{name}{}", if encryption.is_some() { ".age" } else { "" })
     }
 }
 
@@ -204,12 +210,12 @@ struct Written {
 }
 
 enum Inner<W: Write> {
-    Plain(Hashing<W>),
-    Zstd(zstd::stream::write::Encoder<'static, Hashing<W>>),
+    Plain(Encrypting<Hashing<W>>),
+    Zstd(zstd::stream::write::Encoder<'static, Encrypting<Hashing<W>>>),
 }
 
 impl<W: Write> Packer<W> {
-    fn new(out: Hashing<W>, level: Option<i32>) -> io::Result<Self> {
+    fn new(out: Encrypting<Hashing<W>>, level: Option<i32>) -> io::Result<Self> {
         let inner = match level {
             None => Inner::Plain(out),
             Some(level) => {
@@ -226,6 +232,7 @@ impl<W: Write> Packer<W> {
             Inner::Plain(out) => out,
             Inner::Zstd(encoder) => encoder.finish()?,
         };
+        let out = out.finish()?;
         Ok(Written { bytes: out.bytes, sha256: out.digest(), rdb_bytes: self.rdb_bytes })
     }
 }

@@ -10,7 +10,8 @@
 //!  "verification": {"level": "restore", "at_ms": 1795316400042, "fault": null}}
 //! ```
 //!
-//! Timeline and position are the log's identity and the position in it up to which the backup holds all writes.
+//! An encrypted file has `"encryption": "age"` beside its compression; its manifest is not encrypted, and tells counts, sizes
+//! and times. Timeline and position are the log's identity and the position in it up to which the backup holds all writes.
 
 use std::collections::BTreeMap;
 
@@ -58,6 +59,8 @@ pub struct Stored {
     /// Of the file as it is kept, in hexadecimal.
     pub sha256: String,
     pub compression: Compression,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     /// Bytes of the RDB in it.
     pub rdb_bytes: u64,
 }
@@ -68,6 +71,13 @@ pub struct Stored {
 pub enum Compression {
     None,
     Zstd,
+}
+
+/// How a file is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    Age,
 }
 
 /// What came of reading it back.

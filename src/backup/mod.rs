@@ -1,5 +1,6 @@
 //! Backups: snapshots that are kept in a catalogue, read back, and gone through by rules.
 //!
+//! - [`cipher`]: files that only the holder of a key can read.
 //! - [`archive`]: the log in pieces beside them; [`archiver`] puts them there, [`rewind`] goes back to a moment.
 //! - [`catalogue`]: the folders, and who may change them.
 //! - [`manifest`]: what a backup says of itself.
@@ -15,6 +16,7 @@
 pub mod archive;
 pub mod archiver;
 pub mod catalogue;
+pub mod cipher;
 pub mod create;
 pub mod manifest;
 pub mod prune;
@@ -34,6 +36,7 @@ use crate::persist::PersistError;
 pub use archive::Archive;
 pub use archiver::Archiver;
 pub use catalogue::{Catalogue, Listed};
+pub use cipher::Keys;
 pub use manifest::Manifest;
 pub use verify::Level;
 

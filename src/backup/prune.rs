@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use crate::calendar::{Keep, Retention};
 
 use super::BackupError;
-use super::archive::{self, Segment, run_behind};
+use super::archive::{self, Archive, Segment, run_behind};
 use super::catalogue::{Catalogue, Listed};
 use super::manifest::Manifest;
 
@@ -120,27 +120,37 @@ pub fn prune(catalogue: &Catalogue, planned: Vec<Planned>) -> Result<(Vec<String
     Ok((gone, left))
 }
 
-/// Removes the segments with which nothing can be brought back any more, the oldest first; how many. `left` is what is in the
-/// catalogue. For who holds it.
-pub fn prune_archive(catalogue: &Catalogue, left: &[Listed], rules: &Rules) -> Result<u64, BackupError> {
-    // What can't be read now may need any of them.
+/// The segments with which nothing can be brought back any more, of each timeline from the oldest on. `left` is what stays in
+/// the catalogue; none go while a manifest of it can't be read, as that backup may need any of them.
+pub fn plan_archive(
+    catalogue: &Catalogue,
+    left: &[&Listed],
+    rules: &Rules,
+) -> Result<Vec<(Archive, Segment)>, BackupError> {
+    let mut plan = Vec::new();
     if left.iter().any(|listed| listed.manifest.is_err()) {
-        return Ok(0);
+        return Ok(plan);
     }
-    let mut gone = 0;
     for archive in archive::timelines(catalogue)? {
         let kept = left.iter().filter_map(|listed| listed.manifest.as_ref().ok());
         let kept: Vec<&Manifest> =
             kept.filter(|manifest| manifest.timeline.as_deref().is_some_and(|name| archive.is_of(name))).collect();
-        let segments = archive.segments()?;
-        // The last one says where the archive ends.
-        let going = segments.len() - usize::from(!kept.is_empty() && !segments.is_empty());
-        for segment in segments[..going].iter().take_while(|segment| goes(segment, &kept, rules)) {
-            archive.remove(segment)?;
-            gone += 1;
+        let mut segments = archive.segments()?;
+        if !kept.is_empty() {
+            // The last one says where the archive ends.
+            segments.pop();
         }
+        let going = segments.into_iter().take_while(|segment| goes(segment, &kept, rules));
+        plan.extend(going.map(|segment| (archive.clone(), segment)));
     }
-    Ok(gone)
+    Ok(plan)
+}
+
+/// Removes what [`plan_archive`] finds; how many. For who holds the catalogue.
+pub fn prune_archive(catalogue: &Catalogue, left: &[Listed], rules: &Rules) -> Result<u64, BackupError> {
+    let plan = plan_archive(catalogue, &left.iter().collect::<Vec<_>>(), rules)?;
+    plan.iter().try_for_each(|(archive, segment)| archive.remove(segment))?;
+    Ok(plan.len() as u64) // usize has at most 64 bits
 }
 
 fn goes(segment: &Segment, kept: &[&Manifest], rules: &Rules) -> bool {
@@ -159,6 +169,7 @@ fn goes(segment: &Segment, kept: &[&Manifest], rules: &Rules) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::archive::Form;
     use super::super::manifest::{Compression, SCHEMA, Stored, Verification};
     use super::super::verify::Level;
     use super::*;
@@ -168,7 +179,8 @@ mod tests {
 
     fn manifest(hour: i64, timeline: &str, position: u64) -> Manifest {
         let at_ms = hour * HOUR_MS;
-        let (name, sha256, compression) = ("dump.rdb".to_owned(), String::new(), Compression::None);
+        let (name, sha256) = ("dump.rdb".to_owned(), String::new());
+        let (compression, encryption) = (Compression::None, None);
         Manifest {
             schema: SCHEMA.to_owned(),
             id: format!("{hour}"),
@@ -178,7 +190,7 @@ mod tests {
             ended_ms: at_ms,
             timeline: Some(timeline.to_owned()),
             position: Some(position),
-            file: Stored { name, bytes: 0, sha256, compression, rdb_bytes: 0 },
+            file: Stored { name, bytes: 0, sha256, compression, encryption, rdb_bytes: 0 },
             databases: BTreeMap::new(),
             functions: 0,
             digest: String::new(),
@@ -189,7 +201,7 @@ mod tests {
     }
 
     fn segment(from: u64, to: u64, hour: i64) -> Segment {
-        Segment { from, to, until_ms: hour * HOUR_MS }
+        Segment { from, to, until_ms: hour * HOUR_MS, form: Form::Plain }
     }
 
     fn rules(window_hours: i64) -> Rules {

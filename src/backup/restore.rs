@@ -20,7 +20,7 @@ use crate::value::{Limits, Object};
 use super::BackupError;
 use super::catalogue::Catalogue;
 use super::manifest::Manifest;
-use super::verify::{Hashing, read_file, same_file, unpacked};
+use super::verify::{Hashing, ensure_key, read_file, same_file, unpacked};
 
 /// What becomes of the times at which keys expire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,7 @@ pub struct Found {
 
 /// Reads all of a backup and says what would be restored; fails where it is not what was written.
 pub fn rehearse(catalogue: &Catalogue, manifest: &Manifest, wishes: &Wishes) -> Result<Found, BackupError> {
+    ensure_key(catalogue, manifest)?;
     let damaged = |fault| BackupError::Damaged { id: manifest.id.clone(), fault };
     let found = read_file(catalogue, manifest, |_, source| {
         let mut reader = Reader::new(source, Options { verify: true }).map_err(|error| error.to_string())?;
@@ -228,7 +229,7 @@ fn write_dump(catalogue: &Catalogue, manifest: &Manifest, wishes: &Wishes, folde
     let mut hashing = Hashing::new(file);
     let mut draft = Draft::create(disk, folder, name).map_err(BackupError::io(&to))?;
     {
-        let mut source = unpacked(&manifest.file, &mut hashing).map_err(BackupError::io(&from))?;
+        let mut source = unpacked(catalogue.keys(), &manifest.file, &mut hashing).map_err(BackupError::io(&from))?;
         let mut out = io::BufWriter::with_capacity(1 << 18, &mut draft);
         let copied = match wishes.is_plain() {
             true => io::copy(&mut source, &mut out).map(drop),

@@ -18,7 +18,7 @@ use super::BackupError;
 use super::archive::{Archive, Segment, Step, run_behind, timelines};
 use super::catalogue::Catalogue;
 use super::manifest::Manifest;
-use super::verify::{MOST_DATABASES, read_file};
+use super::verify::{MOST_DATABASES, ensure_key, read_file};
 
 /// How many records a plan shows on either side of its cut, and how much of each.
 const SHOWN: usize = 3;
@@ -63,6 +63,8 @@ pub struct Plan {
     pub archived_until_ms: i64,
     /// What was written after that, and before the wanted moment, is in no archive.
     pub is_short: bool,
+    /// The clock was set back behind the cut: what follows tells times up to the wanted one again.
+    pub is_set_back: bool,
     /// Unix ms of the result.
     pub as_of_ms: i64,
     databases: u64,
@@ -93,6 +95,7 @@ impl Plan {
             dropped: Vec::new(),
             archived_until_ms: base.started_ms,
             is_short: false,
+            is_set_back: false,
             as_of_ms: base.started_ms,
             databases: base.databases.keys().max().map_or(0, |highest| highest.saturating_add(1)),
             base,
@@ -280,6 +283,8 @@ fn scan(
         }
     }
     if let Until::Second(second) = target.until {
+        let unread = run[plan.segments.len()..].iter();
+        plan.is_set_back |= scan.is_cut && { unread }.any(|segment| segment.until_ms.div_euclid(1000) <= second);
         plan.is_short = !scan.is_cut && plan.archived_until_ms.div_euclid(1000) <= second;
         plan.as_of_ms = second.saturating_mul(1000).max(plan.base.started_ms);
     }
@@ -355,6 +360,8 @@ impl Scan<'_> {
                 || record.arguments.iter().any(|word| word.len() > SHOWN_BYTES),
         };
         if self.is_cut {
+            let is_earlier = |second| self.progress.second() <= second;
+            plan.is_set_back |= matches!(self.target.until, Until::Second(second) if is_earlier(second));
             if plan.dropped.len() < SHOWN && is_told(record) {
                 plan.dropped.push(shown());
             }
@@ -396,6 +403,7 @@ pub fn replay(catalogue: &Catalogue, plan: &Plan, skip: &[Vec<u8>]) -> Result<En
     let databases = plan.databases.min(MOST_DATABASES) as usize; // at most MOST_DATABASES
     config.databases = config.databases.max(databases);
     let mut engine = Engine::new(config, Clock::fixed(plan.as_of_ms), fastrand::Rng::new());
+    ensure_key(catalogue, &plan.base)?;
     let loaded = read_file(catalogue, &plan.base, |path, source| {
         look_through(&mut engine, path, source, &mut |_, _| {}).map_err(|error| error.to_string())
     });

@@ -1,9 +1,12 @@
 //! Backups on a disk in memory: every power cut and every failing call of a run that makes one, prunes and restores.
 
+use super::archive::{Form, Segment};
 use super::create::{Order, create};
 use super::restore::{Expiry, Wishes, rehearse, restore};
+use super::rewind::{self, Target, Until};
 use super::verify::{Level, verify, verify_and_note};
 use super::*;
+use crate::aof::seal::{HistoryId, Identity, Mark, Seal, checksum};
 use crate::calendar::Retention;
 use crate::command::replay::Replay;
 use crate::disk::{Disk, Fault, FaultyDisk, Lie, MemoryDisk, Mode, PowerCut, publish_bytes};
@@ -13,6 +16,7 @@ use crate::engine::params::Config;
 use crate::engine::persistence::Progress;
 use crate::persist::load::load_rdb;
 use crate::persist::save::Image;
+use crate::resp::encode_request;
 use jiff::tz::TimeZone;
 use std::ffi::OsStr;
 use std::io::Read;
@@ -62,6 +66,50 @@ const NEW: &[&str] = &["SET new 2", "PEXPIREAT new 1795316500000", "HSET h f v",
 
 fn wishes(force: bool) -> Wishes {
     Wishes { dir: "/data".into(), force, keys: Vec::new(), expiry: Expiry::Keep, now_ms: NOW }
+}
+
+/// A segment in the catalogue of so many records, with the Unix seconds at which they were written; where it ends.
+fn archive_records(archive: &Archive, id: HistoryId, from: u64, seconds: &[i64]) -> u64 {
+    let (mut content, mut at) = (Vec::new(), from);
+    let time_ms = seconds[0] * 1000;
+    Mark::Identity(Identity { id, at, synced: at, version: b"test", time_ms }).append_to(&mut content);
+    for (index, second) in seconds.iter().enumerate() {
+        let start = content.len();
+        encode_request(&mut content, &["SET", "written", &second.to_string()]);
+        let (len, crc) = ((content.len() - start) as u64, checksum(&content[start..]));
+        at += len;
+        // A mark tells the time of what follows it.
+        let time_ms = seconds.get(index + 1).unwrap_or(second) * 1000;
+        Mark::Seal(Seal { len, at, synced: at, time_ms, crc, middle: None, sender: None }).append_to(&mut content);
+    }
+    let last = *seconds.last().unwrap();
+    let segment = Segment { from, to: at, until_ms: last * 1000, form: Form::Plain };
+    let packed = zstd::encode_all(content.as_slice(), 1).unwrap();
+    publish_bytes(archive.catalogue().disk(), &archive.folder(), segment.name().as_ref(), &packed).unwrap();
+    at
+}
+
+#[test]
+fn a_clock_that_was_set_back_behind_the_cut_is_told() {
+    let (disk, id): (Arc<dyn Disk>, _) =
+        (Arc::new(MemoryDisk::default()), HistoryId::random(&mut fastrand::Rng::with_seed(1)));
+    let catalogue = Catalogue::new(Arc::clone(&disk), Path::new("/repo"));
+    let archive = Archive::new(&catalogue, id.as_str());
+    archive.create().unwrap();
+    let image = Image::take(&mut engine(OLD), false);
+    let order = Order { position: Some((id.to_string(), 0)), ..order() };
+    create(&catalogue, image, &order, &Progress::new(100_000, 2)).unwrap();
+    let middle = archive_records(&archive, id, 0, &[100, 200, 300]);
+    archive_records(&archive, id, middle, &[150, 210, 400]);
+    let plan = |second| {
+        let target = Target { until: Until::Second(second), skip: Vec::new(), base: None };
+        let plan = rewind::plan(&catalogue, &target).unwrap();
+        (plan.records, plan.is_set_back)
+    };
+    assert_eq!(
+        (plan(120), plan(150), plan(250), plan(350), plan(400)),
+        ((1, false), (1, true), (2, true), (5, false), (6, false))
+    );
 }
 
 /// How many are listed; an error where one of them is not whole, or none is there.

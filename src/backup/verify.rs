@@ -19,7 +19,8 @@ use crate::rdb;
 
 use super::BackupError;
 use super::catalogue::Catalogue;
-use super::manifest::{Compression, Manifest, Stored, Verification};
+use super::cipher::Keys;
+use super::manifest::{Compression, Encryption, Manifest, Stored, Verification};
 use super::summary::Summary;
 
 /// A piece has no more keys than this, and is forgotten behind so many bytes of the RDB.
@@ -49,6 +50,7 @@ impl Level {
 /// manifest first.
 pub fn verify_and_note(catalogue: &Catalogue, id: &str, level: Level, now_ms: i64) -> Result<Manifest, BackupError> {
     let mut manifest = catalogue.find(id)?;
+    ensure_key(catalogue, &manifest)?;
     let verification = verify(catalogue, &manifest, level, now_ms);
     // A quick look takes nothing back of what a thorough one has found good.
     let says_more =
@@ -61,6 +63,22 @@ pub fn verify_and_note(catalogue: &Catalogue, id: &str, level: Level, now_ms: i6
     match verification.fault {
         None => Ok(manifest),
         Some(fault) => Err(BackupError::Damaged { id: manifest.id, fault }),
+    }
+}
+
+/// Fails where a backup is encrypted, and no key is at hand that opens it: that is no damage.
+pub fn ensure_key(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), BackupError> {
+    if manifest.file.encryption.is_none() {
+        return Ok(());
+    }
+    let path = catalogue.folder_of(&manifest.id).join(&manifest.file.name);
+    let opened = catalogue.disk().open(&path, Mode::Read).and_then(|file| catalogue.keys().decrypt(file));
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(BackupError::Refused { path, reason: error.to_string() })
+        }
+        // Whatever else it is, whoever reads it finds out.
+        _ => Ok(()),
     }
 }
 
@@ -98,7 +116,7 @@ pub(super) fn read_file<T>(
     let path = catalogue.folder_of(&manifest.id).join(&manifest.file.name);
     let file = catalogue.disk().open(&path, Mode::Read).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut hashing = Hashing::new(file);
-    let outcome = unpacked(&manifest.file, &mut hashing)
+    let outcome = unpacked(catalogue.keys(), &manifest.file, &mut hashing)
         .map_err(|error| error.to_string())
         .and_then(|source| read(&path, source));
     // What an unpacker leaves unread belongs to the file too.
@@ -110,7 +128,15 @@ pub(super) fn read_file<T>(
 }
 
 /// The RDB in a file.
-pub(super) fn unpacked<'a>(file: &Stored, source: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+pub(super) fn unpacked<'a>(
+    keys: &Keys,
+    file: &Stored,
+    source: impl Read + Send + 'a,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    let source: Box<dyn Read + Send + 'a> = match file.encryption {
+        None => Box::new(source),
+        Some(Encryption::Age) => Box::new(keys.decrypt(source)?),
+    };
     Ok(match file.compression {
         Compression::None => Box::new(io::BufReader::with_capacity(1 << 18, source)),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(source)?),

@@ -13,6 +13,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 mod early_sync;
@@ -23,6 +24,8 @@ pub mod holders;
 pub mod memory;
 pub mod publish;
 pub mod real;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod sorter;
 
 #[cfg(test)]
@@ -101,6 +104,10 @@ pub trait Disk: Send + Sync {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn File>>;
     /// Gives a file another name, replacing what had it. For [`publish`], and for moving whole folders and files aside.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// As [`Disk::rename`], where the new name must not exist (`AlreadyExists`).
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.exists(to) { Err(io::ErrorKind::AlreadyExists.into()) } else { self.rename(from, to) }
+    }
     /// Lets two names change places at once; `Unsupported` where the file system can't.
     fn exchange(&self, first: &Path, second: &Path) -> io::Result<()> {
         let _ = (first, second);
@@ -164,4 +171,18 @@ pub trait File: io::Read + io::Write + io::Seek + Send {
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
+}
+
+/// A disk that reaches the bucket too which `repo` names as `s3://BUCKET/FOLDER`, if it names one.
+pub fn reaching(disk: Arc<dyn Disk>, repo: &Path) -> io::Result<Arc<dyn Disk>> {
+    if !repo.starts_with("s3:") {
+        return Ok(disk);
+    }
+    #[cfg(feature = "s3")]
+    return Ok(Arc::new(s3::S3Disk::new(disk, repo)?));
+    #[cfg(not(feature = "s3"))]
+    return Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this program was built without S3: `cargo build --release --features s3` builds it with",
+    ));
 }

@@ -123,15 +123,20 @@ impl Sealed {
         self.place.disk.copy_permissions(model, &self.place.temporary)
     }
 
-    /// Gives the file another name than it was begun for, durably.
-    pub fn commit_as(mut self, name: &OsStr) -> io::Result<()> {
+    /// Gives the file another name than it was begun for, durably; one that nothing has (`AlreadyExists`).
+    pub fn commit_new_as(mut self, name: &OsStr) -> io::Result<()> {
         self.place.target = self.place.folder.join(name);
-        self.commit()
+        self.place.disk.rename_new(&self.place.temporary, &self.place.target)?;
+        self.finish()
     }
 
     /// Gives the file its name, durably.
-    pub fn commit(mut self) -> io::Result<()> {
+    pub fn commit(self) -> io::Result<()> {
         self.place.disk.rename(&self.place.temporary, &self.place.target)?;
+        self.finish()
+    }
+
+    fn finish(mut self) -> io::Result<()> {
         self.place.named = true;
         self.place.disk.sync_dir(&self.place.folder)
     }
@@ -180,6 +185,12 @@ pub fn is_temporary(name: &OsStr) -> bool {
     let ours = parts.next().is_some_and(is_number) && parts.next().is_some_and(is_number) && parts.next().is_some();
     ours || rest.strip_suffix(".rdb").is_some_and(is_number)
         || [".manifest", ".incr"].iter().any(|end| rest.len() > end.len() && rest.ends_with(end))
+}
+
+/// What a file becomes, by the temporary name that [`Draft::create`] gave it.
+#[cfg(feature = "s3")]
+pub(super) fn target_of(temporary: &OsStr) -> Option<&str> {
+    temporary.to_str()?.strip_prefix("temp-")?.splitn(3, '-').nth(2)
 }
 
 #[cfg(test)]

@@ -37,6 +37,16 @@ impl Disk for RealDisk {
     }
 
     #[cfg(target_os = "linux")]
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // What file systems and kernels say that do not have it.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if !self.exists(to) => self.rename(from, to),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(io::ErrorKind::AlreadyExists.into()),
+            renamed => Ok(renamed?),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
     fn exchange(&self, first: &Path, second: &Path) -> io::Result<()> {
         renameat_with(CWD, first, CWD, second, RenameFlags::EXCHANGE).map_err(|error| match error {
             // What file systems and kernels say that do not have it.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::aof::seal::HistoryId;
 use crate::backup::create::{Order, create};
 use crate::backup::prune;
-use crate::backup::{BackupError, Catalogue, Level, Listed, Manifest, verify};
+use crate::backup::{BackupError, Catalogue, Keys, Level, Listed, Manifest, verify};
 use crate::calendar::Schedule;
 use crate::engine::Engine;
 use crate::engine::backups::{Attempt, Backups, Moment};
@@ -205,7 +205,9 @@ fn pause_ms(failures: u32) -> i64 {
 }
 
 pub(super) fn catalogue(shared: &Shared, config: &Config) -> Catalogue {
-    Catalogue::new(Arc::clone(&shared.disk), Path::new(&config.backup_repo))
+    let keys =
+        Keys::to_recipients(&config.backup_encryption_recipient).expect("recipients are checked when they are set");
+    Catalogue::new(Arc::clone(&shared.disk), Path::new(&config.backup_repo)).with_keys(keys)
 }
 
 /// Makes a backup and goes through the catalogue by the rules.

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::allocator;
 use crate::disk::holders::{Handles, Holder, holder_of};
-use crate::disk::{Disk, RealDisk, real};
+use crate::disk::{self, Disk, RealDisk, real};
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::engine::info::REDIS_VERSION;
@@ -126,7 +126,8 @@ fn serve(invocation: &Invocation) -> anyhow::Result<u8> {
     }
     std::env::set_current_dir(&config.dir).with_context(|| format!("Can't chdir to '{}'", config.dir))?;
     config.dir = std::env::current_dir().context("the working directory")?.to_string_lossy().into_owned();
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let disk = disk::reaching(Arc::new(RealDisk), Path::new(&config.backup_repo))
+        .with_context(|| format!("backup-repo {}", config.backup_repo))?;
     log::open(disk.as_ref(), &config.logfile, config.loglevel)
         .with_context(|| format!("Can't open the log file {}", config.logfile))?;
     announce(&config, invocation);

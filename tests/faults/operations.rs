@@ -2,9 +2,13 @@
 
 use super::ledger::Ledger;
 use super::tracer::{Fault, Traced};
-use crate::rig::{Client, Program, Server, copy_folder, files_below};
+use crate::backups::{backup_fine, json};
+use crate::rig::{Client, Program, Server, Value, copy_folder, files_below};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// The catalogue of backups, in the folder of the data.
+const REPO: &str = "repo";
 
 /// What lies in the folder before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,7 @@ pub const OPERATIONS: &[Operation] = &[
         ask(ledger, client, "CONFIG SET hz 50")?;
         ask(ledger, client, "CONFIG REWRITE")
     }),
+    acting("BACKUP CREATE", |ledger, client| ask(ledger, client, "BACKUP CREATE")),
     acting("FLUSHALL", |ledger, client| {
         ledger.flush(client)?;
         write(ledger, client, 3)
@@ -125,8 +130,9 @@ impl Stages {
         let owner = tempfile::tempdir().unwrap();
         let root = owner.path().canonicalize().unwrap().join("data");
         copy_folder(made.path(), &root);
-        let config = format!("appendonly yes\nappendfsync {}\n# a comment that stays\n", self.policy);
-        std::fs::write(root.join("redis.conf"), config).unwrap();
+        let log = format!("appendonly yes\nappendfsync {}\n", self.policy);
+        let backups = format!("backup-repo {}\nbackup-retention keep-last 1\n", root.join(REPO).display());
+        std::fs::write(root.join("redis.conf"), log + &backups + "# a comment that stays\n").unwrap();
         Stage { _owner: owner, root, program: self.program.clone(), policy: self.policy, ledger: ledger.clone() }
     }
 }
@@ -180,6 +186,7 @@ impl Stage {
                 .map_err(|output| format!("does not start again:\n{output}"))?;
             let mut client = server.client();
             self.ledger.check(&mut client).map_err(|reason| format!("{reason}\n{}", server.output()))?;
+            self.check_backups(&mut client)?;
             no_leftovers(&self.root, &server)?;
             let policy = client.line("CONFIG GET appendfsync").array().pop().unwrap().text();
             if policy != self.policy {
@@ -190,6 +197,23 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// Whatever is in the catalogue is whole, and the next backup takes away what is not one.
+    fn check_backups(&self, client: &mut Client) -> Result<(), String> {
+        let repo = self.root.join(REPO);
+        if !repo.exists() {
+            return Ok(());
+        }
+        let listed = json(&backup_fine(&repo, &["list", "--json"]));
+        for backup in listed["backups"].as_array().unwrap() {
+            backup_fine(&repo, &["verify", backup["id"].as_str().ok_or("a backup without a name")?]);
+        }
+        if let Value::Error(error) = client.ask(&["BACKUP", "CREATE"]).map_err(|error| error.to_string())? {
+            return Err(format!("no backup can be made after the restart: {error}"));
+        }
+        let left = files_below(&repo);
+        if left.len() == 2 { Ok(()) } else { Err(format!("not one backup is left: {left:?}")) }
     }
 }
 

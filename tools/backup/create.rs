@@ -21,6 +21,9 @@ pub struct Arguments {
     /// How long to wait
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
+    /// Its name as one JSON object (schema ironkeep.backup-create/1)
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
@@ -33,6 +36,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let mut request = vec!["BACKUP", "CREATE"];
     request.extend(arguments.label.iter().flat_map(|label| ["LABEL", label]));
     match client.ask(&request).map_err(|error| client::unreachable(&address, &error))? {
+        Answer::Bulk(id) if arguments.json => {
+            let id = String::from_utf8_lossy(&id);
+            print(&format!("{}\n", serde_json::json!({ "schema": "ironkeep.backup-create/1", "id": id })))?;
+        }
         Answer::Bulk(id) => print(&format!("{}\n", Escaped(&id)))?,
         Answer::Error(text) => return Err(client::refusal(&address, "BACKUP CREATE", &text)),
         other => anyhow::bail!("{address}: this is no answer to BACKUP CREATE: {other:?}"),

@@ -24,6 +24,9 @@ pub struct Arguments {
     /// How it is packed, as backup-compression has it: `none`, or `zstd:LEVEL`
     #[arg(long, value_name = "HOW", default_value = "zstd:3")]
     compression: String,
+    /// The manifest (schema ironkeep.backup/1)
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
@@ -40,7 +43,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     catalogue.create().map_err(failure)?;
     let _hold = catalogue.hold().map_err(failure)?;
     let manifest = import(&catalogue, &arguments.file, &order).map_err(failure)?;
-    print(&list::line(&manifest))?;
+    if arguments.json { list::print_manifest(&manifest) } else { print(&list::line(&manifest)) }?;
     let damaged = |fault: &str| failure(BackupError::Damaged { id: manifest.id.clone(), fault: fault.to_owned() });
     manifest.fault().map_or(Ok(Exit::Fine), |fault| Err(damaged(fault)))
 }

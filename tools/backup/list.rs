@@ -59,10 +59,18 @@ pub struct ShowArguments {
     id: String,
     #[command(flatten)]
     place: Place,
+    /// It is JSON in any case (schema ironkeep.backup/1)
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn show(arguments: &ShowArguments) -> anyhow::Result<Exit> {
-    let manifest = arguments.place.catalogue()?.find(&arguments.id).map_err(failure)?;
-    print(&String::from_utf8(manifest.render()).context("the manifest")?)?;
+    let ShowArguments { id, place, json: _ } = arguments;
+    print_manifest(&place.catalogue()?.find(id).map_err(failure)?)?;
     Ok(Exit::Fine)
+}
+
+/// A manifest as its file has it.
+pub fn print_manifest(manifest: &Manifest) -> anyhow::Result<()> {
+    print(&String::from_utf8(manifest.render()).context("the manifest")?)
 }

@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use ironkeep::backup::{BackupError, Catalogue, Level, verify};
+use ironkeep::backup::{BackupError, Catalogue, Keys, Level, verify};
 use ironkeep::cli::exit::{self, Exit, Failure};
 use ironkeep::cli::utc::Utc;
-use ironkeep::disk::{Disk, RealDisk};
+use ironkeep::disk::{self, Disk, RealDisk};
 
 /// Make, list, verify and restore backups, and go through them by rules
 ///
@@ -41,12 +41,18 @@ enum Verb {
     Restore(restore::Arguments),
 }
 
+/// A file of keys is no longer than this, in bytes.
+const MAX_IDENTITIES: u64 = 1 << 20;
+
 /// Which catalogue.
 #[derive(clap::Args)]
 struct Place {
-    /// The folder of the catalogue, as backup-repo names it. Without it, REDIS_BACKUP_REPO does
+    /// The catalogue, as backup-repo names it: a folder, or s3://BUCKET/FOLDER. Without it, REDIS_BACKUP_REPO does
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
+    /// The keys that open encrypted backups: a file of age-keygen
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
 }
 
 impl Place {
@@ -55,12 +61,23 @@ impl Place {
         let Some(repo) = named.filter(|repo| !repo.as_os_str().is_empty()) else {
             return Err(Failure::error(Exit::Usage, "which catalogue? Say --repo DIR, or set REDIS_BACKUP_REPO"));
         };
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let disk = disk::reaching(Arc::new(RealDisk), &repo)
+            .map_err(|error| Failure::error(Exit::Usage, error).context(repo.display().to_string()))?;
         if !disk.exists(&repo) {
             let message = "there is no such folder: is it the one that backup-repo names?";
             return Err(Failure::error(Exit::Unreadable, message).context(repo.display().to_string()));
         }
-        Ok(Catalogue::new(shown::shown(disk), &repo))
+        let keys = match &self.identity {
+            None => Keys::default(),
+            Some(file) => {
+                let content = RealDisk.read_small(file, MAX_IDENTITIES).with_context(|| file.display().to_string())?;
+                let content = String::from_utf8_lossy(&content);
+                Keys::default()
+                    .with_identities(&content)
+                    .map_err(|error| Failure::error(Exit::Usage, error).context(file.display().to_string()))?
+            }
+        };
+        Ok(Catalogue::new(shown::shown(disk), &repo).with_keys(keys))
     }
 }
 
@@ -105,12 +122,19 @@ struct VerifyArguments {
     /// Compare the file and read it to its end, but don't load it
     #[arg(long)]
     quick: bool,
+    /// The manifest, with what came of it (schema ironkeep.backup/1)
+    #[arg(long)]
+    json: bool,
 }
 
 fn run_verify(arguments: &VerifyArguments) -> anyhow::Result<Exit> {
     let level = if arguments.quick { Level::Quick } else { Level::Restore };
     let catalogue = arguments.place.catalogue()?;
     let manifest = verify::verify_and_note(&catalogue, &arguments.id, level, Utc::now().0).map_err(failure)?;
+    if arguments.json {
+        list::print_manifest(&manifest)?;
+        return Ok(Exit::Fine);
+    }
     print(&format!("{}: {} keys, as they were written ({})\n", manifest.id, manifest.keys(), level.word()))?;
     Ok(Exit::Fine)
 }

@@ -1,11 +1,14 @@
 //! `prune`: what goes by the rules.
 
-use ironkeep::backup::prune::{self, Rules};
+use ironkeep::backup::archive::Segment;
+use ironkeep::backup::prune::{self, Planned, Rules};
+use ironkeep::backup::{Archive, Listed};
 use ironkeep::calendar::{Retention, zone};
 use ironkeep::cli::exit::{Exit, Failure};
 use ironkeep::cli::plural::plural;
 use ironkeep::cli::utc::Utc;
 use ironkeep::engine::params::kind::parse_duration;
+use serde_json::json;
 
 use super::{Place, failure, print};
 
@@ -26,6 +29,9 @@ pub struct Arguments {
     /// Show what would go and why the others stay, remove nothing
     #[arg(long)]
     dry_run: bool,
+    /// The report as one JSON object (schema ironkeep.backup-prune/1)
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
@@ -39,28 +45,58 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let catalogue = arguments.place.catalogue()?;
     let _hold = if arguments.dry_run { None } else { catalogue.hold().map_err(failure)? };
     let planned = prune::plan(&catalogue, &rules).map_err(failure)?;
-    let mut text = String::new();
-    for planned in &planned {
-        let words: Vec<&str> = planned.reasons.iter().map(|keep| keep.word()).collect();
-        let what = match (planned.goes(), planned.listed.manifest.is_ok()) {
-            (true, _) if arguments.dry_run => "would go".to_owned(),
-            (true, _) => "goes".to_owned(),
-            (false, true) => format!("stays: {}", words.join(", ")),
-            (false, false) => "stays: its manifest can't be read".to_owned(),
-        };
-        text += &format!("{}  {what}\n", planned.listed.id);
-    }
-    print(&text)?;
+    let left: Vec<&Listed> = planned.iter().filter(|planned| !planned.goes()).map(|planned| &planned.listed).collect();
+    let segments = prune::plan_archive(&catalogue, &left, &rules).map_err(failure)?;
+    let told = match arguments.json {
+        true => in_json(&planned, &segments, arguments.dry_run),
+        false => in_words(&planned, &segments, arguments.dry_run),
+    };
     if !arguments.dry_run {
         catalogue.sweep().map_err(failure)?;
-        let (gone, left) = prune::prune(&catalogue, planned).map_err(failure)?;
-        let segments = prune::prune_archive(&catalogue, &left, &rules).map_err(failure)?;
-        print(&format!("{} removed\n", plural(gone.len() as u64, "backup")))?; // usize has at most 64 bits
-        if segments > 0 {
-            print(&format!("{} of the archive removed\n", plural(segments, "segment")))?;
+        prune::prune(&catalogue, planned).map_err(failure)?;
+        for (archive, segment) in &segments {
+            archive.remove(segment).map_err(failure)?;
         }
     }
+    print(&told)?;
     Ok(Exit::Fine)
+}
+
+fn in_words(planned: &[Planned], segments: &[(Archive, Segment)], is_dry: bool) -> String {
+    let (mut text, mut gone) = (String::new(), 0);
+    let verb = if is_dry { "would go" } else { "is removed" };
+    for Planned { listed, reasons } in planned {
+        let words: Vec<&str> = reasons.iter().map(|keep| keep.word()).collect();
+        let what = match &listed.manifest {
+            Err(_) => "stays, and all of the archive: its manifest can't be read".to_owned(),
+            Ok(_) if words.is_empty() => verb.to_owned(),
+            Ok(_) => format!("stays: {}", words.join(", ")),
+        };
+        gone += u64::from(words.is_empty() && listed.manifest.is_ok());
+        text += &format!("{}  {what}\n", listed.id);
+    }
+    for (archive, segment) in segments {
+        text += &format!("{}/{}  {verb}\n", archive.timeline(), segment.name());
+    }
+    let (backups, segments) = (plural(gone, "backup"), plural(segments.len() as u64, "segment")); // usize has at most 64 bits
+    text + &format!("{backups} and {segments} of the archive {}\n", if is_dry { "would go" } else { "removed" })
+}
+
+fn in_json(planned: &[Planned], segments: &[(Archive, Segment)], is_dry: bool) -> String {
+    let backup = |planned: &Planned| {
+        let reasons: Vec<&str> = planned.reasons.iter().map(|keep| keep.word()).collect();
+        let error = planned.listed.manifest.as_ref().err();
+        json!({ "id": planned.listed.id, "goes": planned.goes(), "reasons": reasons, "error": error })
+    };
+    let segment =
+        |(archive, segment): &(Archive, Segment)| json!({ "timeline": archive.timeline(), "name": segment.name() });
+    let report = json!({
+        "schema": "ironkeep.backup-prune/1",
+        "dry_run": is_dry,
+        "backups": planned.iter().map(backup).collect::<Vec<_>>(),
+        "segments": segments.iter().map(segment).collect::<Vec<_>>(),
+    });
+    format!("{report}\n")
 }
 
 fn duration(word: &str) -> Result<u64, String> {

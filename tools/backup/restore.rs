@@ -197,6 +197,7 @@ impl Outcome {
                 "kept": plan.kept.iter().map(shown).collect::<Vec<_>>(),
                 "dropped": plan.dropped.iter().map(shown).collect::<Vec<_>>(),
                 "archived_until_ms": plan.archived_until_ms, "is_short": plan.is_short,
+                "is_set_back": plan.is_set_back,
             })
         });
         let report = json!({
@@ -262,6 +263,9 @@ fn describe(plan: &Plan, arguments: &Arguments) -> String {
         for shown in records {
             let _ = writeln!(text, "{title}: {}", line(shown));
         }
+    }
+    if plan.is_set_back {
+        text += "the clock was set back behind the cut: what follows tells times up to the wanted one again (--to latest brings it)\n";
     }
     if plan.is_short {
         let until = Utc(plan.archived_until_ms);

@@ -41,6 +41,10 @@ impl Disk for ShownDisk {
         self.0.rename(from, to)
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename_new(from, to)
+    }
+
     fn exchange(&self, first: &Path, second: &Path) -> io::Result<()> {
         self.0.exchange(first, second)
     }
@@ -87,6 +91,10 @@ impl Disk for ShownDisk {
 
     fn exists(&self, path: &Path) -> bool {
         self.0.exists(path)
+    }
+
+    fn read_small(&self, path: &Path, max: u64) -> io::Result<Vec<u8>> {
+        self.0.read_small(path, max)
     }
 }
 

@@ -281,6 +281,9 @@ pub(super) fn hgetex(context: &mut Context<'_>) -> Outcome {
         None if is(args[2], "PERSIST") => (Change::Persist, 3),
         None => (Change::None, 2),
     };
+    if args.len() < at + 2 {
+        return Err(CommandError::WrongArity("hgetex".to_owned()));
+    }
     let fields = fields(args, at, COUNT_NOT_POSITIVE)?;
     let (hash, reply) = typed::read::<crate::value::Hash>(context, args[1])?;
     let header = reply.array(fields.len());

@@ -30,6 +30,17 @@ pub fn retention(words: &[&[u8]], _present: &[u8]) -> Result<Vec<u8>, String> {
     Ok(text.into_bytes())
 }
 
+/// Recipients of age, which begin with `age1`; an empty word is none, and backups are not encrypted.
+pub fn recipients(words: &[&[u8]], _present: &[u8]) -> Result<Vec<u8>, String> {
+    let text = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    for word in &words {
+        let parsed: Result<age::x25519::Recipient, _> = word.parse();
+        parsed.map_err(|error| format!("{word} is no recipient of age, which begins with age1: {error}"))?;
+    }
+    Ok(words.join(" ").into_bytes())
+}
+
 /// `none`, or `zstd:LEVEL`.
 pub fn compression(word: &[u8]) -> Result<(), &'static str> {
     level(word).map(drop).ok_or(LEVELS)

@@ -155,6 +155,7 @@ settings! {
     /// Cron patterns with `;` between them; empty for none.
     backup_schedule: String,
     backup_timezone: String,
+    backup_encryption_recipient: String,
     /// Seconds that a scheduled backup may be late by chance.
     backup_jitter: u64,
     /// Whether one that was due while the server was down is made at its start.

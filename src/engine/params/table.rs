@@ -378,6 +378,7 @@ static BACKUPS: &[Row] = &[
     list("backup-retention", "", backup::retention).works(at!(backup_retention)),
     row("backup-compression", Kind::Checked(backup::compression), "zstd:3").works(at!(backup_compression)),
     size("backup-max-rate", "0").works(at!(backup_max_rate)),
+    list("backup-encryption-recipient", "", backup::recipients).immutable().works(at!(backup_encryption_recipient)),
     word("backup-verify", "restore", BACKUP_VERIFY).works(at!(backup_verify)),
     duration("backup-pitr-window", "0").works(at!(backup_pitr_window)),
     row("backupdirname", Kind::Checked(backup::set_folder_name), "backupdir").immutable().works(at!(backupdirname)),
