@@ -199,3 +199,31 @@ fn servers_that_are_killed_leave_an_archive_without_a_gap() {
         "{rounds} servers killed beside the archive, {written} writes: all came back, in one timeline without a gap"
     );
 }
+
+#[test]
+fn what_was_written_last_is_archived_as_the_server_ends() {
+    let (dir, repo) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let patient = [("appendonly", "yes"), ("aof-archive", "yes"), ("aof-archive-timeout", "3600")];
+    let server = start(dir.path(), repo.path(), &patient);
+    let mut client = server.client();
+    wait_until("a backup to begin with", || info(&mut client, "archive_has_base") == "1");
+    client.line("SET last 1");
+    assert!(server.terminate().success());
+    wait_for(repo.path(), "last");
+    // Where the archive can't be written the server ends all the same.
+    let server = start(dir.path(), repo.path(), &patient);
+    let mut client = server.client();
+    wait_until("the archive", || info(&mut client, "archive_has_base") == "1");
+    client.line("SET later 1");
+    let (log, aside) = (repo.path().join("log"), repo.path().join("aside"));
+    std::fs::rename(&log, &aside).unwrap();
+    std::fs::write(&log, b"").unwrap();
+    assert!(server.terminate().success());
+    std::fs::remove_file(&log).unwrap();
+    std::fs::rename(&aside, &log).unwrap();
+    let server = start(dir.path(), repo.path(), &patient);
+    let mut client = server.client();
+    wait_until("the archive", || info(&mut client, "archive_has_base") == "1");
+    assert!(server.terminate().success());
+    wait_for(repo.path(), "later");
+}

@@ -49,7 +49,14 @@ pub(super) struct Task {
 pub(super) async fn archive_forever(shared: Rc<Shared>) {
     let mut task = Task::default();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        let is_last = tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => false,
+            () = shared.last_piece_wanted.notified() => true,
+        };
+        if is_last {
+            task.finish(&shared).await;
+            shared.last_piece_done.notify_one();
+        }
         if shared.is_stopping.get() {
             continue;
         }
@@ -65,7 +72,30 @@ pub(super) async fn archive_forever(shared: Rc<Shared>) {
     }
 }
 
+/// Has what is left archived before the server ends, behind the log's last seal; by the deadline, or at the next start.
+pub(super) async fn end(shared: &Shared, deadline: Instant) {
+    let is_behind = || {
+        let engine = shared.engine.borrow();
+        let archive = &engine.backups.archive;
+        engine.config.archives() && archive.timeline.is_some() && archive.position < engine.journal.end()
+    };
+    if !shared.append.borrow().is_on() || !is_behind() {
+        return;
+    }
+    shared.last_piece_wanted.notify_one();
+    let is_over = tokio::time::timeout_at(deadline.into(), shared.last_piece_done.notified()).await.is_ok();
+    if !is_over || is_behind() {
+        log::warning("The end of the log could not be archived: it will be after the next start");
+    }
+}
+
 impl Task {
+    async fn finish(&mut self, shared: &Rc<Shared>) {
+        let (end, mut advanced) = (shared.engine.borrow().journal.end(), Advanced::default());
+        let outcome = self.advance(shared, end, &mut advanced).await;
+        self.note(shared, outcome.map(|()| true), advanced);
+    }
+
     pub(super) async fn look(&mut self, shared: &Rc<Shared>) {
         if self.next_try.is_some_and(|at| Instant::now() < at) {
             return;

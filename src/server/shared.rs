@@ -61,6 +61,9 @@ pub(super) struct Shared {
     pub(super) exit: Cell<Option<u8>>,
     /// A shutdown is being carried out.
     pub(super) is_stopping: Cell<bool>,
+    /// Wakes who archives the log, for the last piece; and who waits for that.
+    pub(super) last_piece_wanted: Notify,
+    pub(super) last_piece_done: Notify,
 }
 
 impl Shared {
@@ -91,6 +94,8 @@ impl Shared {
             stop: Notify::new(),
             exit: Cell::new(None),
             is_stopping: Cell::new(false),
+            last_piece_wanted: Notify::new(),
+            last_piece_done: Notify::new(),
         })
     }
 

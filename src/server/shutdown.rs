@@ -9,7 +9,7 @@ use crate::engine::params::ShutdownFlags;
 
 use super::background::save_at_once;
 use super::shared::Shared;
-use super::{flush, log, seat};
+use super::{archive, flush, log, seat};
 
 /// How often it is looked whether what is waited for has come.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -143,6 +143,7 @@ async fn settle(shared: &Rc<Shared>, wanted: Shutdown, deadline: Instant) -> Res
             Err(reason) => return Err(format!("Error trying to save the DB, can't exit: {reason}")),
         }
     }
+    archive::end(shared, deadline).await;
     leave(shared);
     Ok(())
 }
