@@ -8,7 +8,7 @@ use age::x25519::Identity;
 
 use crate::archive::{ARCHIVED, wait_until_archived};
 use crate::backups::{backup, backup_fine, info, json, start, wait_until};
-use crate::rig::{Program, Server, differences, files_below, read_contents};
+use crate::rig::{Program, Server, differences, files_below, rdb_files, read_contents};
 
 /// A key, and the file in which its owner has it.
 fn key_in(folder: &Path) -> (Identity, String) {
@@ -56,8 +56,19 @@ fn only_the_holder_of_the_key_reads_what_a_server_keeps() {
     let shown = json(&backup_fine(repo.path(), &["show", &id]));
     assert!(shown["verification"]["fault"].is_null() && shown["verification"]["level"] == "restore", "{shown}");
     let nowhere = dir.path().join("nowhere");
-    let refused = backup(repo.path(), &["restore", &id, "--dir", nowhere.to_str().unwrap()]);
-    assert!(refused.status.code() == Some(5) && !nowhere.exists(), "{refused:?}");
+    for target in [&[id.as_str()][..], &["--to", "latest"]] {
+        let refused = backup(repo.path(), &[&["restore", "--dir", nowhere.to_str().unwrap()], target].concat());
+        assert!(refused.status.code() == Some(5) && !nowhere.exists(), "{refused:?}");
+    }
+    // What is put in by hand is encrypted too; and where a byte has changed, it is seen without the key.
+    let own = tempfile::tempdir().unwrap();
+    let sample = rdb_files().remove(0);
+    backup_fine(own.path(), &["import", sample.to_str().unwrap(), "--encryption-recipient", &recipient]);
+    let dump = files_below(own.path()).into_iter().find(|path| path.ends_with("dump.rdb.zst.age")).unwrap();
+    let mut content = std::fs::read(&dump).unwrap();
+    content[60] ^= 1;
+    std::fs::write(&dump, content).unwrap();
+    assert_eq!(backup(own.path(), &["verify"]).status.code(), Some(1));
     // With it everything is.
     backup_fine(repo.path(), &["verify", &id, "--identity", &file]);
     let restored = dir.path().join("restored");

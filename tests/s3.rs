@@ -211,6 +211,37 @@ fn a_server_comes_back_from_a_bucket() {
 
 #[test]
 #[ignore = "needs IRONKEEP_S3_BIN and IRONKEEP_MOTO"]
+fn segments_of_many_parts_are_archived_and_a_server_that_ends_lets_the_next_go_on_at_once() {
+    let (bucket, dir) = (Bucket::start(), tempfile::tempdir().unwrap());
+    let archived = [("aof-archive", "yes"), ("aof-archive-timeout", "1"), ("aof-segment-size", "40mb")];
+    let server = bucket.server(dir.path(), &archived);
+    let mut client = server.client();
+    wait_until("a backup to begin with", || info(&mut client, "archive_has_base") == "1");
+    fill(&mut client);
+    client.line("SET before the-end");
+    assert!(server.terminate().success());
+    let plan = ["restore", "--to", "latest", "--dir", "/nowhere", "--dry-run", "--json"];
+    let planned = json(&bucket.backup_fine(&plan));
+    assert_eq!((&planned["keys"], &planned["replayed"]["is_short"]), (&25.into(), &false.into()), "{planned}");
+    let started = Instant::now();
+    let server = bucket.server(dir.path(), &archived);
+    let mut client = server.client();
+    wait_until("the archive to go on", || info(&mut client, "archive_has_base") == "1");
+    client.line("SET behind the-start");
+    wait_until_archived("behind", || bucket.backup(&plan));
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}: no lease had to run out", started.elapsed());
+    assert_eq!(info(&mut client, "archive_branches"), "0");
+    // A dump is put in where nothing is yet.
+    client.line("SAVE");
+    let dump = dir.path().join("dump.rdb");
+    let mut import = Command::new(program().path());
+    import.args(["backup", "import", dump.to_str().unwrap(), "--repo", "s3://vault/elsewhere"]);
+    let imported = import.envs(bucket.environment()).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(imported.status.code(), Some(0), "{}", String::from_utf8_lossy(&imported.stderr));
+}
+
+#[test]
+#[ignore = "needs IRONKEEP_S3_BIN and IRONKEEP_MOTO"]
 fn a_network_that_is_cut_or_denies_costs_no_backup_and_no_write() {
     let (bucket, dir) = (Bucket::start(), tempfile::tempdir().unwrap());
     let server = bucket.server(dir.path(), &[("backup-compression", "none"), ("backup-retention", "keep-last 1")]);

@@ -15,6 +15,7 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("increments", "1000000"),    // of one key while a slow snapshot stands
     ("databases", "16"),
     ("overlap-seconds", "10"), // 300 for the figure that counts
+    ("pace", "0"),             // requests per second of each client beside backups; 0 is as many as it can
     ("parts", "writers,growth,hot-key,databases,overlap,backups"),
 ];
 
@@ -119,14 +120,37 @@ fn save(server: &Server, clients: usize, keys: usize) -> Saved {
 type Waits = Vec<(Instant, Duration)>;
 
 /// Sets random keys, one after the other; when each was asked and how long it took.
-fn write_until(mut client: Client, seed: u64, keys: usize, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<Waits> {
+fn write_until(client: Client, seed: u64, keys: usize, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<Waits> {
+    ask_until(client, seed, Load { keys, has_reads: false, every: Duration::ZERO }, stop)
+}
+
+/// What a client asks for: random ones of so many keys.
+#[derive(Clone, Copy)]
+struct Load {
+    keys: usize,
+    /// Every other request is a GET.
+    has_reads: bool,
+    /// From one request to the next; none waits for the answer only.
+    every: Duration,
+}
+
+/// Asks until it is stopped. With a pace a request waits from the moment at which it was due.
+fn ask_until(mut client: Client, seed: u64, load: Load, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<Waits> {
     std::thread::spawn(move || {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut waits = Vec::new();
+        let mut waits: Waits = Vec::new();
+        let mut due = Instant::now() + load.every.mul_f64(random.f64());
         while !stop.load(Ordering::Relaxed) {
-            let asked = Instant::now();
-            client.call(&["SET", &format!("key:{:012}", random.usize(..keys)), VALUE]);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let asked = if load.every.is_zero() { Instant::now() } else { due };
+            let key = format!("key:{:012}", random.usize(..load.keys));
+            if load.has_reads && waits.len() % 2 == 1 {
+                client.call(&["GET", &key]);
+            } else {
+                client.call(&["SET", &key, VALUE]);
+            }
             waits.push((asked, asked.elapsed()));
+            due += load.every;
         }
         waits
     })
@@ -307,6 +331,9 @@ fn beside_backups(options: &Options) {
 /// Measures phases in turns: what they are called, `aof-archive`, and whether backups are made.
 fn compare_phases(options: &Options, directives: &[(&str, &str)], phases: &[(&str, &str, bool)]) {
     let (keys, clients, rounds) = (options.count("keys"), options.count("clients"), options.count("rounds"));
+    let pace = options.count("pace");
+    let every = if pace == 0 { Duration::ZERO } else { Duration::from_secs(1) / pace as u32 }; // a few thousand
+    let load = Load { keys, has_reads: true, every };
     let contest = ours(directives);
     let server = &contest.servers[0];
     fill(server, 1, keys);
@@ -320,7 +347,7 @@ fn compare_phases(options: &Options, directives: &[(&str, &str)], phases: &[(&st
             let made = make_until(server.client(), stop_backups.clone());
             std::thread::sleep(Duration::from_millis(200));
             let writers: Vec<_> =
-                (0..clients).map(|n| write_until(server.client(), n as u64, keys, stop.clone())).collect();
+                (0..clients).map(|n| ask_until(server.client(), n as u64, load, stop.clone())).collect();
             std::thread::sleep(WINDOW);
             stop.store(true, Ordering::Relaxed);
             stop_backups.store(true, Ordering::Relaxed);
@@ -335,7 +362,7 @@ fn compare_phases(options: &Options, directives: &[(&str, &str)], phases: &[(&st
     let medians: Vec<[f64; 3]> =
         figures.iter_mut().map(|figures| figures.each_mut().map(|rounds| median(rounds))).collect();
     println!(
-        "{clients} clients that set random ones of {keys} keys for {} s, medians of {rounds} rounds",
+        "{clients} clients that get and set random ones of {keys} keys for {} s, medians of {rounds} rounds",
         WINDOW.as_secs()
     );
     for ((name, ..), [rate, p99, made]) in phases.iter().zip(&medians) {

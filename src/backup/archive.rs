@@ -239,7 +239,12 @@ impl Archive {
         let path = self.path_of(segment);
         let source: Box<dyn Read + '_> = match segment.form {
             Form::Plain => Box::new(file),
-            Form::Encrypted { .. } => Box::new(keys.decrypt(file).map_err(BackupError::io(&path))?),
+            Form::Encrypted { .. } => Box::new(keys.decrypt(file).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    BackupError::Refused { path: path.clone(), reason: error.to_string() }
+                }
+                _ => BackupError::io(&path)(error),
+            })?),
         };
         let source = zstd::stream::read::Decoder::new(source).map_err(BackupError::io(&path))?;
         let damaged = |fault: String| BackupError::Damaged { id: path.display().to_string(), fault };
@@ -324,16 +329,25 @@ pub enum Step {
     Stop,
 }
 
-/// The longest run of segments behind position `from` without a gap; the first of them may begin before it.
-pub fn run_behind(segments: &[Segment], from: u64) -> &[Segment] {
+/// The longest run of segments behind position `from` without a gap; the first of them may begin before it. What is there twice
+/// is in it once.
+pub fn run_behind(segments: &[Segment], from: u64) -> Vec<Segment> {
     let Some(first) = segments.iter().rposition(|segment| segment.from <= from && from < segment.to) else {
         // Nothing was written since.
-        return &[];
+        return Vec::new();
     };
-    let mut reached = segments[first].to;
-    let rest = segments[first + 1..].iter();
-    let count = rest.take_while(|segment| segment.from == std::mem::replace(&mut reached, segment.to)).count();
-    &segments[first..=first + count]
+    let mut run = vec![segments[first].clone()];
+    for segment in &segments[first + 1..] {
+        let reached = run[run.len() - 1].to;
+        if segment.to <= reached {
+            continue;
+        }
+        if segment.from != reached {
+            break;
+        }
+        run.push(segment.clone());
+    }
+    run
 }
 
 /// The history of which a timeline is, or a branch.
@@ -399,5 +413,8 @@ mod tests {
         let run = |from| run_behind(&segments, from).iter().map(|segment| segment.from).collect::<Vec<_>>();
         assert_eq!((run(0), run(15), run(25), run(39)), (vec![0, 10], vec![10], vec![25, 30], vec![30]));
         assert_eq!((run(22), run(40)), (vec![], vec![]));
+        let twice = Segment { form: Form::Encrypted { seal: None }, ..segment(10, 20) };
+        let segments = [segment(0, 10), segment(10, 20), twice, segment(20, 30)];
+        assert_eq!(run_behind(&segments, 5).iter().map(|segment| segment.to).collect::<Vec<_>>(), [10, 20, 30]);
     }
 }

@@ -283,9 +283,8 @@ impl Archiver {
 
     fn begin(&self, manner: &Manner) -> Result<Open, BackupError> {
         let folder = self.archive.folder();
-        let name = format!("{:020}", self.at);
-        let draft = Draft::create(self.archive.catalogue().disk(), &folder, OsStr::new(&name));
-        let path = folder.join(name);
+        let draft = Draft::create_unnamed(self.archive.catalogue().disk(), &folder);
+        let path = folder.join(format!("{:020}", self.at));
         let draft = draft.map_err(BackupError::io(&path))?;
         let keys = self.archive.catalogue().keys().for_one_file();
         let draft = keys.encrypt(draft).map_err(BackupError::io(&path))?;
@@ -318,7 +317,9 @@ impl Archiver {
             _ => BackupError::io(&path)(error),
         })?;
         if !is_read_back && let Err(error) = self.read_back(&segment, &self.archive.path_of(&segment), &keys) {
-            self.archive.remove(&segment)?;
+            if matches!(error, BackupError::Damaged { .. }) {
+                self.archive.remove(&segment)?;
+            }
             return Err(error);
         }
         (self.at, self.time_ms) = (to, until_ms);

@@ -18,6 +18,7 @@ use crate::disk::{DirectoryLock, Disk, publish_bytes};
 use super::BackupError;
 use super::cipher::Keys;
 use super::manifest::{self, Manifest};
+use super::verify::is_out_of_reach;
 
 /// Where backups are kept.
 #[derive(Clone)]
@@ -108,6 +109,10 @@ impl Catalogue {
             match self.read(&id) {
                 Ok(manifest) => found.push(Listed { id, manifest: Ok(manifest) }),
                 Err(BackupError::NoSuchBackup { .. }) => {}
+                // What can't be reached now must not be passed over.
+                Err(BackupError::Io { path, source }) if is_out_of_reach(&source) => {
+                    return Err(BackupError::Io { path, source });
+                }
                 Err(error) => found.push(Listed { id, manifest: Err(error.to_string()) }),
             }
         }

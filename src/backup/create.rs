@@ -177,7 +177,8 @@ fn fill(
         verification: None,
     };
     let catalogue = catalogue.clone().with_keys(keys);
-    manifest.verification = order.verify.map(|level| verify(&catalogue, &manifest, level, Clock::system().now_ms()));
+    let verified = order.verify.map(|level| verify(&catalogue, &manifest, level, Clock::system().now_ms()));
+    manifest.verification = verified.transpose()?;
     manifest.ended_ms = Clock::system().now_ms();
     Ok(manifest)
 }

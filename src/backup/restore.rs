@@ -60,8 +60,7 @@ pub struct Found {
 /// Reads all of a backup and says what would be restored; fails where it is not what was written.
 pub fn rehearse(catalogue: &Catalogue, manifest: &Manifest, wishes: &Wishes) -> Result<Found, BackupError> {
     ensure_key(catalogue, manifest)?;
-    let damaged = |fault| BackupError::Damaged { id: manifest.id.clone(), fault };
-    let found = read_file(catalogue, manifest, |_, source| {
+    read_file(catalogue, manifest, |_, source| {
         let mut reader = Reader::new(source, Options { verify: true }).map_err(|error| error.to_string())?;
         let mut found = Found::default();
         loop {
@@ -71,8 +70,7 @@ pub fn rehearse(catalogue: &Catalogue, manifest: &Manifest, wishes: &Wishes) -> 
                 _ => {}
             }
         }
-    });
-    found.map_err(damaged)
+    })
 }
 
 /// Says what would be restored of data in memory.
@@ -238,7 +236,7 @@ fn write_dump(catalogue: &Catalogue, manifest: &Manifest, wishes: &Wishes, folde
         copied.and_then(|()| out.flush()).map_err(BackupError::io(&to))?;
     }
     io::copy(&mut hashing, &mut io::sink()).map_err(BackupError::io(&from))?;
-    same_file(&manifest.file, hashing).map_err(|fault| BackupError::Damaged { id: manifest.id.clone(), fault })?;
+    same_file(&manifest.file, &hashing).map_err(|fault| BackupError::Damaged { id: manifest.id.clone(), fault })?;
     draft.seal().and_then(|sealed| sealed.commit()).map_err(BackupError::io(&to))
 }
 

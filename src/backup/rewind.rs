@@ -259,7 +259,7 @@ fn scan(
     (target, place): (&Target, Option<u64>),
 ) -> Result<Plan, BackupError> {
     let from = base.position.unwrap_or(0);
-    let run = run_behind(segments, from);
+    let run = &run_behind(segments, from)[..];
     refuse_gap(catalogue, (segments, run), (from, target), place)?;
     let mut plan = Plan { archive: archive.cloned(), ..Plan::only(base) };
     plan.archived_until_ms = run.last().map_or(0, |last| last.until_ms).max(plan.archived_until_ms);
@@ -404,10 +404,9 @@ pub fn replay(catalogue: &Catalogue, plan: &Plan, skip: &[Vec<u8>]) -> Result<En
     config.databases = config.databases.max(databases);
     let mut engine = Engine::new(config, Clock::fixed(plan.as_of_ms), fastrand::Rng::new());
     ensure_key(catalogue, &plan.base)?;
-    let loaded = read_file(catalogue, &plan.base, |path, source| {
+    read_file(catalogue, &plan.base, |path, source| {
         look_through(&mut engine, path, source, &mut |_, _| {}).map_err(|error| error.to_string())
-    });
-    loaded.map_err(|fault| BackupError::Damaged { id: plan.base.id.clone(), fault })?;
+    })?;
     let Some(archive) = &plan.archive else { return Ok(engine) };
     let mut replay = Replay::new();
     let from = plan.base.position.unwrap_or(0);

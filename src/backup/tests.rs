@@ -117,7 +117,8 @@ fn look(disk: &Arc<dyn Disk>) -> Result<usize, String> {
     let catalogue = Catalogue::new(Arc::clone(disk), Path::new("/repo"));
     let listed = catalogue.list().map_err(|error| error.to_string())?;
     for Listed { id, manifest } in &listed {
-        let verification = verify(&catalogue, manifest.as_ref()?, Level::Restore, NOW);
+        let verification =
+            verify(&catalogue, manifest.as_ref()?, Level::Restore, NOW).map_err(|error| error.to_string())?;
         verification.fault.map_or(Ok(()), |fault| Err(format!("{id}: {fault}")))?;
     }
     if listed.is_empty() { Err("no backup is left".to_owned()) } else { Ok(listed.len()) }
@@ -186,9 +187,9 @@ fn a_backup_of_other_data_than_its_manifest_says_is_damaged() {
     let mut other = manifest.clone();
     other.digest = "0".repeat(64);
     for (manifest, what) in [(fewer, "2 keys were written and 3 came back"), (other, "the digests differ")] {
-        let fault = verify(&catalogue, &manifest, Level::Restore, NOW).fault.unwrap();
+        let fault = verify(&catalogue, &manifest, Level::Restore, NOW).unwrap().fault.unwrap();
         assert!(fault.contains(what), "{fault}");
-        assert_eq!(verify(&catalogue, &manifest, Level::Quick, NOW).fault, None);
+        assert_eq!(verify(&catalogue, &manifest, Level::Quick, NOW).unwrap().fault, None);
     }
 }
 

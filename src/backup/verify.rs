@@ -51,13 +51,15 @@ impl Level {
 pub fn verify_and_note(catalogue: &Catalogue, id: &str, level: Level, now_ms: i64) -> Result<Manifest, BackupError> {
     let mut manifest = catalogue.find(id)?;
     ensure_key(catalogue, &manifest)?;
-    let verification = verify(catalogue, &manifest, level, now_ms);
+    let verification = verify(catalogue, &manifest, level, now_ms)?;
     // A quick look takes nothing back of what a thorough one has found good.
     let says_more =
         |known: &Verification| known.fault.is_some() || known.level <= level || verification.fault.is_some();
     if manifest.verification.as_ref().is_none_or(says_more) {
-        manifest.verification = Some(verification.clone());
         let _hold = catalogue.hold()?;
+        // It may be gone meanwhile, and must not come back.
+        manifest = catalogue.read(&manifest.id)?;
+        manifest.verification = Some(verification.clone());
         catalogue.publish(&manifest)?;
     }
     match verification.fault {
@@ -74,7 +76,7 @@ pub fn ensure_key(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), Back
     let path = catalogue.folder_of(&manifest.id).join(&manifest.file.name);
     let opened = catalogue.disk().open(&path, Mode::Read).and_then(|file| catalogue.keys().decrypt(file));
     match opened {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_same(catalogue, &path, manifest) => {
             Err(BackupError::Refused { path, reason: error.to_string() })
         }
         // Whatever else it is, whoever reads it finds out.
@@ -82,16 +84,33 @@ pub fn ensure_key(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), Back
     }
 }
 
-/// Reads a backup back; what comes of it, at `now_ms` (Unix ms).
-pub fn verify(catalogue: &Catalogue, manifest: &Manifest, level: Level, now_ms: i64) -> Verification {
-    let fault = match level {
+/// Whether a file is the one that was written; that takes no key.
+fn is_same(catalogue: &Catalogue, path: &Path, manifest: &Manifest) -> bool {
+    let Ok(file) = catalogue.disk().open(path, Mode::Read) else { return true };
+    let mut hashing = Hashing::new(file);
+    io::copy(&mut hashing, &mut io::sink()).is_err() || same_file(&manifest.file, &hashing).is_ok()
+}
+
+/// Reads a backup back; what comes of it, at `now_ms` (Unix ms). An error says nothing of the backup: it can't be reached now.
+pub fn verify(
+    catalogue: &Catalogue,
+    manifest: &Manifest,
+    level: Level,
+    now_ms: i64,
+) -> Result<Verification, BackupError> {
+    let outcome = match level {
         Level::Quick => quick(catalogue, manifest),
         Level::Restore => restore(catalogue, manifest),
     };
-    Verification { level, at_ms: now_ms, fault: fault.err() }
+    let fault = match outcome {
+        Ok(()) => None,
+        Err(BackupError::Damaged { fault, .. }) => Some(fault),
+        Err(error) => return Err(error),
+    };
+    Ok(Verification { level, at_ms: now_ms, fault })
 }
 
-fn quick(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), String> {
+fn quick(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), BackupError> {
     read_file(catalogue, manifest, |_, source| {
         let mut reader = rdb::Reader::new(source, rdb::Options { verify: true }).map_err(|error| error.to_string())?;
         while !matches!(reader.next().map_err(|error| error.to_string())?, rdb::Event::End { .. }) {}
@@ -99,32 +118,46 @@ fn quick(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), String> {
     })
 }
 
-fn restore(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), String> {
+fn restore(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), BackupError> {
     let databases = manifest.databases.keys().max().map_or(0, |highest| highest.saturating_add(1));
     let summary = read_file(catalogue, manifest, |path, source| {
         load_summary(databases, path, source).map_err(|error| error.to_string())
     })?;
-    manifest.difference(&summary).map_or(Ok(()), Err)
+    let damaged = |fault| Err(BackupError::Damaged { id: manifest.id.clone(), fault });
+    manifest.difference(&summary).map_or(Ok(()), damaged)
 }
 
-/// Has `read` take the RDB of a backup, and makes sure that the file is the one that was written.
+/// Has `read` take the RDB of a backup, and makes sure that the file is the one that was written: else it is damaged.
 pub(super) fn read_file<T>(
     catalogue: &Catalogue,
     manifest: &Manifest,
     read: impl FnOnce(&Path, Box<dyn Read + Send + '_>) -> Result<T, String>,
-) -> Result<T, String> {
+) -> Result<T, BackupError> {
+    let damaged = |fault| BackupError::Damaged { id: manifest.id.clone(), fault };
     let path = catalogue.folder_of(&manifest.id).join(&manifest.file.name);
-    let file = catalogue.disk().open(&path, Mode::Read).map_err(|error| format!("{}: {error}", path.display()))?;
+    let failed = |error: io::Error| match is_out_of_reach(&error) {
+        true => BackupError::io(&path)(error),
+        false => damaged(format!("{}: {error}", path.display())),
+    };
+    let file = catalogue.disk().open(&path, Mode::Read).map_err(failed)?;
     let mut hashing = Hashing::new(file);
     let outcome = unpacked(catalogue.keys(), &manifest.file, &mut hashing)
         .map_err(|error| error.to_string())
         .and_then(|source| read(&path, source));
     // What an unpacker leaves unread belongs to the file too.
     let drained = io::copy(&mut hashing, &mut io::sink());
-    drained.map_err(|error| format!("{}: {error}", path.display()))?;
+    if let Some(error) = hashing.out_of_reach.take() {
+        return Err(failed(error));
+    }
+    drained.map_err(failed)?;
     // A file that is another one says why it can't be read, if it can't.
-    same_file(&manifest.file, hashing)?;
-    outcome
+    same_file(&manifest.file, &hashing).and(outcome).map_err(damaged)
+}
+
+/// Whether an error says nothing of what is there, but that it can't be reached.
+pub(super) fn is_out_of_reach(error: &io::Error) -> bool {
+    use io::ErrorKind::{NetworkDown, PermissionDenied, TimedOut};
+    matches!(error.kind(), NetworkDown | PermissionDenied | TimedOut)
 }
 
 /// The RDB in a file.
@@ -143,7 +176,7 @@ pub(super) fn unpacked<'a>(
     })
 }
 
-pub(super) fn same_file<R>(file: &Stored, read: Hashing<R>) -> Result<(), String> {
+pub(super) fn same_file<R>(file: &Stored, read: &Hashing<R>) -> Result<(), String> {
     if read.bytes != file.bytes {
         return Err(format!(
             "the file {} has {} bytes and not the {} that were written",
@@ -186,11 +219,13 @@ pub(super) struct Hashing<T> {
     inner: T,
     pub(super) bytes: u64,
     hash: Sha256,
+    /// Why it could not be read on, where that says nothing of the content.
+    out_of_reach: Option<io::Error>,
 }
 
 impl<T> Hashing<T> {
     pub(super) fn new(inner: T) -> Self {
-        Self { inner, bytes: 0, hash: Sha256::new() }
+        Self { inner, bytes: 0, hash: Sha256::new(), out_of_reach: None }
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -206,7 +241,13 @@ impl<T> Hashing<T> {
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
+        let read = self.inner.read(buffer);
+        if let Err(error) = &read
+            && is_out_of_reach(error)
+        {
+            self.out_of_reach = Some(io::Error::new(error.kind(), error.to_string()));
+        }
+        let count = read?;
         self.take(&buffer[..count]);
         Ok(count)
     }

@@ -79,6 +79,11 @@ impl Draft {
         &self.place.temporary
     }
 
+    /// Begins a file that gets its name in the end, by [`Sealed::commit_new_as`].
+    pub fn create_unnamed(disk: &Arc<dyn Disk>, folder: &Path) -> io::Result<Self> {
+        Self::create(disk, folder, OsStr::new(""))
+    }
+
     /// Makes the bytes durable and closes the file. Nobody sees it yet.
     pub fn seal(mut self) -> io::Result<Sealed> {
         self.early.as_mut().map_or(Ok(()), EarlySync::finish)?;
@@ -187,7 +192,7 @@ pub fn is_temporary(name: &OsStr) -> bool {
         || [".manifest", ".incr"].iter().any(|end| rest.len() > end.len() && rest.ends_with(end))
 }
 
-/// What a file becomes, by the temporary name that [`Draft::create`] gave it.
+/// What a file becomes, by the temporary name that [`Draft::create`] gave it; empty where that is not known yet.
 #[cfg(feature = "s3")]
 pub(super) fn target_of(temporary: &OsStr) -> Option<&str> {
     temporary.to_str()?.strip_prefix("temp-")?.splitn(3, '-').nth(2)

@@ -67,6 +67,7 @@ pub(super) async fn archive_forever(shared: Rc<Shared>) {
         if task.archiver.is_some() {
             log::notice("The log is archived no longer");
         }
+        task.let_go().await;
         task = Task::default();
         shared.engine.borrow_mut().backups.archive = Default::default();
     }
@@ -74,26 +75,52 @@ pub(super) async fn archive_forever(shared: Rc<Shared>) {
 
 /// Has what is left archived before the server ends, behind the log's last seal; by the deadline, or at the next start.
 pub(super) async fn end(shared: &Shared, deadline: Instant) {
-    let is_behind = || {
-        let engine = shared.engine.borrow();
-        let archive = &engine.backups.archive;
-        engine.config.archives() && archive.timeline.is_some() && archive.position < engine.journal.end()
-    };
-    if !shared.append.borrow().is_on() || !is_behind() {
+    let end = shared.engine.borrow().journal.end();
+    if !shared.append.borrow().is_on() || !shared.engine.borrow().config.archives() {
         return;
     }
     shared.last_piece_wanted.notify_one();
-    let is_over = tokio::time::timeout_at(deadline.into(), shared.last_piece_done.notified()).await.is_ok();
-    if !is_over || is_behind() {
+    // Where that takes too long the next start goes on.
+    let _ = tokio::time::timeout_at(deadline.into(), shared.last_piece_done.notified()).await;
+    let archive = &shared.engine.borrow().backups.archive;
+    if archive.timeline.is_none() || archive.position < end {
         log::warning("The end of the log could not be archived: it will be after the next start");
     }
 }
 
 impl Task {
+    /// Archives up to the end of the log, which is sealed there, and gives the archive back.
     async fn finish(&mut self, shared: &Rc<Shared>) {
-        let (end, mut advanced) = (shared.engine.borrow().journal.end(), Advanced::default());
-        let outcome = self.advance(shared, end, &mut advanced).await;
-        self.note(shared, outcome.map(|()| true), advanced);
+        let mut advanced = Advanced::default();
+        let outcome = self.archive_end(shared, &mut advanced).await;
+        self.note(shared, outcome, advanced);
+        self.let_go().await;
+    }
+
+    async fn archive_end(&mut self, shared: &Rc<Shared>, advanced: &mut Advanced) -> Result<bool, BackupError> {
+        let (id, end) = {
+            let journal = &shared.engine.borrow().journal;
+            (journal.history(), journal.end())
+        };
+        let Some(id) = id else { return Ok(false) };
+        if self.archiver.as_ref().is_none_or(|archiver| archiver.id() != id) {
+            self.let_go().await;
+            self.open_at(shared, (id, end), advanced).await?;
+        }
+        self.advance(shared, end, advanced).await?;
+        Ok(true)
+    }
+
+    /// Gives the archive back, which may take a request to a bucket.
+    async fn let_go(&mut self) {
+        if let Some(archiver) = self.archiver.take() {
+            // What can't be given back now is free when it is seen that nobody works there.
+            let _ = on_thread("archive", move || {
+                drop(archiver);
+                Ok(())
+            })
+            .await;
+        }
     }
 
     pub(super) async fn look(&mut self, shared: &Rc<Shared>) {
@@ -116,7 +143,7 @@ impl Task {
     /// The log was switched off, and synced: what is in it is all that comes.
     async fn end(&mut self, shared: &Rc<Shared>, advanced: &mut Advanced) -> Result<bool, BackupError> {
         self.advance(shared, u64::MAX, advanced).await?;
-        self.archiver = None;
+        self.let_go().await;
         Ok(false)
     }
 
@@ -133,7 +160,7 @@ impl Task {
                 log::warning(format!("The end of a history could not be archived: {error}"));
             }
             // The hold on the former one goes first.
-            self.archiver = None;
+            self.let_go().await;
             return self.open(shared, front.id, advanced).await;
         }
         let archived = self.archiver.as_ref().map_or(0, Archiver::archived);
@@ -165,6 +192,18 @@ impl Task {
         if front(shared).is_none_or(|front| front.id != id) {
             return Ok(false);
         }
+        self.open_at(shared, (id, here), advanced).await?;
+        backups::refresh(shared).await;
+        Ok(true)
+    }
+
+    /// As [`Task::open`], of a log that is sealed and synced up to this position.
+    async fn open_at(
+        &mut self,
+        shared: &Rc<Shared>,
+        (id, here): (HistoryId, u64),
+        advanced: &mut Advanced,
+    ) -> Result<(), BackupError> {
         let (source, catalogue) = (source(shared, here), backups::catalogue(shared, &shared.engine.borrow().config));
         let archiver = on_thread("archive", move || Ok(Archiver::open(&catalogue, id, &source))).await??;
         let (timeline, at) = (archiver.archive().timeline(), archiver.archived());
@@ -179,8 +218,7 @@ impl Task {
         }
         tell(shared, &archiver);
         self.archiver = Some(archiver);
-        backups::refresh(shared).await;
-        Ok(true)
+        Ok(())
     }
 
     /// Has a thread archive what is in the files up to a position.
@@ -205,8 +243,11 @@ impl Task {
             branches: advanced.branches + done.branches,
         };
         tell(shared, &archiver);
-        // Behind an error whoever goes on begins with what the catalogue says.
-        self.archiver = outcome.is_ok().then_some(archiver);
+        self.archiver = Some(archiver);
+        if outcome.is_err() {
+            // Whoever goes on begins with what the catalogue says.
+            self.let_go().await;
+        }
         if done.branches > 0 {
             log::warning(format!(
                 "Records behind the archive {before} are in no file of the log any more. What comes is a branch, and can be \

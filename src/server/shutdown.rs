@@ -133,10 +133,10 @@ fn cancel_jobs(shared: &Rc<Shared>) {
 
 /// Saves what is to be saved; the log is at its end. Nothing is written behind that, so no write is executed meanwhile.
 async fn settle(shared: &Rc<Shared>, wanted: Shutdown, deadline: Instant) -> Result<(), String> {
+    shared.engine.borrow_mut().persistence.is_leaving = true;
     let has_points = !shared.engine.borrow().config.save.is_empty();
     if wanted.save.unwrap_or(has_points) {
         log::notice("Saving the final RDB snapshot before exiting.");
-        shared.engine.borrow_mut().persistence.is_leaving = true;
         match save_last(shared, deadline).await {
             Ok(()) => {}
             Err(reason) if wanted.force => log::warning(format!("Error trying to save the DB: {reason}")),

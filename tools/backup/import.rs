@@ -24,6 +24,9 @@ pub struct Arguments {
     /// How it is packed, as backup-compression has it: `none`, or `zstd:LEVEL`
     #[arg(long, value_name = "HOW", default_value = "zstd:3")]
     compression: String,
+    /// Who alone can open it, as backup-encryption-recipient has it. Without it, REDIS_BACKUP_ENCRYPTION_RECIPIENT does
+    #[arg(long, value_name = "AGE")]
+    encryption_recipient: Option<String>,
     /// The manifest (schema ironkeep.backup/1)
     #[arg(long)]
     json: bool,
@@ -39,7 +42,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         position: None,
         max_rate: Arc::default(),
     };
-    let catalogue: Catalogue = arguments.place.catalogue()?;
+    let catalogue: Catalogue = arguments.place.catalogue_for(arguments.encryption_recipient.as_deref())?;
     catalogue.create().map_err(failure)?;
     let _hold = catalogue.hold().map_err(failure)?;
     let manifest = import(&catalogue, &arguments.file, &order).map_err(failure)?;

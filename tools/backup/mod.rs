@@ -57,27 +57,34 @@ struct Place {
 
 impl Place {
     fn catalogue(&self) -> anyhow::Result<Catalogue> {
+        self.catalogue_for(None)
+    }
+
+    /// The catalogue, in which what is written is encrypted to these recipients.
+    fn catalogue_for(&self, recipients: Option<&str>) -> anyhow::Result<Catalogue> {
         let named = self.repo.clone().or_else(|| std::env::var_os("REDIS_BACKUP_REPO").map(PathBuf::from));
         let Some(repo) = named.filter(|repo| !repo.as_os_str().is_empty()) else {
             return Err(Failure::error(Exit::Usage, "which catalogue? Say --repo DIR, or set REDIS_BACKUP_REPO"));
         };
         let disk = disk::reaching(Arc::new(RealDisk), &repo)
             .map_err(|error| Failure::error(Exit::Usage, error).context(repo.display().to_string()))?;
-        if !disk.exists(&repo) {
+        // A bucket has no empty folders.
+        if !repo.starts_with("s3:") && !disk.exists(&repo) {
             let message = "there is no such folder: is it the one that backup-repo names?";
             return Err(Failure::error(Exit::Unreadable, message).context(repo.display().to_string()));
         }
-        let keys = match &self.identity {
-            None => Keys::default(),
-            Some(file) => {
-                let content = RealDisk.read_small(file, MAX_IDENTITIES).with_context(|| file.display().to_string())?;
-                let content = String::from_utf8_lossy(&content);
-                Keys::default()
-                    .with_identities(&content)
-                    .map_err(|error| Failure::error(Exit::Usage, error).context(file.display().to_string()))?
-            }
-        };
-        Ok(Catalogue::new(shown::shown(disk), &repo).with_keys(keys))
+        Ok(Catalogue::new(shown::shown(disk), &repo).with_keys(self.keys(recipients)?))
+    }
+
+    fn keys(&self, recipients: Option<&str>) -> anyhow::Result<Keys> {
+        let configured = || std::env::var("REDIS_BACKUP_ENCRYPTION_RECIPIENT").ok();
+        let recipients = recipients.map(str::to_owned).or_else(configured);
+        let keys =
+            Keys::to_recipients(&recipients.unwrap_or_default()).map_err(|error| Failure::error(Exit::Usage, error))?;
+        let Some(file) = &self.identity else { return Ok(keys) };
+        let content = RealDisk.read_small(file, MAX_IDENTITIES).with_context(|| file.display().to_string())?;
+        keys.with_identities(&String::from_utf8_lossy(&content))
+            .map_err(|error| Failure::error(Exit::Usage, error).context(file.display().to_string()))
     }
 }
 

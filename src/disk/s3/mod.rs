@@ -6,12 +6,13 @@
 //!
 //! What a bucket does otherwise than a disk:
 //!
-//! - A file appears whole or not at all, when its temporary name is changed for its own. Until then it is in memory, and
-//!   beyond [`PART`] bytes in the parts of an upload that nobody sees. Those of a crash stay until the bucket's own rule removes
-//!   them (AbortIncompleteMultipartUpload).
+//! - A file appears whole or not at all, when its temporary name is changed for its own, and can't be read before. Until then it
+//!   is in memory, and, where its name is known, beyond [`PART`] bytes in the parts of an upload that nobody sees. Those of a
+//!   crash stay until the bucket's own rule removes them (AbortIncompleteMultipartUpload).
 //! - What has its name is durable. Folders come and go with what is in them.
-//! - A request that fails for the network's or the server's sake is tried again with growing pauses, for [`RETRY_FOR`].
-//! - A folder is held by a [lease], as there are no locks.
+//! - A request that fails for the network's or the server's sake is tried again with growing pauses, for [`RETRY_FOR`], where it
+//!   may come twice. What fails at last is `NetworkDown`: it says nothing of what is in the bucket.
+//! - A folder is held by a [lease], as there are no locks. Whoever has lost it changes nothing there any more.
 
 mod lease;
 
@@ -20,7 +21,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
@@ -32,7 +33,7 @@ use tokio::runtime::Runtime;
 use crate::codec::crc64::crc64;
 
 use super::{DirectoryLock, Disk, EntryKind, File, Metadata, Mode, publish};
-use lease::Lease;
+use lease::{Hold, Lease};
 
 /// Bytes of a part of an upload; S3 takes 10,000 of them.
 const PART: usize = 16 << 20;
@@ -51,6 +52,8 @@ pub struct S3Disk {
     remote: Arc<Remote>,
     /// Files that have no name yet, by their temporary one.
     drafts: Mutex<BTreeMap<PathBuf, Arc<Mutex<Draft>>>>,
+    /// Folders that this process holds, or held.
+    holds: Mutex<Vec<(Key, Weak<Hold>)>>,
 }
 
 /// The bucket, for threads that wait.
@@ -71,6 +74,8 @@ impl S3Disk {
         let mut builder = AmazonS3Builder::from_env()
             .with_bucket_name(&bucket)
             .with_config(client(ClientConfigKey::Timeout), TIMEOUT)
+            // One by one they are requests that may come twice.
+            .with_disable_bulk_delete(true)
             .with_config(client(ClientConfigKey::ConnectTimeout), CONNECT_TIMEOUT)
             .with_retry(RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_FOR, ..RetryConfig::default() });
         // Whoever names such an endpoint means it.
@@ -80,7 +85,7 @@ impl S3Disk {
         let store = builder.build().map_err(to_io)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let remote = Arc::new(Remote { store, runtime: Box::leak(Box::new(runtime)) });
-        Ok(Self { local, bucket, remote, drafts: Mutex::default() })
+        Ok(Self { local, bucket, remote, drafts: Mutex::default(), holds: Mutex::default() })
     }
 
     /// The object of a path; none where the path is one of the disk underneath.
@@ -94,32 +99,36 @@ impl S3Disk {
         }
     }
 
-    fn drafts(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<Mutex<Draft>>>> {
-        self.drafts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn draft(&self, path: &Path) -> Option<Arc<Mutex<Draft>>> {
-        self.drafts().get(path).cloned()
+        lock(&self.drafts).get(path).cloned()
     }
 
-    /// Begins a file that will be renamed to what its temporary name tells.
+    /// Begins a file that will be renamed to what its temporary name tells, if it tells anything.
     fn begin(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        let target = path.file_name().and_then(publish::target_of).map(|name| path.with_file_name(name));
-        let target = target.ok_or_else(|| unsupported("a file of a bucket is written under a temporary name"))?;
-        let key = self.key(&target)?.ok_or(io::ErrorKind::InvalidInput)?;
+        let name = path.file_name().and_then(publish::target_of);
+        let name = name.ok_or_else(|| unsupported("a file of a bucket is written under a temporary name"))?;
+        let key = if name.is_empty() { None } else { self.key(&path.with_file_name(name))? };
         let draft = Draft { remote: Arc::clone(&self.remote), key, buffer: Vec::new(), parts: None, len: 0 };
         let draft = Arc::new(Mutex::new(draft));
-        self.drafts().insert(path.to_owned(), Arc::clone(&draft));
+        lock(&self.drafts).insert(path.to_owned(), Arc::clone(&draft));
         Ok(Box::new(Writer(draft)))
     }
 
+    /// Fails where this process held a folder around the object, and may hold it no longer.
+    fn ensure_held(&self, key: &Key) -> io::Result<()> {
+        let mut holds = lock(&self.holds);
+        holds.retain(|(_, hold)| hold.strong_count() > 0);
+        let around = holds.iter().filter(|(folder, _)| key.prefix_matches(folder));
+        if { around }.any(|(_, hold)| hold.upgrade().is_some_and(|hold| !hold.stands())) {
+            let reason = "the bucket was out of reach for so long that another process may have taken this folder over";
+            return Err(io::Error::new(io::ErrorKind::NetworkDown, reason));
+        }
+        Ok(())
+    }
+
     fn open_object(&self, path: &Path, key: Key) -> io::Result<Box<dyn File>> {
-        if let Some(draft) = self.draft(path) {
-            let draft = lock(&draft);
-            if draft.parts.is_some() {
-                return Err(unsupported("an upload under way can't be read"));
-            }
-            return Ok(Box::new(Object::whole(&self.remote, key, draft.buffer.clone())));
+        if self.draft(path).is_some() {
+            return Err(unsupported("an upload under way can't be read"));
         }
         let meta = self.remote.wait(self.remote.store.head(&key))?;
         let (remote, window) = (Arc::clone(&self.remote), Vec::new());
@@ -130,8 +139,9 @@ impl S3Disk {
     fn publish(&self, from: &Path, to: &Path, mode: PutMode) -> io::Result<()> {
         let key = self.key(to)?.ok_or(io::ErrorKind::CrossesDevices)?;
         let draft = self.draft(from).ok_or_else(|| unsupported("objects of a bucket can't be moved"))?;
+        self.ensure_held(&key)?;
         lock(&draft).finish(&key, mode)?;
-        self.drafts().remove(from);
+        lock(&self.drafts).remove(from);
         Ok(())
     }
 }
@@ -176,10 +186,12 @@ impl Disk for S3Disk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let Some(key) = self.key(path)? else { return self.local.remove(path) };
-        if let Some(draft) = self.drafts().remove(path) {
+        let draft = lock(&self.drafts).remove(path);
+        if let Some(draft) = draft {
             lock(&draft).abort();
             return Ok(());
         }
+        self.ensure_held(&key)?;
         self.remote.wait(self.remote.store.delete(&key))
     }
 
@@ -236,7 +248,11 @@ impl Disk for S3Disk {
     fn lock_dir(&self, path: &Path) -> io::Result<DirectoryLock> {
         match self.key(path)? {
             None => self.local.lock_dir(path),
-            Some(key) => Ok(DirectoryLock::new(Lease::take(&self.remote, key.join(lease::NAME))?)),
+            Some(key) => {
+                let lease = Lease::take(&self.remote, key.clone().join(lease::NAME))?;
+                lock(&self.holds).push((key, Arc::downgrade(lease.hold())));
+                Ok(DirectoryLock::new(lease))
+            }
         }
     }
 
@@ -248,6 +264,12 @@ impl Disk for S3Disk {
 impl Remote {
     fn wait<T>(&self, request: impl Future<Output = object_store::Result<T>>) -> io::Result<T> {
         self.runtime.block_on(request).map_err(to_io)
+    }
+
+    /// As [`Remote::wait`], no longer than this.
+    fn wait_for<T>(&self, most: Duration, request: impl Future<Output = object_store::Result<T>>) -> io::Result<T> {
+        let request = async { tokio::time::timeout(most, request).await };
+        self.runtime.block_on(request).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(to_io)
     }
 
     fn read(&self, key: &Key) -> io::Result<Vec<u8>> {
@@ -263,8 +285,8 @@ impl Remote {
 /// A file under way.
 struct Draft {
     remote: Arc<Remote>,
-    /// What it becomes.
-    key: Key,
+    /// What it becomes, where that is known.
+    key: Option<Key>,
     /// What is in no part yet.
     buffer: Vec<u8>,
     parts: Option<Box<dyn MultipartUpload>>,
@@ -273,37 +295,43 @@ struct Draft {
 
 impl Draft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.buffer.len() >= PART {
-            self.send()?;
+        let mut count = bytes.len();
+        if let Some(key) = self.key.clone() {
+            if self.buffer.len() >= PART {
+                let part = std::mem::take(&mut self.buffer);
+                self.send(&key, part)?;
+            }
+            count = count.min(PART - self.buffer.len());
         }
-        let count = bytes.len().min(PART - self.buffer.len());
         self.buffer.extend_from_slice(&bytes[..count]);
         self.len += count as u64; // usize has at most 64 bits
         Ok(count)
     }
 
-    /// Makes a part of the buffer.
-    fn send(&mut self) -> io::Result<()> {
+    fn send(&mut self, key: &Key, part: Vec<u8>) -> io::Result<()> {
         let parts = match &mut self.parts {
             Some(parts) => parts,
-            None => self.parts.insert(self.remote.wait(self.remote.store.put_multipart(&self.key))?),
+            None => self.parts.insert(self.remote.wait(self.remote.store.put_multipart(key))?),
         };
-        let part = parts.put_part(PutPayload::from(std::mem::take(&mut self.buffer)));
-        self.remote.wait(part)
+        self.remote.wait(parts.put_part(PutPayload::from(part)))
     }
 
     fn finish(&mut self, key: &Key, mode: PutMode) -> io::Result<()> {
-        if self.parts.is_none() {
+        if self.parts.is_none() && self.buffer.len() <= PART {
             return self.put(key, mode);
         }
-        if *key != self.key {
+        if self.key.as_ref().is_some_and(|known| known != key) {
             return Err(unsupported("an upload under way can't get another name"));
         }
-        if matches!(mode, PutMode::Create) && self.remote.wait(self.remote.store.head(key)).is_ok() {
-            return Err(io::ErrorKind::AlreadyExists.into());
+        if matches!(mode, PutMode::Create) {
+            match self.remote.wait(self.remote.store.head(key)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+                Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+            }
         }
-        if !self.buffer.is_empty() {
-            self.send()?;
+        for part in std::mem::take(&mut self.buffer).chunks(PART) {
+            self.send(key, part.to_vec())?;
         }
         match &mut self.parts {
             Some(parts) => self.remote.wait(parts.complete()).map(drop),
@@ -313,7 +341,7 @@ impl Draft {
 
     fn put(&self, key: &Key, mode: PutMode) -> io::Result<()> {
         match self.remote.put(key, &self.buffer, mode) {
-            // It may be ours, where the answer to a request was lost and it was sent again.
+            // It may be ours, where the answer to an earlier request was lost.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.remote.read(key)? == self.buffer => {
                 Ok(())
             }
@@ -399,12 +427,6 @@ struct Object {
 }
 
 impl Object {
-    /// One whose content is at hand.
-    fn whole(remote: &Arc<Remote>, key: Key, content: Vec<u8>) -> Self {
-        let len = content.len() as u64; // usize has at most 64 bits
-        Self { remote: Arc::clone(remote), key, len, version: None, at: 0, window: content, window_at: 0 }
-    }
-
     /// What of the window is at the position.
     fn rest(&self) -> &[u8] {
         let skip = self.at.checked_sub(self.window_at).and_then(|skip| usize::try_from(skip).ok());
@@ -527,7 +549,7 @@ fn to_io(error: Error) -> io::Error {
         Error::Precondition { .. } => io::ErrorKind::ResourceBusy,
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => io::ErrorKind::PermissionDenied,
         Error::NotSupported { .. } | Error::NotImplemented { .. } => io::ErrorKind::Unsupported,
-        _ => io::ErrorKind::Other,
+        _ => io::ErrorKind::NetworkDown,
     };
     io::Error::new(kind, error)
 }
