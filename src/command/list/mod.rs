@@ -186,7 +186,9 @@ fn lset(context: &mut Context<'_>) -> Outcome {
     let limits = context.limits();
     let (list, _) = typed::write::<List>(context, args[1])?;
     let list = list.ok_or(CommandError::NoSuchKey)?;
-    let position = position(args::int(args[2])?, list.len()).ok_or(CommandError::IndexOutOfRange)?;
+    // Real servers keep 32 bits of the index, and log the command as it came.
+    let index = i64::from(args::int(args[2])? as i32);
+    let position = position(index, list.len()).ok_or(CommandError::IndexOutOfRange)?;
     list.set(position, args[3], &limits);
     context.changed(1);
     Ok(context.reply.ok())
