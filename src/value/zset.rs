@@ -401,7 +401,7 @@ fn score_in(cell: &[u8]) -> f64 {
 
 fn insert_pair(pack: &mut Listpack, member: &[u8], score: f64) {
     let mut text = Vec::with_capacity(24);
-    write_f64(&mut text, score + 0.0); // a small sorted set of Redis has no -0
+    write_f64(&mut text, score);
     let mut at = pack.first();
     while let Some(place) = at {
         let behind = pack.next(place).expect("a score follows its member");

@@ -90,6 +90,7 @@ fn we_list_nothing_that_neither_server_has_but_our_own() {
         "aof-verify",
         "backup-catch-up",
         "backup-compression",
+        "backup-encryption-recipient",
         "backup-jitter",
         "backup-max-rate",
         "backup-pitr-window",
