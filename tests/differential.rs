@@ -2,7 +2,7 @@
 //! must the data, field by field, behind every round of requests; in between both load their data anew, and are ended and
 //! started again.
 //!
-//! `IRONKEEP_DIFFERENTIAL` says how many requests, `IRONKEEP_SEED` which. One half is well formed ([`grammar`]); the other
+//! `IRONKEEP_DIFFERENTIAL` says how many requests, `IRONKEEP_SEED` which; `IRONKEEP_DIFFERENTIAL_ROUND` plays one round of them alone. One half is well formed ([`grammar`]); the other
 //! is of words that may fit or not, for all commands that both have by the reference, but for those whose replies are
 //! random, tell the time, or are about the server itself.
 
@@ -316,6 +316,8 @@ struct Pair {
     is_resp3: bool,
     /// By kind: how often, and the first of it.
     wrong: BTreeMap<String, (u32, String)>,
+    /// Of the round, from 0 on.
+    number: usize,
     /// What was asked since both had nothing.
     round: Vec<Vec<String>>,
 }
@@ -329,7 +331,7 @@ impl Pair {
         let servers = [0, 1].map(|at| Server::start(&programs[at], dirs[at].path(), OPTIONS));
         let clients = servers.each_ref().map(Server::client);
         let (wrong, round) = (BTreeMap::new(), Vec::new());
-        Self { programs, dirs, servers, clients, is_resp3: false, wrong, round }
+        Self { programs, dirs, servers, clients, is_resp3: false, wrong, number: 0, round }
     }
 
     fn greet(&mut self) {
@@ -340,8 +342,10 @@ impl Pair {
     }
 
     fn note(&mut self, what: String, text: String) {
-        let round: Vec<String> = self.round.iter().rev().take(12).rev().map(|words| format!("{words:?}")).collect();
-        let first = || (0, format!("{text}\n  behind {}", round.join("\n    ")));
+        // A round that is played alone is told in full.
+        let shown = if std::env::var_os("IRONKEEP_DIFFERENTIAL_ROUND").is_some() { usize::MAX } else { 12 };
+        let round: Vec<String> = self.round.iter().rev().take(shown).rev().map(|words| format!("{words:?}")).collect();
+        let first = || (0, format!("round {}: {text}\n  behind {}", self.number, round.join("\n    ")));
         self.wrong.entry(what).or_insert_with(first).0 += 1;
         self.forget();
     }
@@ -439,6 +443,7 @@ fn random_requests_get_the_replies_of_redis_and_leave_the_same_data() {
     assert!(rows.len() > 150, "{} commands", rows.len());
     let mut random = fastrand::Rng::with_seed(length("IRONKEEP_SEED", 1) as u64); // any number will do
     let mut pair = Pair::new(redis);
+    let only = std::env::var("IRONKEEP_DIFFERENTIAL_ROUND").ok().map(|text| text.parse::<usize>().unwrap());
     let mut asked = 0;
     for is_resp3 in [false, true] {
         pair.is_resp3 = is_resp3;
@@ -450,6 +455,10 @@ fn random_requests_get_the_replies_of_redis_and_leave_the_same_data() {
             } else {
                 request(&rows[random.usize(..rows.len())], &mut random)
             };
+            if only.is_some_and(|only| pair.number != only) {
+                pair.number += usize::from(index % ROUND == 0);
+                continue;
+            }
             // BLOCK may wait for ever.
             if !words.iter().any(|word| word == "BLOCK") {
                 asked += 1;
@@ -457,6 +466,7 @@ fn random_requests_get_the_replies_of_redis_and_leave_the_same_data() {
             }
             if index % ROUND == 0 {
                 pair.end_round(index / ROUND);
+                pair.number += 1;
             }
         }
     }
