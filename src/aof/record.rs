@@ -91,6 +91,14 @@ pub enum Item<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// The mark that it is, if it is a whole one of ours.
+    pub fn mark(&self) -> Option<Mark<'a>> {
+        match self {
+            Self::Record(_) => None,
+            Self::Annotation(annotation) => annotation.mark().and_then(Result::ok),
+        }
+    }
+
     pub fn offset(&self) -> u64 {
         match self {
             Self::Record(record) => record.offset,

@@ -251,10 +251,7 @@ impl Archive {
         let mut reader = Reader::new(source);
         let (mut at, mut is_sealed, mut has_identity) = (segment.from, false, false);
         while let Some((item, place)) = reader.next_placed().map_err(|fault| damaged(fault.to_string()))? {
-            let mark = match &item {
-                Item::Annotation(annotation) => annotation.mark().and_then(Result::ok),
-                Item::Record(_) => None,
-            };
+            let mark = item.mark();
             if !has_identity {
                 let is_ours = |identity: &Identity<'_>| identity.at == segment.from;
                 if !matches!(&mark, Some(Mark::Identity(identity)) if is_ours(identity)) {

@@ -241,10 +241,7 @@ impl Archiver {
         let mut span = Vec::new();
         let mut open: Option<Open> = None;
         while let Some(item) = next(&mut reader, path)? {
-            let mark = match &item {
-                Item::Annotation(annotation) => annotation.mark().and_then(Result::ok),
-                Item::Record(_) => None,
-            };
+            let mark = item.mark();
             if mark.as_ref().is_some_and(|mark| mark.at() > limit) {
                 break;
             }
@@ -369,7 +366,7 @@ impl Open {
 }
 
 /// The next item; none too where the file goes no further yet.
-fn next<'a, R: io::Read>(reader: &'a mut Reader<R>, path: &Path) -> Result<Option<Item<'a>>, BackupError> {
+pub(super) fn next<'a, R: io::Read>(reader: &'a mut Reader<R>, path: &Path) -> Result<Option<Item<'a>>, BackupError> {
     match reader.next() {
         Ok(item) => Ok(item),
         Err(aof::Fault::Cut { .. } | aof::Fault::OpenMulti { .. }) => Ok(None),

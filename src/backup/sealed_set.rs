@@ -21,12 +21,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::aof::log::read_manifest;
 use crate::aof::naming::{self, BaseFormat};
 use crate::aof::seal::{HistoryId, Identity, Mark};
-use crate::aof::{Entry, Fault, FileType, HistoryEnd, Item, Manifest, Past, Reader, Sealing};
+use crate::aof::{Entry, FileType, HistoryEnd, Manifest, Past, Reader, Sealing};
 use crate::disk::{Disk, Mode, is_temporary, publish, publish_bytes};
 use crate::engine::backups::LogPlace;
 use crate::engine::params::Config;
 
 use super::BackupError;
+use super::archiver::next;
 
 const UNSEALED: &str = "unsealed";
 /// Number of the base and of the increment.
@@ -259,7 +260,7 @@ impl LogFiles {
             let file = disk.open(&path, Mode::Read).map_err(BackupError::io(&path))?;
             let mut reader = Reader::new(BufReader::with_capacity(READ, file));
             while let Some(item) = next(&mut reader, &path)? {
-                if mark_of(&item).is_some_and(|mark| mark.at() == position) {
+                if item.mark().is_some_and(|mark| mark.at() == position) {
                     return Ok(LogPlace { id, position, seq: entry.seq, offset: item.end() });
                 }
             }
@@ -290,7 +291,7 @@ impl Span {
             let reader = Reader::resume(BufReader::with_capacity(READ, file), Vec::new(), begins_at, None);
             let mut reader = reader.take_seals(Sealing { after, is_lenient: false });
             while let Some(item) = next(&mut reader, &path)? {
-                let mark = mark_of(&item);
+                let mark = item.mark();
                 if let Some(Mark::Identity(identity)) = mark {
                     if identity.id != self.from.id || identity.at != at {
                         return Err(lost());
@@ -308,23 +309,6 @@ impl Span {
             }
         }
         Err(lost())
-    }
-}
-
-fn mark_of<'a>(item: &Item<'a>) -> Option<Mark<'a>> {
-    match item {
-        Item::Annotation(annotation) => annotation.mark().and_then(Result::ok),
-        Item::Record(_) => None,
-    }
-}
-
-/// The next item; none where the file goes no further.
-fn next<'a, R: io::Read>(reader: &'a mut Reader<R>, path: &Path) -> Result<Option<Item<'a>>, BackupError> {
-    match reader.next() {
-        Ok(item) => Ok(item),
-        Err(Fault::Cut { .. } | Fault::OpenMulti { .. }) => Ok(None),
-        Err(Fault::Io { source, .. }) => Err(BackupError::io(path)(source)),
-        Err(fault) => Err(BackupError::Refused { path: path.to_owned(), reason: fault.to_string() }),
     }
 }
 

@@ -50,7 +50,6 @@ impl Level {
 /// manifest first.
 pub fn verify_and_note(catalogue: &Catalogue, id: &str, level: Level, now_ms: i64) -> Result<Manifest, BackupError> {
     let mut manifest = catalogue.find(id)?;
-    ensure_key(catalogue, &manifest)?;
     let verification = verify(catalogue, &manifest, level, now_ms)?;
     // A quick look takes nothing back of what a thorough one has found good.
     let says_more =
@@ -68,30 +67,8 @@ pub fn verify_and_note(catalogue: &Catalogue, id: &str, level: Level, now_ms: i6
     }
 }
 
-/// Fails where a backup is encrypted, and no key is at hand that opens it: that is no damage.
-pub fn ensure_key(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), BackupError> {
-    if manifest.file.encryption.is_none() {
-        return Ok(());
-    }
-    let path = catalogue.folder_of(&manifest.id).join(&manifest.file.name);
-    let opened = catalogue.disk().open(&path, Mode::Read).and_then(|file| catalogue.keys().decrypt(file));
-    match opened {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_same(catalogue, &path, manifest) => {
-            Err(BackupError::Refused { path, reason: error.to_string() })
-        }
-        // Whatever else it is, whoever reads it finds out.
-        _ => Ok(()),
-    }
-}
-
-/// Whether a file is the one that was written; that takes no key.
-fn is_same(catalogue: &Catalogue, path: &Path, manifest: &Manifest) -> bool {
-    let Ok(file) = catalogue.disk().open(path, Mode::Read) else { return true };
-    let mut hashing = Hashing::new(file);
-    io::copy(&mut hashing, &mut io::sink()).is_err() || same_file(&manifest.file, &hashing).is_ok()
-}
-
-/// Reads a backup back; what comes of it, at `now_ms` (Unix ms). An error says nothing of the backup: it can't be reached now.
+/// Reads a backup back; what comes of it, at `now_ms` (Unix ms). An error says nothing of the backup: it can't
+/// be reached now, or no key is at hand that opens it.
 pub fn verify(
     catalogue: &Catalogue,
     manifest: &Manifest,
@@ -127,7 +104,8 @@ fn restore(catalogue: &Catalogue, manifest: &Manifest) -> Result<(), BackupError
     manifest.difference(&summary).map_or(Ok(()), damaged)
 }
 
-/// Has `read` take the RDB of a backup, and makes sure that the file is the one that was written: else it is damaged.
+/// Has `read` take the RDB of a backup, and makes sure that the file is the one that was written: else it is damaged. Where
+/// it is, and no key is at hand that opens it, it is refused.
 pub(super) fn read_file<T>(
     catalogue: &Catalogue,
     manifest: &Manifest,
@@ -141,9 +119,14 @@ pub(super) fn read_file<T>(
     };
     let file = catalogue.disk().open(&path, Mode::Read).map_err(failed)?;
     let mut hashing = Hashing::new(file);
-    let outcome = unpacked(catalogue.keys(), &manifest.file, &mut hashing)
-        .map_err(|error| error.to_string())
-        .and_then(|source| read(&path, source));
+    let mut no_key = None;
+    let outcome = match unpacked(catalogue.keys(), &manifest.file, &mut hashing) {
+        Ok(source) => read(&path, source),
+        Err(error) => {
+            no_key = (error.kind() == io::ErrorKind::PermissionDenied).then(|| error.to_string());
+            Err(error.to_string())
+        }
+    };
     // What an unpacker leaves unread belongs to the file too.
     let drained = io::copy(&mut hashing, &mut io::sink());
     if let Some(error) = hashing.out_of_reach.take() {
@@ -151,7 +134,11 @@ pub(super) fn read_file<T>(
     }
     drained.map_err(failed)?;
     // A file that is another one says why it can't be read, if it can't.
-    same_file(&manifest.file, &hashing).and(outcome).map_err(damaged)
+    same_file(&manifest.file, &hashing).map_err(damaged)?;
+    match no_key {
+        Some(reason) => Err(BackupError::Refused { path: path.clone(), reason }),
+        None => outcome.map_err(damaged),
+    }
 }
 
 /// Whether an error says nothing of what is there, but that it can't be reached.

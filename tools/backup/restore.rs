@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ironkeep::backup::restore::{Expiry, Found, Wishes, look_at, rehearse, restore, restore_replayed};
 use ironkeep::backup::rewind::{self, Plan, Shown, Target, Until};
-use ironkeep::backup::verify::{ensure_key, verify};
+use ironkeep::backup::verify::verify;
 use ironkeep::backup::{BackupError, Catalogue, Level, Manifest};
 use ironkeep::cli::escape::{Escaped, Quoted};
 use ironkeep::cli::exit::Exit;
@@ -152,7 +152,6 @@ fn prove(catalogue: &Catalogue, manifest: &Manifest, wishes: &Wishes) -> anyhow:
         return Ok(());
     }
     // Nobody has loaded it yet.
-    ensure_key(catalogue, manifest).map_err(failure)?;
     let fault = verify(catalogue, manifest, Level::Restore, wishes.now_ms).map_err(failure)?.fault;
     fault.map_or(Ok(()), |fault| Err(failure(BackupError::Damaged { id: manifest.id.clone(), fault })))
 }
