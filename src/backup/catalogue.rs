@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{DirectoryLock, Disk, publish_bytes};
+use crate::persist::rests::Share;
 
 use super::BackupError;
 use super::cipher::Keys;
@@ -26,6 +27,7 @@ pub struct Catalogue {
     disk: Arc<dyn Disk>,
     repo: PathBuf,
     keys: Keys,
+    share: Share,
 }
 
 /// A backup of a listing.
@@ -39,12 +41,21 @@ pub struct Listed {
 impl Catalogue {
     /// The catalogue in this folder, which need not be there yet.
     pub fn new(disk: Arc<dyn Disk>, repo: &Path) -> Self {
-        Self { disk, repo: repo.to_owned(), keys: Keys::default() }
+        Self { disk, repo: repo.to_owned(), keys: Keys::default(), share: Share::default() }
     }
 
     /// Whose files are written and read with these keys.
     pub fn with_keys(self, keys: Keys) -> Self {
         Self { keys, ..self }
+    }
+
+    /// Whose backups are packed and read back with so much of a core.
+    pub fn with_share(self, share: Share) -> Self {
+        Self { share, ..self }
+    }
+
+    pub(super) fn share(&self) -> Share {
+        Share::clone(&self.share)
     }
 
     pub fn keys(&self) -> &Keys {

@@ -12,6 +12,7 @@ use crate::engine::clock::Clock;
 use crate::engine::persistence::Progress;
 use crate::persist::PersistError;
 use crate::persist::outlets::{Manner, Outlet, Outlets};
+use crate::persist::rests::Resting;
 use crate::persist::save::Image;
 use crate::rdb::{self, Event, envelope};
 
@@ -148,7 +149,7 @@ fn fill(
     let out = keys.encrypt(Hashing::new(&mut outlets));
     let packer = out.and_then(|out| Packer::new(out, order.compression));
     let mut packer = packer.map_err(BackupError::io(&path))?;
-    let written = write(&mut packer, &path);
+    let written = write(&mut Resting::new(&mut packer, catalogue.share()), &path);
     let packed = written.and_then(|told| Ok((told, packer.finish().map_err(BackupError::io(&path))?)));
     let outcome = match &packed {
         Ok(_) => outlets.seal(),

@@ -14,6 +14,7 @@ use crate::disk::Mode;
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::engine::params::Config;
+use crate::persist::rests::Resting;
 use crate::persist::{PersistError, load};
 use crate::rdb;
 
@@ -121,7 +122,8 @@ pub(super) fn read_file<T>(
     let mut hashing = Hashing::new(file);
     let mut no_key = None;
     let outcome = match unpacked(catalogue.keys(), &manifest.file, &mut hashing) {
-        Ok(source) => read(&path, source),
+        // One thread reads, and one loads.
+        Ok(source) => read(&path, Box::new(Resting::new(source, catalogue.share()).among(2))),
         Err(error) => {
             no_key = (error.kind() == io::ErrorKind::PermissionDenied).then(|| error.to_string());
             Err(error.to_string())

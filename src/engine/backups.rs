@@ -16,6 +16,10 @@ pub struct Backups {
     pub is_verifying: bool,
     /// `backup-max-rate` for the thread: bytes per second, 0 is no limit.
     pub max_rate: Arc<AtomicU64>,
+    /// The share of a core that the thread may take now: `backup-max-cpu` while clients ask for something.
+    pub share: Arc<AtomicU64>,
+    /// Commands executed at the last tick.
+    pub commands_seen: u64,
     /// Unix ms of the next scheduled one, if any is.
     pub due_ms: Option<i64>,
     /// The last attempt since the start.

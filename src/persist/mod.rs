@@ -18,6 +18,7 @@ pub mod load;
 pub mod log_dir;
 pub mod log_thread;
 pub mod outlets;
+pub mod rests;
 pub mod rewrite;
 pub mod save;
 

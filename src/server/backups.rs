@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::aof::seal::HistoryId;
@@ -19,6 +20,7 @@ use crate::engine::backups::{Attempt, Backups, Moment};
 use crate::engine::jobs::BackupWork;
 use crate::engine::params::{BackupVerify, Config};
 use crate::engine::persistence::{Kept, Progress};
+use crate::persist::rests;
 use crate::persist::save::Image;
 use crate::resp::{Encoder, Protocol};
 
@@ -207,7 +209,8 @@ fn pause_ms(failures: u32) -> i64 {
 pub(super) fn catalogue(shared: &Shared, config: &Config) -> Catalogue {
     let keys =
         Keys::to_recipients(&config.backup_encryption_recipient).expect("recipients are checked when they are set");
-    Catalogue::new(Arc::clone(&shared.disk), Path::new(&config.backup_repo)).with_keys(keys)
+    let share = Arc::clone(&shared.engine.borrow().backups.share);
+    Catalogue::new(Arc::clone(&shared.disk), Path::new(&config.backup_repo)).with_keys(keys).with_share(share)
 }
 
 /// Makes a backup and goes through the catalogue by the rules.
@@ -224,9 +227,33 @@ async fn make(shared: &Rc<Shared>, wish: Wish) -> Result<Manifest, BackupError> 
         let engine = shared.engine.borrow();
         (catalogue(shared, &engine.config), rules(&engine))
     };
-    let worked = on_thread("backup", move || Ok(carry_out(&catalogue, image, (&order, &progress), &rules)));
-    let outcome = worked.await.map_err(BackupError::from).and_then(|outcome| outcome);
+    let worked = on_backup_thread(shared, "backup", move || carry_out(&catalogue, image, (&order, &progress), &rules));
+    let outcome = worked.await;
     end(shared, outcome, changes)
+}
+
+/// Runs work on a thread that gives way to all others, unless `backup-max-cpu` sets no limit.
+async fn on_backup_thread<T: Send + 'static>(
+    shared: &Shared,
+    name: &str,
+    work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
+) -> Result<T, BackupError> {
+    let gives_way = shared.engine.borrow().config.backup_max_cpu > 0;
+    let work = move || {
+        if gives_way {
+            rests::give_way();
+        }
+        Ok(work())
+    };
+    on_thread(name, work).await?
+}
+
+/// Backups rest while clients ask for something, and have the cores for themselves while none does.
+pub(super) fn spare_clients(engine: &mut Engine) {
+    let executed = engine.stats.commands_processed;
+    let has_clients = std::mem::replace(&mut engine.backups.commands_seen, executed) != executed;
+    let share = if has_clients { engine.config.backup_max_cpu } else { 0 };
+    engine.backups.share.store(share, Ordering::Relaxed);
 }
 
 /// What is kept of the catalogue.
@@ -402,8 +429,8 @@ async fn list_all(shared: &Rc<Shared>) -> Result<(Vec<Listed>, Vec<PathBuf>), Ba
 async fn verify_one(shared: &Rc<Shared>, id: String, level: Level) -> Result<(), BackupError> {
     let catalogue = catalogue(shared, &shared.engine.borrow().config);
     let now_ms = shared.engine.borrow().clock.now_ms();
-    let worked = on_thread("backup verify", move || Ok(verify::verify_and_note(&catalogue, &id, level, now_ms)));
-    let verified = worked.await.map_err(BackupError::from).and_then(|outcome| outcome);
+    let work = move || verify::verify_and_note(&catalogue, &id, level, now_ms);
+    let verified = on_backup_thread(shared, "backup verify", work).await;
     refresh(shared).await;
     verified.map(drop).inspect_err(|error| log::warning(error.to_string()))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::background::Wanted;
 use super::shared::Shared;
-use super::{background, flush, history, limits, log, vanished};
+use super::{background, backups, flush, history, limits, log, vanished};
 
 /// How long one tick may go on with handing what a snapshot has left to the thread that frees.
 const RECLAIM_TIME: Duration = Duration::from_millis(1);
@@ -57,6 +57,7 @@ fn tick(shared: &Rc<Shared>) {
         while engine.keyspace.reclaim() && started.elapsed() < RECLAIM_TIME {}
         let now_us = engine.clock.now_us();
         engine.memory.refresh(now_us);
+        backups::spare_clients(&mut engine);
         engine.persistence.log_error.is_some()
     };
     if is_broken || !shared.engine.borrow().journal.pending().is_empty() {

@@ -165,6 +165,7 @@ settings! {
     backup_retention: String,
     backup_compression: String,
     /// Bytes per second; 0 is no limit.
+    backup_max_cpu: u64,
     backup_max_rate: u64,
     backup_verify: BackupVerify,
     /// Seconds for which any moment can be brought back; 0 is since the oldest backup that is kept.

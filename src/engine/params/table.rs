@@ -377,6 +377,7 @@ static BACKUPS: &[Row] = &[
     no("backup-skip-unchanged").works(at!(backup_skip_unchanged)),
     list("backup-retention", "", backup::retention).works(at!(backup_retention)),
     row("backup-compression", Kind::Checked(backup::compression), "zstd:3").works(at!(backup_compression)),
+    int("backup-max-cpu", "10", 0, 100).works(at!(backup_max_cpu)),
     size("backup-max-rate", "0").works(at!(backup_max_rate)),
     list("backup-encryption-recipient", "", backup::recipients).immutable().works(at!(backup_encryption_recipient)),
     word("backup-verify", "restore", BACKUP_VERIFY).works(at!(backup_verify)),

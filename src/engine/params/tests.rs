@@ -92,6 +92,7 @@ fn we_list_nothing_that_neither_server_has_but_our_own() {
         "backup-compression",
         "backup-encryption-recipient",
         "backup-jitter",
+        "backup-max-cpu",
         "backup-max-rate",
         "backup-pitr-window",
         "backup-repo",
