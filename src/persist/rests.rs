@@ -1,9 +1,9 @@
 //! Long work that can wait, beside clients that can't: it takes a share of a core at most, and no core that somebody else
 //! wants.
 //!
-//! Both are needed. A thread of the lowest priority that never rests still took up to a fifth of the requests from clients on
-//! two cores, since whoever wakes finds no core at rest. One that rests but has a usual priority is put before those that
-//! run, each time that it wakes.
+//! Both are needed. One busy thread of the lowest priority, of any program, still cost 50 clients on two cores a tenth to a
+//! fifth of their requests: whoever wakes finds no core at rest. One that rests but has a usual priority is put before those
+//! that run, each time that it wakes.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
