@@ -23,6 +23,8 @@ enum Reach {
     None,
     /// Those that hold more or less than before.
     Resized,
+    /// Groups and counters of a stream: by that it is no other for who watches it, unless it was made. Who waits is told.
+    Groups,
 }
 
 fn reach(command: &Command) -> Reach {
@@ -33,6 +35,9 @@ fn reach(command: &Command) -> Reach {
         "copy" => Reach::None,
         "blmpop" | "blpop" | "brpop" | "bzmpop" | "bzpopmax" | "bzpopmin" | "del" | "lmpop" | "smove" | "unlink"
         | "zmpop" => Reach::Resized,
+        "xack" | "xautoclaim" | "xclaim" | "xreadgroup" | "xsetid" => Reach::Groups,
+        // Of XGROUP.
+        "create" | "createconsumer" | "delconsumer" | "destroy" | "setid" => Reach::Groups,
         _ => Reach::All,
     }
 }
@@ -53,7 +58,7 @@ impl Before {
         }
         let reach = reach(command);
         let mut lengths = SmallVec::new();
-        if reach == Reach::Resized {
+        if matches!(reach, Reach::Resized | Reach::Groups) {
             let positions = command.key_positions(arguments);
             lengths.extend(positions.into_iter().map(|position| length(engine, db, arguments[position])));
         }
@@ -70,10 +75,12 @@ impl Before {
                 Reach::First => at == 0,
                 Reach::Others => at > 0,
                 Reach::None => false,
-                Reach::Resized => length(engine, db, key) != self.lengths[at],
+                Reach::Resized | Reach::Groups => length(engine, db, key) != self.lengths[at],
             };
             if is_changed {
                 engine.key_changed(db, key);
+            } else if self.reach == Reach::Groups {
+                engine.waiters.touch(db, key);
             }
         }
     }
@@ -112,6 +119,7 @@ mod tests {
             ("flushdb", true),
             ("swapdb 0 1", true),
             ("swapdb 1 2", false),
+            ("swapdb 0 0", false),
         ] {
             let mut console = Console::new();
             console.script("zadd watched 1 a 2 b => :2\n zadd z 1 a => :1\n set other 1 => +OK\n watch watched => +OK");
@@ -119,6 +127,47 @@ mod tests {
             console.script("multi => +OK\n ping => +QUEUED");
             assert_eq!(console.run("exec"), if is_failed { "_" } else { "*1 +PONG" }, "{command}");
         }
+    }
+
+    /// Symptom: EXEC failed where Redis 8.0 executes, behind what touches groups alone.
+    #[test]
+    fn who_watches_a_stream_hears_nothing_of_its_groups() {
+        for (command, is_failed) in [
+            ("xgroup create watched other 0", false),
+            ("xgroup create nosuch g 0 mkstream", true),
+            ("xgroup setid watched g 0", false),
+            ("xgroup createconsumer watched g d", false),
+            ("xgroup delconsumer watched g c", false),
+            ("xgroup destroy watched g", false),
+            ("xreadgroup group g c streams watched >", false),
+            ("xack watched g 1-1", false),
+            ("xclaim watched g d 0 1-1", false),
+            ("xautoclaim watched g d 0 0", false),
+            ("xsetid watched 9-9", false),
+            ("xadd watched 3-1 a 1", true),
+            ("xdel watched 2-1", true),
+        ] {
+            let mut console = Console::new();
+            for before in [
+                "xadd watched 1-1 a 1",
+                "xadd watched 2-1 a 1",
+                "xgroup create watched g 0",
+                "xreadgroup group g c count 1 streams watched >",
+            ] {
+                console.run(before);
+            }
+            console.script("watch watched nosuch => +OK");
+            let reply = console.run(command);
+            assert!(!reply.starts_with('-'), "{command}: {reply}");
+            console.script("multi => +OK\n ping => +QUEUED");
+            assert_eq!(console.run("exec"), if is_failed { "_" } else { "*1 +PONG" }, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_trim_that_leaves_all_is_a_change_as_in_redis() {
+        let mut console = Console::new();
+        console.script("rpush l a b => :2\n watch l => +OK\n ltrim l 0 -1 => +OK\n multi => +OK\n exec => _");
     }
 
     #[test]

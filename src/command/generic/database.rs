@@ -78,9 +78,11 @@ pub(super) fn swapdb(context: &mut Context<'_>) -> Outcome {
             .ok_or(CommandError::DbOutOfRange)
     };
     let (first, second) = (index(context.args[1], "first")?, index(context.args[2], "second")?);
-    context.engine.touch_watched(&[first, second]);
-    context.engine.keyspace.swap(first, second);
-    context.engine.all_changed();
+    if first != second {
+        context.engine.touch_watched(&[first, second]);
+        context.engine.keyspace.swap(first, second);
+        context.engine.all_changed();
+    }
     context.changed(1);
     Ok(context.reply.ok())
 }

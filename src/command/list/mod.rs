@@ -249,6 +249,10 @@ fn ltrim(context: &mut Context<'_>) -> Outcome {
         context.remove(args[1]);
     }
     context.changed(removed);
+    if removed == 0 {
+        // Nothing to log; but who watches it is told, as by Redis.
+        context.engine.key_changed(context.session.db, args[1]);
+    }
     Ok(context.reply.ok())
 }
 
