@@ -2,9 +2,9 @@
 //! must the data, field by field, behind every round of requests; in between both load their data anew, and are ended and
 //! started again.
 //!
-//! `IRONKEEP_DIFFERENTIAL` says how many requests, `IRONKEEP_SEED` which; `IRONKEEP_DIFFERENTIAL_ROUND` plays one round of them alone. One half is well formed ([`grammar`]); the other
-//! is of words that may fit or not, for all commands that both have by the reference, but for those whose replies are
-//! random, tell the time, or are about the server itself.
+//! `IRONKEEP_DIFFERENTIAL` says how many requests, `IRONKEEP_SEED` which; `IRONKEEP_DIFFERENTIAL_ROUND` plays one round
+//! of them alone. One half is well formed ([`grammar`]); the other is of words that may fit or not, for all commands that
+//! both have by the reference, but for those whose replies are random, tell the time, or are about the server itself.
 
 mod grammar;
 
@@ -247,20 +247,28 @@ fn request(row: &Row, random: &mut fastrand::Rng) -> Vec<String> {
         };
         words.push(word);
     }
+    lengthen_times(&mut words);
     // Who waits does so for a short time.
     match row.name.as_str() {
         "blmpop" | "bzmpop" => words[1] = "0.01".to_owned(),
         name if name.starts_with('b') && !name.starts_with("bit") => *words.last_mut().unwrap() = "0.01".to_owned(),
-        // Neither expires within the time of two replies, nor is named by the time.
-        "pexpire" | "psetex" | "hpexpire" => {
-            words[2..].iter_mut().filter(|word| word.parse().is_ok_and(|ms| (1..=10).contains(&ms))).for_each(|word| {
-                word.push_str("00000");
-            });
-        }
+        // What is left in its order of two with one weight is up to the seed of a hash table.
+        "sort" | "sort_ro" if words.iter().any(|word| word == "BY") => words.retain(|word| word != "ALPHA"),
         "xadd" => words[1..].iter_mut().filter(|word| *word == "*").for_each(|word| word.insert_str(0, "100-")),
         _ => {}
     }
     words
+}
+
+/// No key and no field is to expire while two servers are asked one behind the other, nor between two readings of them.
+fn lengthen_times(words: &mut [String]) {
+    let is_all = matches!(words[0].as_str(), "expire" | "pexpire" | "setex" | "psetex" | "hexpire" | "hpexpire");
+    for at in 2..words.len() {
+        let is_time = at == 2 && is_all || matches!(words[at - 1].as_str(), "EX" | "PX");
+        if is_time && words[at].parse().is_ok_and(|time: i64| (1..=10).contains(&time)) {
+            words[at].push_str("00000");
+        }
+    }
 }
 
 fn ask(client: &mut Client, words: &[String]) -> Vec<u8> {

@@ -68,7 +68,7 @@ impl Zset {
         }
         let mut zset = Zset::new();
         for (member, score) in (Pairs { items: pack.iter() }) {
-            member.with(|member| zset.insert(member, score, limits));
+            member.with(|member| zset.insert_exact(member, score, limits));
         }
         Ok(zset)
     }
@@ -156,8 +156,17 @@ impl Zset {
         }
     }
 
-    /// Gives `member` the score, which must not be NaN.
+    /// Gives `member` the score, which must not be NaN. As in Redis a zero loses its sign where the set is packed.
     pub fn insert(&mut self, member: &[u8], score: f64, limits: &Limits) -> Insert {
+        self.insert_with(member, score, limits, |score| score + 0.0)
+    }
+
+    /// Loader: [`insert`](Self::insert) of what a file holds, a zero's sign with it.
+    pub fn insert_exact(&mut self, member: &[u8], score: f64, limits: &Limits) -> Insert {
+        self.insert_with(member, score, limits, |score| score)
+    }
+
+    fn insert_with(&mut self, member: &[u8], score: f64, limits: &Limits, packed: fn(f64) -> f64) -> Insert {
         assert!(!score.is_nan(), "NaN is refused before it reaches a sorted set");
         if let Repr::Table(table) = &mut self.0 {
             return table.insert(member, score);
@@ -177,7 +186,7 @@ impl Zset {
                 if old.is_some() {
                     remove_pair(pack, member);
                 }
-                insert_pair(pack, member, score);
+                insert_pair(pack, member, packed(score));
             }
             Repr::Table(table) => return table.insert(member, score),
         }
@@ -536,11 +545,17 @@ mod tests {
         }
     }
 
+    type InsertOne = fn(&mut Zset, &[u8], f64, &Limits) -> Insert;
+
     #[test]
-    fn the_sign_of_a_zero_score_is_kept() {
-        for limits in [Limits::default(), Limits { zset_max_listpack_entries: 0, ..Limits::default() }] {
+    fn the_sign_of_a_zero_score_is_kept_but_where_a_command_packs_it() {
+        let large = Limits { zset_max_listpack_entries: 0, ..Limits::default() };
+        let mut zset = Zset::new();
+        zset.insert(b"a", -0.0, &Limits::default());
+        assert!(zset.score(b"a").unwrap().is_sign_positive());
+        for (limits, insert) in [(Limits::default(), Zset::insert_exact as InsertOne), (large, Zset::insert)] {
             let mut zset = Zset::new();
-            zset.insert(b"a", -0.0, &limits);
+            insert(&mut zset, b"a", -0.0, &limits);
             zset.insert(b"b", 0.0, &limits);
             assert!(zset.score(b"a").unwrap().is_sign_negative());
             assert_eq!(zset.insert(b"a", 0.0, &limits), Insert::Unchanged);

@@ -95,7 +95,7 @@ impl Visitor for ObjectBuilder<'_> {
         if score.is_nan() {
             self.problem = Some("a score is not a number");
         } else if let Some(Object::Zset(zset)) = &mut self.object
-            && member.with(|member| zset.insert(member, score, self.limits)) != Insert::Added
+            && member.with(|member| zset.insert_exact(member, score, self.limits)) != Insert::Added
         {
             self.problem = Some("a sorted set holds a member twice");
         }
