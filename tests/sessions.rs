@@ -11,7 +11,7 @@
 //!
 //! Clients whose names are capitals speak RESP3. `ADDRESS` and `NOW` stand for those of the moment.
 
-use crate::rig::script::Step;
+use crate::rig::script::{Compared, Step};
 use crate::rig::{Client, Program, Server, files_below};
 use ironkeep::resp::request::split_words;
 use std::collections::BTreeMap;
@@ -124,7 +124,7 @@ impl<'a> Stage<'a> {
 }
 
 fn show(reply: &[u8]) -> String {
-    let step = Step { comments: Vec::new(), request: String::new(), is_loose: false, replies: Vec::new() };
+    let step = Step { comments: Vec::new(), request: String::new(), compared: Compared::All, replies: Vec::new() };
     let words = step.show(reply);
     let words = words.split(' ').map(|word| {
         let digits = word.trim_start_matches('+').split('.').next().unwrap_or_default();

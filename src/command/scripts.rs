@@ -1,4 +1,4 @@
-//! All scripts of `testdata/commands`, run in process.
+//! The scripts of `testdata/commands`, run in process.
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,9 @@ fn files() -> Vec<PathBuf> {
 
 fn wrong_replies(path: &Path, protocol: Protocol) -> Vec<String> {
     let text = String::from_utf8(RealDisk.read_small(path, 1 << 20).unwrap()).unwrap();
+    if text.starts_with(script::OVER_A_SOCKET) {
+        return Vec::new();
+    }
     let mut engine = Engine::new(Config::default(), Clock::fixed(NOW), fastrand::Rng::with_seed(1));
     let mut session = Session::new(1, String::new(), 0);
     session.protocol = protocol;

@@ -3,12 +3,38 @@
 //!
 //! ```text
 //! # a comment
-//! > COMMAND ARGUMENT ...      quoted as in redis.conf; `~>` where the integers of the reply are not to be compared
+//! > COMMAND ARGUMENT ...      quoted as in redis.conf; `~>` where the integers of the reply are not to be compared,
+//!                             `?>` where nothing is but its kind: INFO, MEMORY STATS
 //! REPLY                       what Redis 8.0 answers over RESP2: line ends as spaces, unprintable bytes as \xNN
 //! 3: REPLY                    over RESP3, where it is another
 //! valkey: REPLY               of Valkey 9.1, where it is another; `valkey 3:` over RESP3
 //! ironkeep: REPLY             ours, where it is meant to be another; the comment in front says why
 //! ```
+//!
+//! A script that begins with [`OVER_A_SOCKET`] is not run in process.
+
+/// The first line of a script of what a session by itself cannot do: saves, messages to other clients.
+#[allow(dead_code)] // for the one that runs scripts in process
+pub const OVER_A_SOCKET: &str = "# Over a socket only.";
+
+/// How much of a reply is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    All,
+    AllButIntegers,
+    Kind,
+}
+
+impl Compared {
+    /// What stands in front of a request.
+    pub fn mark(self) -> &'static str {
+        match self {
+            Compared::All => "> ",
+            Compared::AllButIntegers => "~> ",
+            Compared::Kind => "?> ",
+        }
+    }
+}
 
 /// One request, and what is answered.
 #[derive(Debug)]
@@ -17,8 +43,7 @@ pub struct Step {
     #[allow(dead_code)] // for the one that writes scripts anew
     pub comments: Vec<String>,
     pub request: String,
-    /// Its integers are those of the moment.
-    pub is_loose: bool,
+    pub compared: Compared,
     /// Who answers (`""`, `"3"`, `"valkey"`, `"valkey 3"`, ...), and what.
     pub replies: Vec<(String, String)>,
 }
@@ -28,12 +53,13 @@ pub fn parse(text: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut comments = Vec::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
-        let request = line.strip_prefix("> ").map(|rest| (rest, false));
+        let marks = [Compared::All, Compared::AllButIntegers, Compared::Kind];
+        let request = marks.iter().find_map(|compared| Some((line.strip_prefix(compared.mark())?, *compared)));
         if line.starts_with('#') {
             comments.push(line.to_owned());
-        } else if let Some((request, is_loose)) = request.or(line.strip_prefix("~> ").map(|rest| (rest, true))) {
+        } else if let Some((request, compared)) = request {
             let comments = std::mem::take(&mut comments);
-            steps.push(Step { comments, request: request.to_owned(), is_loose, replies: Vec::new() });
+            steps.push(Step { comments, request: request.to_owned(), compared, replies: Vec::new() });
         } else {
             let step = steps.last_mut().expect("a reply follows a request");
             let who = ["3", "valkey", "valkey 3", "ironkeep", "ironkeep 3"];
@@ -57,10 +83,13 @@ impl Step {
     /// A reply as scripts have it. `NOW` stands for a time of about the present.
     pub fn show(&self, reply: &[u8]) -> String {
         let text = reply.escape_ascii().to_string();
+        if self.compared == Compared::Kind {
+            return text.chars().take(1).collect();
+        }
         let text = text.replace("\\r\\n", " ").replace("\\'", "'").replace("\\\"", "\"");
         let words = text.trim_end().split(' ').map(|word| {
             let digits = word.split('-').next().unwrap_or_default().trim_start_matches(':');
-            if self.is_loose && word.starts_with(':') {
+            if self.compared == Compared::AllButIntegers && word.starts_with(':') {
                 ":N".to_owned()
             } else if digits.len() == 13 && digits.starts_with("17") && digits.bytes().all(|byte| byte.is_ascii_digit())
             {
