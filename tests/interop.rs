@@ -4,12 +4,12 @@ use crate::rig::{Client, Contents, Program, Server, copy_folder, differences, fi
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-fn words(line: &str) -> Vec<Vec<u8>> {
+pub fn words(line: &str) -> Vec<Vec<u8>> {
     line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect()
 }
 
 /// Every type, small and large, plain and binary, in three databases. `part` makes each filling another.
-fn fill(client: &mut Client, part: u64) {
+pub fn fill(client: &mut Client, part: u64) {
     let mut random = fastrand::Rng::with_seed(part);
     for db in [0, 3, 15] {
         client.line(&format!("SELECT {db}"));

@@ -105,6 +105,9 @@ mod memory {
 /// What we write, read by real Redis and Valkey.
 mod interop;
 
+/// Keys that go from one running server to another.
+mod migrate;
+
 /// What `rdbtool convert` writes, read by real Redis and Valkey.
 mod conversions;
 

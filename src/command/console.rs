@@ -99,6 +99,7 @@ pub(super) fn assert_rows_are_those_of_redis<'a>(rows: impl IntoIterator<Item = 
         let (first, last, step) = match row.keys {
             Keys::Range { first, last, step } => (first as i64, i64::from(last), step as i64),
             Keys::FirstAnd(_) | Keys::Counted { also: 1, .. } => (1, 1, 1),
+            Keys::ShownAt(at, _) => (at as i64, at as i64, 1),
             Keys::None | Keys::Counted { .. } | Keys::Found(_) => (0, 0, 0),
         };
         differ("arity", &expected["arity"], serde_json::json!(i64::from(row.arity)));

@@ -61,6 +61,8 @@ pub enum CommandError {
     PayloadVersion,
     #[error("ERR Invalid TTL value, must be >= 0")]
     InvalidTtl,
+    #[error("IOERR error or timeout {0}")]
+    Peer(&'static str),
     #[error("NOAUTH Authentication required.")]
     NoAuth,
     #[error("WRONGPASS invalid username-password pair or user is disabled.")]

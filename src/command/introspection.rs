@@ -141,6 +141,7 @@ fn key_range(keys: Keys) -> [i64; 3] {
         Keys::Range { first, last, step } => [small(first), i64::from(last), small(step)],
         Keys::Counted { also, .. } if also != 0 => [small(also), small(also), 1],
         Keys::FirstAnd(_) => [1, 1, 1],
+        Keys::ShownAt(at, _) => [small(at), small(at), 1],
         Keys::None | Keys::Counted { .. } | Keys::Found(_) => [0, 0, 0],
     }
 }
@@ -158,6 +159,7 @@ fn key_specification(keys: Keys) -> Option<Specification> {
             Some(Specification::Range { index: first, last: relative, step })
         }
         Keys::FirstAnd(_) => Some(Specification::Range { index: 1, last: 0, step: 1 }),
+        Keys::ShownAt(index, _) => Some(Specification::Range { index, last: 0, step: 1 }),
         Keys::Counted { count_at, .. } => Some(Specification::Counted { index: count_at }),
         Keys::None | Keys::Found(_) => None,
     }

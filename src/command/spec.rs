@@ -38,6 +38,8 @@ pub enum Keys {
     Found(fn(&[&[u8]]) -> Vec<usize>),
     /// The first argument, and those that the function finds among the options.
     FirstAnd(fn(&[&[u8]]) -> Vec<usize>),
+    /// As the function says, usually at this position.
+    ShownAt(usize, fn(&[&[u8]]) -> Vec<usize>),
 }
 
 /// The first argument is the only key.
@@ -193,7 +195,7 @@ impl Command {
                 let also = (also != 0 && also < end).then_some(also);
                 also.into_iter().chain(first..first.saturating_add(count).min(end).max(first)).collect()
             }
-            Keys::Found(find) => find(arguments).into(),
+            Keys::Found(find) | Keys::ShownAt(_, find) => find(arguments).into(),
             Keys::FirstAnd(find) => std::iter::once(1).chain(find(arguments)).collect(),
         }
     }

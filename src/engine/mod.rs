@@ -21,6 +21,7 @@ pub mod notify;
 pub mod pace;
 pub mod params;
 pub mod pause;
+pub mod peer;
 pub mod persistence;
 pub mod pubsub;
 pub mod scripts;
@@ -113,6 +114,8 @@ pub struct Engine {
     /// Intents of commands, for the tasks to carry out.
     pub jobs: Vec<Job>,
     pub blocking_work: BlockingWork,
+    /// How another server is asked.
+    pub asking: peer::Asking,
     /// 40 hexadecimal digits that name this run.
     pub run_id: String,
     pub memory: Memory,
@@ -162,6 +165,7 @@ impl Engine {
             random,
             jobs: Vec::new(),
             blocking_work: BlockingWork::default(),
+            asking: peer::nobody,
             run_id,
         };
         engine.config_changed();

@@ -34,6 +34,7 @@ mod listen;
 mod loading;
 mod log;
 mod outbox;
+mod peer;
 mod sealed_set;
 mod seat;
 mod senders;

@@ -30,8 +30,8 @@ use super::listen::{self, accept_forever};
 use super::seat::Place;
 use super::shared::Shared;
 use super::{
-    archive, backups, busy, config_file, history, housekeep, loading, log, sealed_set, seat, shutdown, tick, turn,
-    waiting,
+    archive, backups, busy, config_file, history, housekeep, loading, log, peer, sealed_set, seat, shutdown, tick,
+    turn, waiting,
 };
 
 /// Tells the process that a daemon's parent has started.
@@ -318,7 +318,9 @@ pub(super) fn set_blocking_work(shared: &Rc<Shared>) {
         }
         outcome.map_err(|error| format!("{error:#}"))
     });
-    shared.engine.borrow_mut().blocking_work = work;
+    let engine = &mut *shared.engine.borrow_mut();
+    engine.blocking_work = work;
+    engine.asking = peer::ask;
 }
 
 fn do_blocking(shared: &Rc<Shared>, engine: &mut Engine, work: &Blocking) -> anyhow::Result<()> {

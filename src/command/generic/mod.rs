@@ -3,6 +3,7 @@
 mod copy;
 mod database;
 mod expire;
+mod migrate;
 mod object;
 mod payload;
 mod scan;
@@ -11,8 +12,8 @@ pub(super) use expire::expire_at;
 pub(super) use scan::{ScanOptions, parse_cursor};
 
 use super::spec::{
-    ALL_KEYS, ASKING, CAT_CONNECTION, CAT_DANGEROUS, CAT_KEYSPACE, Command, DENYOOM, FAST, LOADING, NO_KEYS, ONE_KEY,
-    READONLY, STALE, TWO_KEYS, WRITE, command, container,
+    ALL_KEYS, ASKING, CAT_CONNECTION, CAT_DANGEROUS, CAT_KEYSPACE, Command, DENYOOM, FAST, Keys, LOADING, MOVABLE_KEYS,
+    NO_KEYS, ONE_KEY, READONLY, STALE, TWO_KEYS, WRITE, command, container,
 };
 use super::{Context, Outcome};
 
@@ -50,6 +51,15 @@ pub const COMMANDS: &[Command] = &[
         KEYSPACE | CAT_DANGEROUS,
         "3.0.0",
         payload::restore,
+    ),
+    command(
+        "migrate",
+        -6,
+        WRITE | MOVABLE_KEYS,
+        Keys::ShownAt(3, migrate::key_positions),
+        KEYSPACE | CAT_DANGEROUS,
+        "2.6.0",
+        migrate::migrate,
     ),
     container("object", 0, "2.2.3", object::SUBCOMMANDS),
     command("dbsize", 1, READONLY | FAST, NO_KEYS, KEYSPACE, "1.0.0", database::dbsize),
