@@ -136,6 +136,20 @@ impl LongDouble {
         if sum.mantissa != 0 && sum.highest_bit() > MOST_BIT { Err(Infinite) } else { Ok(sum) }
     }
 
+    /// The product, rounded, and from there to the next integer above; what is beyond 64 bits is the least or the greatest.
+    pub fn times_and_up(self, factor: u32) -> i64 {
+        let product =
+            Self::rounded(self.is_negative, u128::from(self.mantissa) * u128::from(factor), self.exponent, false);
+        if product.mantissa != 0 && product.exponent >= 0 {
+            return if product.is_negative { i64::MIN } else { i64::MAX };
+        }
+        let shift = u32::try_from(-product.exponent).unwrap_or(u32::MAX);
+        let whole = product.mantissa.checked_shr(shift).unwrap_or(0);
+        let is_exact = whole.checked_shl(shift).unwrap_or(0) == product.mantissa;
+        let whole = i64::try_from(whole).unwrap_or(i64::MAX);
+        if product.is_negative { -whole } else { whole.saturating_add(i64::from(!is_exact)) }
+    }
+
     /// Appends the number as C's `%.17Lf` prints it, without zeros at the end of the fraction.
     ///
     /// ```

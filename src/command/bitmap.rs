@@ -313,7 +313,7 @@ fn bitop(context: &mut Context<'_>) -> Outcome {
     let result = operation.apply(&sources.collect::<Result<Vec<_>, _>>()?);
     let len = result.len();
     if len > 0 {
-        context.db_mut().set_bytes(target, &result, crate::keyspace::Expiry::Clear);
+        context.db_mut().set_edited(target, &result, crate::keyspace::Expiry::Clear);
         context.changed(1);
     } else if context.remove(target) {
         context.changed(1);

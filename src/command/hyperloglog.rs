@@ -52,7 +52,7 @@ fn pfadd(context: &mut Context<'_>) -> Outcome {
         Some(mut bytes) => {
             let changes = usize::from(is_new) + add_all(&mut bytes, elements, max, is_new)?;
             if changes > 0 {
-                context.db_mut().set_bytes(key, &bytes, Expiry::Keep);
+                context.db_mut().set_edited(key, &bytes, Expiry::Keep);
             }
             changes
         }
@@ -157,7 +157,7 @@ fn pfdebug(context: &mut Context<'_>) -> Outcome {
     let mut dense = bytes.to_vec();
     if !was_dense {
         hll::make_dense(&mut dense)?;
-        context.db_mut().set_bytes(key, &dense, Expiry::Keep);
+        context.db_mut().set_edited(key, &dense, Expiry::Keep);
         context.changed(1);
     }
     if !is_getreg {

@@ -70,12 +70,18 @@ impl<'a, E: End> Request<'a, E> {
         }
         let (keys, options) = rest.split_at(key_count);
         let end = E::parse(options[0])?;
-        let count = match &options[1..] {
-            [] => 1,
-            [option, value] if is(option, "COUNT") => positive(value, "count")?,
-            _ => return Err(CommandError::Syntax),
-        };
-        Ok(Self { keys, end, count })
+        let (mut count, mut rest) = (None, &options[1..]);
+        while let [option, tail @ ..] = rest {
+            // A bad number is told before what is wrong behind it.
+            rest = match tail {
+                [value, tail @ ..] if count.is_none() && is(option, "COUNT") => {
+                    count = Some(positive(value, "count")?);
+                    tail
+                }
+                _ => return Err(CommandError::Syntax),
+            };
+        }
+        Ok(Self { keys, end, count: count.unwrap_or(1) })
     }
 
     /// None where no key has anything.

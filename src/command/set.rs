@@ -113,7 +113,10 @@ fn spop_one(context: &mut Context<'_>) -> Outcome {
 }
 
 fn spop_many(context: &mut Context<'_>, count: usize) -> Outcome {
+    /// Members that go for each that stays.
+    const MOVED_FROM: usize = 5;
     let key = context.args[1];
+    let limits = context.limits();
     let mut random = context.engine.random.fork();
     let (Some(set), reply) = typed::write::<Set>(context, key)? else { return Ok(context.reply.set(0)) };
     if count == 0 {
@@ -135,6 +138,13 @@ fn spop_many(context: &mut Context<'_>, count: usize) -> Outcome {
         let Some(member) = set.pop_random(&mut random) else { break };
         reply.bulk(&member);
         members.push(member);
+    }
+    // As Redis does where little is left of much: a new set, in whatever encoding it fits.
+    if count / MOVED_FROM >= set.len() {
+        let first = set.iter().next().map(|member| member.to_vec()).unwrap_or_default();
+        let mut fewer = Set::expecting(&first, set.len(), &limits);
+        set.iter().for_each(|member| drop(member.with(|member| fewer.insert(member, &limits))));
+        *set = fewer;
     }
     context.changed(count);
     for batch in members.chunks(MEMBERS_PER_RECORD) {

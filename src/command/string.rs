@@ -304,7 +304,12 @@ fn strlen(context: &mut Context<'_>) -> Outcome {
 
 fn append(context: &mut Context<'_>) -> Outcome {
     let (key, tail) = (context.args[1], context.args[2]);
-    let len = context.read_string(key)?.map_or(0, |string| string.len());
+    let Some(len) = context.read_string(key)?.map(|string| string.len()) else {
+        check_len(context, tail.len())?;
+        context.db_mut().set_string(key, tail, Expiry::Clear);
+        context.changed(1);
+        return Ok(context.reply.count(tail.len()));
+    };
     check_len(context, len.saturating_add(tail.len()))?;
     let len = edit(context, key, |bytes| {
         bytes.extend_from_slice(tail);
@@ -333,7 +338,7 @@ pub(super) fn edit(
     }
     change(&mut bytes);
     // What was changed as bytes stays bytes, even where it spells a number: as in Redis.
-    db.set_bytes(key, bytes.as_slice(), Expiry::Keep);
+    db.set_edited(key, bytes.as_slice(), Expiry::Keep);
     Ok(bytes.len())
 }
 
@@ -423,7 +428,8 @@ fn incrbyfloat(context: &mut Context<'_>) -> Outcome {
         Some(string) => string.with(LongDouble::parse),
     };
     let text = increased(former.ok_or(CommandError::NotFloat)?, args::long_double(context.args[2])?)?;
-    context.db_mut().set_string(key, &text, Expiry::Keep);
+    // Bytes also where they spell an integer, as in Redis.
+    context.db_mut().set_bytes(key, &text, Expiry::Keep);
     context.changed(1);
     context.log_as(&[b"SET", key, &text, b"KEEPTTL"]);
     Ok(context.reply.bulk(&text))
@@ -486,7 +492,7 @@ fn msetex_keys(args: &[&[u8]]) -> Vec<usize> {
 
 /// `numkeys key value ... [NX | XX] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`: all pairs or none.
 fn msetex(context: &mut Context<'_>) -> Outcome {
-    const MOST_PAIRS: i64 = i32::MAX as i64 / 2;
+    const MOST_PAIRS: i64 = i32::MAX as i64;
     let args = context.args;
     if !args::int(args[1]).is_ok_and(|count| (1..=MOST_PAIRS).contains(&count)) {
         return Err(CommandError::err("invalid numkeys value or out of range"));

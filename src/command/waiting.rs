@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::codec::long_double::{LongDouble, Parsed};
 use crate::codec::number;
 use crate::engine::Engine;
 use crate::engine::session::Session;
@@ -19,14 +20,13 @@ pub(super) type Timeout = Option<Duration>;
 
 /// A timeout in seconds, with a fraction; 0 is none.
 pub(super) fn seconds(argument: &[u8], now_ms: i64) -> Result<Timeout, CommandError> {
-    let seconds = number::parse_f64(argument);
-    let seconds = seconds.ok_or_else(|| CommandError::err("timeout is not a float or out of range"))?;
-    let ms = (seconds * 1000.0).ceil();
-    // Beyond these, floats are not exact to the one; the real limit is checked below.
-    if ms >= i64::MAX as f64 {
-        return Err(CommandError::err("timeout is out of range"));
-    }
-    checked(ms as i64, now_ms) // the fraction is gone, and what is too small is negative enough
+    let ms = match LongDouble::parse(argument) {
+        Some(Parsed::Finite(seconds)) => seconds.times_and_up(1000),
+        Some(Parsed::Infinite) if argument.starts_with(b"-") => i64::MIN,
+        Some(Parsed::Infinite) => i64::MAX,
+        None => return Err(CommandError::err("timeout is not a float or out of range")),
+    };
+    checked(ms, now_ms)
 }
 
 /// A timeout in ms; 0 is none.

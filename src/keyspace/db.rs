@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use crate::allocator::block_size;
 use crate::codec::number;
 use crate::cow::segments::{Place, SegmentTable};
+use crate::value::string::BLOB_BYTES;
 use crate::value::{Object, StringValue};
 
 use super::access::AccessClock;
@@ -189,10 +190,19 @@ impl<'a> Db<'a> {
         }
     }
 
-    /// Stores a string that has been edited as bytes: it stays bytes, whatever it spells.
+    /// Stores a string as bytes, whatever it spells.
     pub fn set_bytes(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) {
+        self.put_bytes(key, bytes, Content::Bytes, expiry);
+    }
+
+    /// As [`Db::set_bytes`], of what was changed in place: OBJECT ENCODING tells it from what was set.
+    pub fn set_edited(&mut self, key: &[u8], bytes: &[u8], expiry: Expiry) {
+        self.put_bytes(key, bytes, Content::Edited, expiry);
+    }
+
+    fn put_bytes<'b>(&mut self, key: &[u8], bytes: &'b [u8], inline: fn(&'b [u8]) -> Content<'b>, expiry: Expiry) {
         let content = if bytes.len() <= MAX_INLINE {
-            Content::Bytes(bytes)
+            inline(bytes)
         } else {
             Content::Object(Box::new(Object::String(StringValue::raw(bytes.to_vec()))))
         };
@@ -212,6 +222,9 @@ impl<'a> Db<'a> {
                 self.put(key, Content::Int(value), expiry);
             }
             Object::String(StringValue::Bytes(bytes)) => self.set_bytes(key, &bytes, expiry),
+            Object::String(StringValue::Blob(bytes)) if bytes.len() < BLOB_BYTES => {
+                self.set_edited(key, &bytes, expiry)
+            }
             object => {
                 self.epochs.note(&object);
                 if let Some(compact) = Content::compact(&object) {
@@ -341,6 +354,7 @@ impl<'a> Db<'a> {
                 let content = match entry.view() {
                     View::Int(value) => Content::Int(value),
                     View::Bytes(bytes) => Content::Bytes(bytes),
+                    View::Edited(bytes) => Content::Edited(bytes),
                     View::Object(object) => Content::Object(Box::new(object.clone())),
                     View::Compact(compact) => Content::Compact(compact),
                 };

@@ -3,7 +3,7 @@
 //! ```text
 //! offset
 //! 0   u32      meta: bits 0-1 kind (0 integer, 1 bytes, 2 object, 3 compact), bit 2 has an expiry, bits 3-5 the shape
-//!              of what is compact, bits 8-31 access
+//!              of what is compact, or 1 for bytes that were edited, bits 8-31 access
 //! 4   u16      birth: the epoch in which it was made, its low half
 //! 6   i64      expiry, Unix ms             (only with bit 2)
 //! ..  varint   length of the key, key
@@ -41,6 +41,8 @@ const KIND_OBJECT: u32 = 2;
 const KIND_COMPACT: u32 = 3;
 const SHAPE_SHIFT: u32 = 3;
 const SHAPE_MASK: u32 = 0b111;
+/// The shape of bytes that were changed in place.
+const EDITED: u32 = 1;
 const HAS_EXPIRY: u32 = 0b100;
 const ACCESS_SHIFT: u32 = 8;
 /// The access bits of an entry are this many.
@@ -55,6 +57,8 @@ const MAX_COMPACT: usize = 1024;
 pub enum View<'a> {
     Int(i64),
     Bytes(&'a [u8]),
+    /// As `Bytes`, but changed in place since it was set.
+    Edited(&'a [u8]),
     Object(&'a Object),
     /// A small collection that is inside the entry. `Db::into_value` gives it as an object.
     Compact(Compact<'a>),
@@ -65,7 +69,7 @@ impl<'a> View<'a> {
     pub fn string(self) -> Option<Element<'a>> {
         match self {
             View::Int(value) => Some(Element::Int(value)),
-            View::Bytes(bytes) => Some(Element::Bytes(bytes)),
+            View::Bytes(bytes) | View::Edited(bytes) => Some(Element::Bytes(bytes)),
             View::Object(Object::String(string)) => Some(string.element()),
             View::Object(_) | View::Compact(_) => None,
         }
@@ -76,6 +80,7 @@ impl<'a> View<'a> {
         match self {
             View::Int(value) => Object::String(crate::value::StringValue::Int(value)),
             View::Bytes(bytes) => Object::String(crate::value::StringValue::Bytes(bytes.to_vec())),
+            View::Edited(bytes) => Object::String(crate::value::StringValue::edited(bytes.to_vec())),
             View::Object(object) => object.clone(),
             View::Compact(compact) => compact.to_object(),
         }
@@ -83,7 +88,7 @@ impl<'a> View<'a> {
 
     pub fn type_name(self) -> &'static str {
         match self {
-            View::Int(_) | View::Bytes(_) => "string",
+            View::Int(_) | View::Bytes(_) | View::Edited(_) => "string",
             View::Object(object) => object.type_name(),
             View::Compact(compact) => compact.type_name(),
         }
@@ -94,7 +99,7 @@ impl<'a> View<'a> {
         match self {
             View::Int(_) => "int",
             View::Bytes(bytes) if bytes.len() <= 44 => "embstr",
-            View::Bytes(_) => "raw",
+            View::Bytes(_) | View::Edited(_) => "raw",
             View::Object(object) => object.encoding(),
             View::Compact(compact) => compact.encoding(),
         }
@@ -105,6 +110,7 @@ impl<'a> View<'a> {
 pub(super) enum Content<'a> {
     Int(i64),
     Bytes(&'a [u8]),
+    Edited(&'a [u8]),
     Object(Box<Object>),
     Compact(Compact<'a>),
 }
@@ -128,6 +134,7 @@ impl<'a> Content<'a> {
         match self {
             Content::Int(_) => KIND_INT,
             Content::Bytes(_) => KIND_BYTES,
+            Content::Edited(_) => KIND_BYTES | EDITED << SHAPE_SHIFT,
             Content::Object(_) => KIND_OBJECT,
             Content::Compact(compact) => KIND_COMPACT | u32::from(compact.shape.code()) << SHAPE_SHIFT,
         }
@@ -148,7 +155,9 @@ impl Entry {
     pub(super) fn new(key: &[u8], content: Content<'_>, expire_at_ms: Option<i64>, birth: u16, access: u32) -> Self {
         let value_len = match &content {
             Content::Int(_) | Content::Object(_) => 8,
-            Content::Bytes(bytes) | Content::Compact(Compact { bytes, .. }) => varint_len(bytes.len()) + bytes.len(),
+            Content::Bytes(bytes) | Content::Edited(bytes) | Content::Compact(Compact { bytes, .. }) => {
+                varint_len(bytes.len()) + bytes.len()
+            }
         };
         let expiry_len = if expire_at_ms.is_some() { 8 } else { 0 };
         let size = BODY + expiry_len + varint_len(key.len()) + key.len() + value_len;
@@ -168,7 +177,7 @@ impl Entry {
         cursor.put(key);
         match content {
             Content::Int(value) => cursor.put(&value.to_ne_bytes()),
-            Content::Bytes(bytes) | Content::Compact(Compact { bytes, .. }) => {
+            Content::Bytes(bytes) | Content::Edited(bytes) | Content::Compact(Compact { bytes, .. }) => {
                 cursor.put_varint(bytes.len());
                 cursor.put(bytes);
             }
@@ -234,12 +243,13 @@ impl Entry {
             KIND_INT => View::Int(i64::from_ne_bytes(reader.array())),
             KIND_BYTES => {
                 let len = reader.varint();
-                View::Bytes(reader.slice(len))
+                let bytes = reader.slice(len);
+                if self.shape() == EDITED { View::Edited(bytes) } else { View::Bytes(bytes) }
             }
             KIND_COMPACT => {
                 let len = reader.varint();
-                let shape = self.meta().load(Ordering::Relaxed) >> SHAPE_SHIFT & SHAPE_MASK;
-                View::Compact(Compact { shape: Shape::of_code(shape as u8), bytes: reader.slice(len) }) // three bits
+                let shape = Shape::of_code(self.shape() as u8); // three bits
+                View::Compact(Compact { shape, bytes: reader.slice(len) })
             }
             // SAFETY: the address came from Box::into_raw and is freed only with the entry.
             _ => View::Object(unsafe { &*object_address(reader.array()) }),
@@ -249,13 +259,14 @@ impl Entry {
     /// Overwrites a string and the expiry, if the new ones take the places of the old; false if they don't. The caller
     /// has made sure that no snapshot may reach the entry.
     pub(super) fn overwrite(self, content: &Content<'_>, expire_at_ms: Option<i64>) -> bool {
-        if self.has_expiry() != expire_at_ms.is_some() || self.kind() != content.kind() {
+        let kind = self.kind() | self.shape() << SHAPE_SHIFT;
+        if self.has_expiry() != expire_at_ms.is_some() || kind != content.kind() {
             return false;
         }
         let mut value = self.value();
         match content {
             Content::Int(new) => value.overwrite(&new.to_ne_bytes()),
-            Content::Bytes(bytes) => {
+            Content::Bytes(bytes) | Content::Edited(bytes) => {
                 if value.varint() != bytes.len() {
                     return false;
                 }
@@ -319,6 +330,10 @@ impl Entry {
 
     fn kind(self) -> u32 {
         self.meta().load(Ordering::Relaxed) & KIND_MASK
+    }
+
+    fn shape(self) -> u32 {
+        self.meta().load(Ordering::Relaxed) >> SHAPE_SHIFT & SHAPE_MASK
     }
 
     fn has_expiry(self) -> bool {

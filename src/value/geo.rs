@@ -31,6 +31,14 @@ pub struct Position {
     pub latitude: f64,
 }
 
+/// The integer of a score. Those of places are whole and small; of the others it is what x86-64 makes of them, whose
+/// answers everybody knows, as C does not say.
+fn bits_of_score(score: f64) -> u64 {
+    const TOP: f64 = 9_223_372_036_854_775_808.0; // 2^63
+    let signed = |score: f64| if (-TOP..TOP).contains(&score) { score as i64 as u64 } else { 1 << 63 };
+    if score >= TOP { signed(score - TOP) ^ 1 << 63 } else { signed(score) }
+}
+
 impl Position {
     /// Whether the grid has it.
     pub fn is_on_grid(self) -> bool {
@@ -50,8 +58,7 @@ impl Position {
 
     /// The middle of a score's cell.
     pub fn of_score(score: f64) -> Self {
-        let bits = score as u64; // scores of places are whole; what else a set holds decodes to some place
-        let bounds = Cell::of_bits(bits, MOST_STEPS).bounds();
+        let bounds = Cell::of_bits(bits_of_score(score), MOST_STEPS).bounds();
         Self {
             longitude: ((bounds.west + bounds.east) / 2.0).clamp(-MOST_LONGITUDE, MOST_LONGITUDE),
             latitude: ((bounds.south + bounds.north) / 2.0).clamp(-MOST_LATITUDE, MOST_LATITUDE),

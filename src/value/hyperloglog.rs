@@ -262,14 +262,16 @@ impl Registers {
             registers.for_each(|(index, register)| *register = dense_register(bytes, index).max(*register));
             return Ok(());
         }
-        let mut first = 0;
+        let (mut first, mut end) = (0, HEADER);
         for run in runs(bytes) {
+            end += run.width;
             let range: Range<usize> = first..first + run.len;
             first = range.end;
             let registers = self.0.get_mut(range).ok_or(Corrupt)?;
             registers.iter_mut().for_each(|register| *register = run.value.max(*register));
         }
-        if first == REGISTERS { Ok(()) } else { Err(Corrupt) }
+        // Nothing, nor half of a run, may stand behind them.
+        if first == REGISTERS && end == bytes.len() { Ok(()) } else { Err(Corrupt) }
     }
 
     /// Raises a value's registers to these. A sparse value stays one as far as it can.

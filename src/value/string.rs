@@ -18,7 +18,7 @@ pub enum StringValue {
     Int(i64),
     /// Short bytes; cloning copies them.
     Bytes(Vec<u8>),
-    /// Long bytes; cloning shares them.
+    /// Long bytes, or such as were changed in place, however few; cloning shares them.
     Blob(Arc<Vec<u8>>),
 }
 
@@ -62,6 +62,11 @@ impl StringValue {
         }
     }
 
+    /// Bytes that were changed in place.
+    pub fn edited(bytes: Vec<u8>) -> Self {
+        StringValue::Blob(Arc::new(bytes))
+    }
+
     /// Length of the text in bytes.
     pub fn len(&self) -> usize {
         self.element().len()
@@ -77,12 +82,12 @@ impl StringValue {
         self.element().as_i64()
     }
 
-    /// `int`, `embstr` (at most 44 bytes) or `raw`, as OBJECT ENCODING says.
+    /// `int`, `embstr` (at most 44 bytes, never changed in place) or `raw`, as OBJECT ENCODING says.
     pub fn encoding(&self) -> &'static str {
-        match self.element() {
-            Element::Int(_) => "int",
-            Element::Bytes(bytes) if bytes.len() <= 44 => "embstr",
-            Element::Bytes(_) => "raw",
+        match self {
+            StringValue::Int(_) => "int",
+            StringValue::Bytes(bytes) if bytes.len() <= 44 => "embstr",
+            StringValue::Bytes(_) | StringValue::Blob(_) => "raw",
         }
     }
 

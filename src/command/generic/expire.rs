@@ -118,7 +118,8 @@ pub(super) fn pttl(context: &mut Context<'_>) -> Outcome {
 }
 
 pub(super) fn expiretime(context: &mut Context<'_>) -> Outcome {
-    tell(context, |at| (at + 500) / 1000)
+    // As C adds: the latest times turn negative, in Redis too.
+    tell(context, |at| at.wrapping_add(500) / 1000)
 }
 
 pub(super) fn pexpiretime(context: &mut Context<'_>) -> Outcome {

@@ -48,8 +48,24 @@ impl<'a> ScanOptions<'a> {
     }
 }
 
+/// A number as C's `strtoull` reads it, but that a plain negative one is none: up to a NUL, behind white space, with a
+/// sign that counts down from 2^64.
 pub(in super::super) fn parse_cursor(argument: &[u8]) -> Result<u64, CommandError> {
-    number::parse_u64(argument).ok_or(CommandError::InvalidCursor)
+    let text = argument.split(|byte| *byte == 0).next().unwrap_or_default();
+    if let Some(plain) = number::parse_i64(text) {
+        return u64::try_from(plain).map_err(|_| CommandError::InvalidCursor);
+    }
+    let is_space = |byte: &&u8| byte.is_ascii_whitespace() || **byte == 0x0B;
+    let (is_negative, digits) = match &text[text.iter().take_while(is_space).count()..] {
+        [sign @ (b'+' | b'-'), digits @ ..] => (*sign == b'-', digits),
+        digits => (false, digits),
+    };
+    let value = if digits.is_empty() { None } else { Some(0) };
+    let value = digits.iter().fold(value, |value: Option<u64>, digit| {
+        let digit = char::from(*digit).to_digit(10)?;
+        value?.checked_mul(10)?.checked_add(u64::from(digit))
+    });
+    value.map(|value| if is_negative { value.wrapping_neg() } else { value }).ok_or(CommandError::InvalidCursor)
 }
 
 pub(super) fn scan(context: &mut Context<'_>) -> Outcome {

@@ -2,6 +2,8 @@
 //!
 //! In the log every time is absolute; a time that has passed is logged as HDEL.
 
+use std::collections::HashSet;
+
 use crate::codec::number;
 
 use super::super::args::{self, is};
@@ -287,8 +289,12 @@ pub(super) fn hgetex(context: &mut Context<'_>) -> Outcome {
     let fields = fields(args, at, COUNT_NOT_POSITIVE)?;
     let (hash, reply) = typed::read::<crate::value::Hash>(context, args[1])?;
     let header = reply.array(fields.len());
+    // With a time that has passed a field is gone once it is read.
+    let removes = matches!(change, Change::At(at) if at <= now);
+    let mut removed = HashSet::new();
     for field in fields {
-        reply_element(reply, hash.and_then(|hash| hash.get(field)));
+        let is_there = !removes || removed.insert(field);
+        reply_element(reply, hash.filter(|_| is_there).and_then(|hash| hash.get(field)));
     }
     match change {
         Change::At(at) => {

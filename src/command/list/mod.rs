@@ -214,6 +214,10 @@ fn lrem(context: &mut Context<'_>) -> Outcome {
     let args = context.args;
     let limits = context.limits();
     let count = args::int(args[2])?;
+    if count == i64::MIN {
+        let (least, greatest) = (-i64::MAX, i64::MAX);
+        return Err(CommandError::err(format!("value is out of range, value must between {least} and {greatest}")));
+    }
     let most = if count == 0 { usize::MAX } else { usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX) };
     let (Some(list), _) = typed::write::<List>(context, args[1])? else { return Ok(context.reply.int(0)) };
     let len = list.len();

@@ -37,16 +37,18 @@ impl Options {
                     options.make_stream = true;
                     rest = tail;
                 }
-                _ => {
-                    return Err(CommandError::err(format_args!(
-                        "unknown subcommand or wrong number of arguments for '{}'. Try XGROUP HELP.",
-                        args::printable(request[1])
-                    )));
-                }
+                _ => return Err(wrong_words(request[1])),
             }
         }
         Ok(options)
     }
+}
+
+fn wrong_words(subcommand: &[u8]) -> CommandError {
+    CommandError::err(format_args!(
+        "unknown subcommand or wrong number of arguments for '{}'. Try XGROUP HELP.",
+        args::printable(subcommand)
+    ))
 }
 
 /// `$`, the stream's last id, or an id.
@@ -61,7 +63,13 @@ fn existing<'c>(context: &'c mut Context<'_>) -> Result<&'c mut Group, CommandEr
     stream.group_mut(name).ok_or_else(|| no_group_for_key(key, name))
 }
 
+/// Words of an XGROUP CREATE with all of its options.
+const MOST_WORDS: usize = 8;
+
 pub(super) fn create(context: &mut Context<'_>) -> Outcome {
+    if context.args.len() > MOST_WORDS {
+        return Err(wrong_words(context.args[1]));
+    }
     let options = Options::parse(context.args, true)?;
     let (key, name) = (context.args[2], context.args[3]);
     let last_id = context.read_stream(key)?.map(|stream| stream.last_id());
@@ -80,7 +88,11 @@ pub(super) fn setid(context: &mut Context<'_>) -> Outcome {
     let options = Options::parse(context.args, false)?;
     let last_id = context.read_stream(context.args[2])?.map_or(StreamId::MIN, |stream| stream.last_id());
     existing(context)?;
-    let position = parse_position(context.args[4], last_id)?;
+    let position = match context.args[4] {
+        b"-" => StreamId::MIN,
+        b"+" => StreamId::MAX,
+        text => parse_position(text, last_id)?,
+    };
     let group = existing(context)?;
     group.set_last_id(position);
     group.set_entries_read(options.entries_read);

@@ -1,5 +1,7 @@
 //! Ranges of a sorted set, by rank, score or member: to show, to count, to store, to remove.
 
+use std::cmp::Ordering;
+
 use crate::value::{Element, Object, Zset};
 
 use super::super::args::{self, is, rank_range};
@@ -59,6 +61,9 @@ impl<'a> Range<'a> {
                 (zset.rank_of_score(low.value, low.is_exclusive), zset.rank_of_score(high.value, !high.is_exclusive))
             }
             Range::Lex(low, high) => {
+                if !touches(zset, low, high) {
+                    return (0, 0);
+                }
                 let rank = |value, is_exclusive| match value {
                     LexValue::Lowest => 0,
                     LexValue::Highest => len,
@@ -68,6 +73,29 @@ impl<'a> Range<'a> {
             }
         }
     }
+}
+
+/// Whether the range can hold a member between the first and the last. Where all scores are one it only saves time; where
+/// they are not, for which nothing is specified, it is what Redis asks first.
+fn touches(zset: &Zset, low: Bound<LexValue<'_>>, high: Bound<LexValue<'_>>) -> bool {
+    let is_above = |member: Element<'_>| match low.value {
+        LexValue::Lowest => true,
+        LexValue::Highest => false,
+        LexValue::Member(low_member) => match member.cmp_bytes(low_member) {
+            Ordering::Equal => !low.is_exclusive,
+            order => order == Ordering::Greater,
+        },
+    };
+    let is_below = |member: Element<'_>| match high.value {
+        LexValue::Lowest => false,
+        LexValue::Highest => true,
+        LexValue::Member(high_member) => match member.cmp_bytes(high_member) {
+            Ordering::Equal => !high.is_exclusive,
+            order => order == Ordering::Less,
+        },
+    };
+    let (first, last) = (zset.iter_from(0).next(), zset.iter_rev_from(0).next());
+    last.is_some_and(|(member, _)| is_above(member)) && first.is_some_and(|(member, _)| is_below(member))
 }
 
 fn score_bound(argument: &[u8]) -> Result<Bound<f64>, CommandError> {
@@ -153,9 +181,15 @@ impl<'a> Request<'a> {
     /// The members of the range: the rank of the first in the order of the request, and how many.
     fn members(&self, zset: &Zset) -> (usize, usize) {
         let (start, end) = self.range.ranks(zset, self.is_reverse);
-        let is_by_rank = matches!(self.range, Range::Rank(..));
-        let offset = if is_by_rank { Some(0) } else { usize::try_from(self.offset).ok() };
-        let len = offset.map_or(0, |offset| end.saturating_sub(start).saturating_sub(offset));
+        let whole = end.saturating_sub(start);
+        let offset = match (self.range, usize::try_from(self.offset)) {
+            (Range::Rank(..), _) => Some(0),
+            (_, Ok(offset)) => Some(offset),
+            // From the range's end, as Redis counts in a large set; of a small one nothing is left.
+            (_, Err(_)) if zset.encoding() == "listpack" => None,
+            (_, Err(_)) => isize::try_from(self.offset).ok().and_then(|offset| whole.checked_add_signed(offset)),
+        };
+        let len = offset.map_or(0, |offset| whole.saturating_sub(offset));
         let count = usize::try_from(self.count).map_or(len, |most| most.min(len));
         match offset {
             Some(offset) if count > 0 => (if self.is_reverse { end - 1 - offset } else { start + offset }, count),

@@ -67,7 +67,7 @@ impl<W: Write> Commands<W> {
                 compact.fill(unpacked);
                 self.object(entry.key, unpacked)?;
             }
-            (None, View::Int(_) | View::Bytes(_)) => unreachable!("these are strings"),
+            (None, View::Int(_) | View::Bytes(_) | View::Edited(_)) => unreachable!("these are strings"),
         }
         if let Some(at_ms) = entry.expire_at_ms {
             self.command(&[b"PEXPIREAT", entry.key, at_ms.to_string().as_bytes()])?;
