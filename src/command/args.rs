@@ -29,9 +29,24 @@ pub fn long_double(argument: &[u8]) -> Result<Parsed, CommandError> {
     LongDouble::parse(argument).ok_or(CommandError::NotFloat)
 }
 
-/// The bytes for an error message: what is not printable becomes `?`, and it's cut at 128.
+/// The bytes for an error message, as C prints them: up to a NUL and 128 of them; the ends of lines, which would end the
+/// reply, are spaces. What is no text becomes `?`.
 pub fn printable(argument: &[u8]) -> String {
-    argument.iter().take(128).map(|&byte| if (0x20..0x7F).contains(&byte) { char::from(byte) } else { '?' }).collect()
+    let text = argument.split(|byte| *byte == 0).next().unwrap_or_default();
+    let mut shown = String::with_capacity(text.len().min(128));
+    for chunk in text[..text.len().min(128)].utf8_chunks() {
+        shown.push_str(chunk.valid());
+        shown.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    shown.replace(['\r', '\n'], " ")
+}
+
+/// An integer of 32 bits.
+pub fn int32(argument: &[u8]) -> Result<i64, CommandError> {
+    let (least, greatest) = (i64::from(i32::MIN), i64::from(i32::MAX));
+    let out_of_range =
+        || CommandError::err(format!("value is out of range, value must between {least} and {greatest}"));
+    int(argument).and_then(|value| if (least..=greatest).contains(&value) { Ok(value) } else { Err(out_of_range()) })
 }
 
 /// Start and end of a range of ranks as LRANGE and kin take them: negative counts from the end, both inclusive.

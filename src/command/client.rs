@@ -73,7 +73,7 @@ fn setinfo(context: &mut Context<'_>) -> Outcome {
         _ => return Err(CommandError::err(format!("Unrecognized option '{}'", args::printable(option)))),
     };
     if !value.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
-        let option = args::printable(option).to_ascii_lowercase();
+        let option = args::printable(option);
         return Err(CommandError::err(format!("{option} cannot contain spaces, newlines or special characters.")));
     }
     *field = value.to_vec();
@@ -95,8 +95,10 @@ fn list(context: &mut Context<'_>) -> Outcome {
         [] => {}
         [option, kind] if is(option, "TYPE") => class = Some(Class::parse(kind)?),
         [option, ref list @ ..] if is(option, "ID") && !list.is_empty() => {
-            let parsed: Option<Vec<u64>> = list.iter().map(|id| crate::codec::number::parse_u64(id)).collect();
-            ids = Some(parsed.ok_or_else(|| CommandError::err("Invalid client ID"))?);
+            let parsed: Result<Vec<i64>, _> = list.iter().map(|id| args::int(id)).collect();
+            let parsed = parsed.map_err(|_| CommandError::err("Invalid client ID"))?;
+            // Nobody has one that is negative.
+            ids = Some(parsed.into_iter().filter_map(|id| u64::try_from(id).ok()).collect());
         }
         _ => return Err(CommandError::Syntax),
     }
@@ -314,7 +316,7 @@ fn unblock(context: &mut Context<'_>) -> Outcome {
         [reason] if is(reason, "TIMEOUT") => false,
         [reason] if is(reason, "ERROR") => true,
         [_] => return Err(CommandError::err("CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
-        _ => return Err(CommandError::Syntax),
+        _ => return Err(unknown_or_wrong(context.args[1], "CLIENT")),
     };
     let client = u64::try_from(args::int(context.args[2])?).unwrap_or(0);
     let engine = &mut *context.engine;
@@ -444,6 +446,7 @@ mod tests {
              client setinfo lib-ver 1.2 => +OK
              client setinfo foo bar => -ERR Unrecognized option 'foo'
              client setinfo lib-name a\tb => -ERR lib-name cannot contain spaces, newlines or special characters.
+             client setinfo LIB-NAME a\tb => -ERR LIB-NAME cannot contain spaces, newlines or special characters.
              client id => :3
              client nosuch => -ERR unknown subcommand 'nosuch'. Try CLIENT HELP.
              client => -ERR wrong number of arguments for 'client' command",
@@ -465,6 +468,7 @@ mod tests {
         assert_eq!(count(console.run("client list type pubsub")), 0);
         assert_eq!(console.run("client list type foo"), "-ERR Unknown client type 'foo'");
         assert_eq!(console.run("client list id x"), "-ERR Invalid client ID");
+        assert_eq!(count(console.run("client list id -1")), 0);
         assert!(console.run("client list id 7").contains(" age=5 "));
     }
 
@@ -515,7 +519,8 @@ mod tests {
              client no-evict on => +OK
              client no-evict foo => -ERR syntax error
              client unblock 5 => :0
-             client unblock 5 foo => -ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
+             client unblock 5 foo => -ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR
+             client unblock 5 error foo => -ERR unknown subcommand or wrong number of arguments for 'unblock'. Try CLIENT HELP.",
         );
     }
 }

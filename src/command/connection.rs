@@ -52,11 +52,11 @@ fn hello(context: &mut Context<'_>) -> Outcome {
         };
         rest = tail;
     }
-    let mut name = None;
+    let (mut credentials, mut name) = (None, None);
     while let [option, tail @ ..] = rest {
         rest = match tail {
             [user, password, tail @ ..] if is(option, "AUTH") => {
-                authenticate(context, user, password)?;
+                credentials = Some((*user, *password));
                 tail
             }
             [value, tail @ ..] if is(option, "SETNAME") => {
@@ -66,6 +66,9 @@ fn hello(context: &mut Context<'_>) -> Outcome {
             }
             _ => return Err(CommandError::err(format!("Syntax error in HELLO option '{}'", args::printable(option)))),
         };
+    }
+    if let Some((user, password)) = credentials {
+        authenticate(context, user, password)?;
     }
     if !context.session.is_authenticated {
         return Err(CommandError::text(

@@ -1,12 +1,17 @@
 //! DEBUG, for tests and for those who know what they do: allowed by `enable-debug-command`.
 
+use std::ops::RangeInclusive;
+
 use sha1::{Digest, Sha1};
 
 use crate::codec::number;
 use crate::engine::jobs::{Blocking, run_blocking};
+use crate::engine::params::Permission;
+use crate::engine::{Engine, Session};
 use crate::keyspace::View;
 use crate::value::{ArrayItem, Element, Object};
 
+use super::acl::unknown_or_wrong;
 use super::args::{self, is};
 use super::spec::{ADMIN, CAT_ADMIN, Command, LOADING, NO_KEYS, NOSCRIPT, STALE, command};
 use super::{CommandError, Context, Outcome};
@@ -14,47 +19,70 @@ use super::{CommandError, Context, Outcome};
 pub const COMMANDS: &[Command] =
     &[command("debug", -2, ADMIN | NOSCRIPT | LOADING | STALE, NO_KEYS, CAT_ADMIN, "1.0.0", debug)];
 
+/// Whether the configuration lets the client call it.
+pub(super) fn check_allowed(engine: &Engine, session: &Session) -> Result<(), CommandError> {
+    match engine.config.enable_debug_command {
+        Permission::Yes => Ok(()),
+        Permission::Local if session.is_local => Ok(()),
+        Permission::Local | Permission::No => Err(CommandError::DebugNotAllowed),
+    }
+}
+
 fn debug(context: &mut Context<'_>) -> Outcome {
-    use crate::engine::params::Permission;
-    let is_allowed = match context.engine.config.enable_debug_command {
-        Permission::Yes => true,
-        Permission::Local => context.session.is_local,
-        Permission::No => false,
-    };
-    if !is_allowed {
-        return Err(CommandError::DebugNotAllowed);
-    }
-    match context.args[1].to_ascii_lowercase().as_slice() {
-        b"digest" => digest(context),
-        b"digest-value" => digest_value(context),
-        b"reload" => reload(context),
-        b"loadaof" => load_log(context),
-        b"object" => object(context),
-        b"sleep" => Err(CommandError::err("DEBUG SLEEP is not built: it would stop the log with the clients")),
-        // Switches of the test suites of Redis that have nothing to switch here.
-        b"set-active-expire" => {
-            let is_on = args::int(context.args.get(2).ok_or(CommandError::Syntax)?)?;
-            context.engine.is_active_expiry_on = is_on != 0;
-            Ok(context.reply.ok())
-        }
-        b"quicklist-packed-threshold" | b"set-disable-deny-scripts" => Ok(context.reply.ok()),
-        b"change-repl-id" | b"jmap" | b"log" => Ok(context.reply.ok()),
-        b"help" => Ok(super::connection::help(
-            context,
-            "DEBUG",
-            &[
-                ("DIGEST", "Output a hex signature representing the current DB content."),
-                ("DIGEST-VALUE <key> [<key> ...]", "Output a hex signature of the values of all the specified keys."),
-                ("LOADAOF", "Flush the AOF buffers on disk and reload the AOF in memory."),
-                ("OBJECT <key>", "Show low level info about `key` and associated value."),
-                ("RELOAD [NOSAVE]", "Save the RDB on disk and reload it back to memory."),
-            ],
-        )),
-        _ => Err(CommandError::UnknownSubcommand {
-            command: "DEBUG".to_owned(),
-            subcommand: args::printable(context.args[1]),
-        }),
-    }
+    check_allowed(context.engine, context.session)?;
+    let (name, count) = (context.args[1], context.args.len());
+    let found = SUBCOMMANDS.iter().find(|(word, counts, _)| is(name, word) && counts.contains(&count));
+    let (_, _, run) = found.ok_or_else(|| unknown_or_wrong(name, "DEBUG"))?;
+    run(context)
+}
+
+/// With how many arguments each is called, DEBUG itself among them. No rows of the command table: COMMAND doesn't tell of
+/// them.
+type Subcommand = (&'static str, RangeInclusive<usize>, fn(&mut Context<'_>) -> Outcome);
+
+const SUBCOMMANDS: &[Subcommand] = &[
+    ("digest", 2..=2, digest),
+    ("digest-value", 2..=usize::MAX, digest_value),
+    ("reload", 2..=usize::MAX, reload),
+    ("loadaof", 2..=usize::MAX, load_log),
+    ("object", 3..=3, object),
+    ("sleep", 3..=3, sleep),
+    ("set-active-expire", 3..=3, set_active_expire),
+    // Switches of the test suites of Redis that have nothing to switch here.
+    ("quicklist-packed-threshold", 3..=3, ok),
+    ("set-disable-deny-scripts", 3..=3, ok),
+    ("change-repl-id", 2..=2, ok),
+    ("jmap", 2..=2, ok),
+    ("log", 3..=3, ok),
+    ("help", 2..=2, debug_help),
+];
+
+fn ok(context: &mut Context<'_>) -> Outcome {
+    Ok(context.reply.ok())
+}
+
+fn sleep(_context: &mut Context<'_>) -> Outcome {
+    Err(CommandError::err("DEBUG SLEEP is not built: it would stop the log with the clients"))
+}
+
+/// What is no number is 0, as with the real servers.
+fn set_active_expire(context: &mut Context<'_>) -> Outcome {
+    context.engine.is_active_expiry_on = args::int(context.args[2]).unwrap_or(0) != 0;
+    Ok(context.reply.ok())
+}
+
+fn debug_help(context: &mut Context<'_>) -> Outcome {
+    Ok(super::connection::help(
+        context,
+        "DEBUG",
+        &[
+            ("DIGEST", "Output a hex signature representing the current DB content."),
+            ("DIGEST-VALUE <key> [<key> ...]", "Output a hex signature of the values of all the specified keys."),
+            ("LOADAOF", "Flush the AOF buffers on disk and reload the AOF in memory."),
+            ("OBJECT <key>", "Show low level info about `key` and associated value."),
+            ("RELOAD [NOSAVE]", "Save the RDB on disk and reload it back to memory."),
+        ],
+    ))
 }
 
 fn reload(context: &mut Context<'_>) -> Outcome {
@@ -79,7 +107,7 @@ fn load_log(context: &mut Context<'_>) -> Outcome {
 }
 
 fn object(context: &mut Context<'_>) -> Outcome {
-    let key = *context.args.get(2).ok_or(CommandError::Syntax)?;
+    let key = context.args[2];
     let clock = context.engine.keyspace.access.clone();
     let db = context.db_mut();
     let entry = db.entry(key).ok_or(CommandError::NoSuchKey)?;

@@ -55,10 +55,15 @@ fn execute_what(
     let mut rests_on = None;
     match checked {
         Err(error) => {
-            if let Some(transaction) = &mut session.transaction {
+            let mut text = error.to_string();
+            if matches!(error, CommandError::WrongArity(_)) && args::is(arguments[0], "EXEC") {
+                session.transaction = None;
+                engine.watches.unwatch(session.id);
+                let reason = text.strip_prefix("ERR ").unwrap_or(&text).to_owned();
+                text = CommandError::ExecRefused(reason).to_string();
+            } else if let Some(transaction) = &mut session.transaction {
                 transaction.is_aborted = true;
             }
-            let text = error.to_string();
             engine.stats.count_error(&text);
             reply.error(text.as_bytes());
         }

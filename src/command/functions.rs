@@ -3,14 +3,16 @@
 //! FUNCTION LOAD runs the code of a library once, which registers its functions; the log has the command. While a log is
 //! replayed, and of a file, only the code is taken; it is compiled before the first command that needs it ([`prepare`]).
 
+use std::collections::HashSet;
+
 use crate::codec::glob;
 use crate::engine::Engine;
 use crate::engine::clock::Stopwatch;
 use crate::engine::functions::{Library, LibraryState};
 use crate::engine::jobs::Job;
-use crate::lua::shebang;
+use crate::lua::shebang::{self, Flags};
 use crate::lua::{Effects, Host, Kind, LogLevel, Registered};
-use crate::rdb::dump;
+use crate::rdb::{Cause, dump};
 use crate::resp::{Encoder, Protocol};
 
 use super::args::{self, is};
@@ -51,6 +53,9 @@ fn fcall(context: &mut Context<'_>) -> Outcome {
         });
     };
     let (name, flags) = (function.name.clone(), function.flags);
+    if !flags.has(Flags::ALLOW_OOM) && !flags.has(Flags::NO_WRITES) && run::is_full(context.engine) {
+        return Err(CommandError::OutOfMemory);
+    }
     let keys = run::count_keys(context, CommandError::err("Bad number of keys provided"))?;
     let rules = run::rules(context, Some(flags))?;
     monitor::show_request(context);
@@ -136,12 +141,11 @@ fn remove(engine: &mut Engine, name: &[u8]) -> bool {
 }
 
 fn load(context: &mut Context<'_>) -> Outcome {
-    let (is_replacing, code) = match context.args[2..] {
-        [code] => (false, code),
-        [option, code] if is(option, "REPLACE") => (true, code),
-        [option, ..] => return Err(CommandError::err(format!("Unknown option given: {}", args::printable(option)))),
-        [] => return Err(CommandError::Syntax),
-    };
+    let [options @ .., code] = &context.args[2..] else { return Err(CommandError::Syntax) };
+    if let Some(option) = options.iter().find(|option| !is(option, "REPLACE")) {
+        return Err(CommandError::err(format!("Unknown option given: {}", args::printable(option))));
+    }
+    let is_replacing = !options.is_empty();
     if context.is_replay {
         let library = context.engine.functions.load(code, is_replacing).map_err(CommandError::err)?;
         let name = library.name.clone();
@@ -281,7 +285,13 @@ fn restore(context: &mut Context<'_>) -> Outcome {
         }
         _ => return Err(too_many("RESTORE")),
     };
-    let codes = dump::decode_functions(context.args[2]).map_err(|_| CommandError::PayloadVersion)?;
+    let codes = dump::decode_functions(context.args[2]).map_err(|error| match error.cause() {
+        Cause::UnknownNumber(_) => CommandError::err("given type is not a function"),
+        Cause::Checksum { .. } | Cause::NewerVersion(_) => CommandError::PayloadVersion,
+        // Too short for the version and the checksum at its end.
+        _ if context.args[2].len() < 10 => CommandError::PayloadVersion,
+        _ => CommandError::err("Failed loading library payload"),
+    })?;
     if context.is_replay {
         if policy == Policy::Flush {
             clear(context.engine);
@@ -303,13 +313,16 @@ fn restore_compiled(engine: &mut Engine, codes: &[Vec<u8>], policy: Policy) -> R
     if policy == Policy::Flush {
         clear(engine);
     }
+    let mut names = HashSet::new();
     let mut add_all = || {
         for code in codes {
             let (name, _) = shebang::of_library(code).map_err(CommandError::err)?;
             if policy == Policy::Append && engine.functions.get(name.as_bytes()).is_some() {
-                return Err(CommandError::err(format!("Library {name} already exists")));
+                let quote = if names.contains(&name) { "'" } else { "" };
+                return Err(CommandError::err(format!("Library {quote}{name}{quote} already exists")));
             }
             add(engine, &name, code)?;
+            names.insert(name);
         }
         Ok(())
     };

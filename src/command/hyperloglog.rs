@@ -6,14 +6,15 @@ use crate::value::hyperloglog::{self as hll, Corrupt, Registers};
 
 use super::args::is;
 use super::spec::{
-    ADMIN, ALL_KEYS, CAT_HYPERLOGLOG, Command, DENYOOM, FAST, Keys, NO_KEYS, ONE_KEY, READONLY, WRITE, command,
+    ADMIN, ALL_KEYS, CAT_HYPERLOGLOG, Command, DENYOOM, FAST, Keys, MAY_REPLICATE, NO_KEYS, ONE_KEY, READONLY, WRITE,
+    command,
 };
 use super::string::edit;
 use super::{CommandError, Context, Outcome};
 
 pub const COMMANDS: &[Command] = &[
     command("pfadd", -2, WRITE | DENYOOM | FAST, ONE_KEY, CAT_HYPERLOGLOG, "2.8.9", pfadd),
-    command("pfcount", -2, READONLY, ALL_KEYS, CAT_HYPERLOGLOG, "2.8.9", pfcount),
+    command("pfcount", -2, READONLY | MAY_REPLICATE, ALL_KEYS, CAT_HYPERLOGLOG, "2.8.9", pfcount),
     command("pfmerge", -2, WRITE | DENYOOM, ALL_KEYS, CAT_HYPERLOGLOG, "2.8.9", pfmerge),
     command("pfdebug", 3, WRITE | DENYOOM | ADMIN, SECOND_KEY, CAT_HYPERLOGLOG, "2.8.9", pfdebug),
     command("pfselftest", 1, ADMIN, NO_KEYS, CAT_HYPERLOGLOG, "2.8.9", pfselftest),

@@ -1,15 +1,17 @@
 //! COMMAND: the command table tells of itself. Everything here is a loop over its rows.
 
-use crate::codec::glob;
+use smallvec::SmallVec;
+
+use crate::codec::{glob, number};
 use crate::resp::Reply;
 
 use super::args::is;
 use super::connection::help;
 use super::spec::{
-    CAT_CONNECTION, CATEGORY_NAMES, Command, FLAG_NAMES, Keys, LOADING, MOVABLE_KEYS, NO_KEYS, READONLY, STALE, WRITE,
-    command, container,
+    CAT_CONNECTION, CATEGORY_NAMES, Command, FLAG_NAMES, Keys, LOADING, MOVABLE_KEYS, NO_KEYS, NO_MANDATORY_KEYS,
+    READONLY, STALE, WRITE, command, container,
 };
-use super::{CommandError, Context, Outcome, table};
+use super::{CommandError, Context, Outcome, hints, table};
 
 pub const COMMANDS: &[Command] = &[Command {
     arity: -1,
@@ -108,17 +110,21 @@ fn describe(context: &mut Context<'_>, named: &Named) -> Reply {
         context.reply.int(number);
     }
     words(context, CATEGORY_NAMES, row.categories(), "@");
-    context.reply.set(0);
+    let tips = hints::tips(&named.name);
+    context.reply.set(tips.len());
+    for tip in tips {
+        context.reply.bulk(tip.as_bytes());
+    }
     match key_specification(row.keys) {
         Some(specification) => {
             context.reply.set(1);
-            specification.describe(context, row);
+            specification.describe(context, &named.name);
         }
         None => {
             context.reply.set(0);
         }
     }
-    context.reply.array(row.subcommands.len());
+    context.reply.set(row.subcommands.len());
     for sub in named.subcommands() {
         describe(context, &sub);
     }
@@ -131,6 +137,13 @@ fn words(context: &mut Context<'_>, names: &[(u32, &str)], bits: u32, prefix: &s
     context.reply.set(chosen.len());
     for name in chosen {
         context.reply.simple(&format!("{prefix}{name}"));
+    }
+}
+
+fn simple_words(context: &mut Context<'_>, words: &[&str]) {
+    context.reply.set(words.len());
+    for word in words {
+        context.reply.simple(word);
     }
 }
 
@@ -166,15 +179,11 @@ fn key_specification(keys: Keys) -> Option<Specification> {
 }
 
 impl Specification {
-    fn describe(&self, context: &mut Context<'_>, row: &Command) {
+    fn describe(&self, context: &mut Context<'_>, name: &str) {
+        context.reply.map(3);
+        context.reply.bulk(b"flags");
+        simple_words(context, &hints::key_flags(name, 0));
         let reply = &mut context.reply;
-        reply.map(3);
-        reply.bulk(b"flags");
-        let flags = access_flags(row);
-        reply.set(flags.len());
-        for flag in flags {
-            reply.simple(flag);
-        }
         reply.bulk(b"begin_search");
         let (Self::Range { index, .. } | Self::Counted { index }) = self;
         reply.map(2);
@@ -211,24 +220,6 @@ impl Specification {
                 reply.int(1);
             }
         }
-    }
-}
-
-/// What a command does to its keys: for those that only remove or overwrite in so many words, for the rest as coarsely
-/// as the flags of the row tell it.
-fn access_flags(row: &Command) -> &'static [&'static str] {
-    const REMOVING: &[&str] = &["del", "unlink"];
-    const OVERWRITING: &[&str] = &["mset", "setex", "psetex"];
-    if REMOVING.contains(&row.name) {
-        &["RM", "delete"]
-    } else if OVERWRITING.contains(&row.name) {
-        &["OW", "update"]
-    } else if row.is(WRITE) {
-        &["RW", "access", "update"]
-    } else if row.is(READONLY) {
-        &["RO", "access"]
-    } else {
-        &["RO"]
     }
 }
 
@@ -350,37 +341,47 @@ fn getkeys(context: &mut Context<'_>) -> Outcome {
 }
 
 fn getkeysandflags(context: &mut Context<'_>) -> Outcome {
-    let (row, keys) = keys_of(context)?;
+    let (name, keys) = keys_of(context)?;
+    let request = &context.args[2..];
     let reply = context.reply.array(keys.len());
-    for key in keys {
+    for (nth, key) in keys.into_iter().enumerate() {
         context.reply.array(2);
         context.reply.bulk(key);
-        let flags = access_flags(row);
-        context.reply.set(flags.len());
-        for flag in flags {
-            context.reply.simple(flag);
-        }
+        simple_words(context, &hints::key_flags_of_request(&name, nth, request));
     }
     Ok(reply)
 }
 
-/// The command that stands behind COMMAND GETKEYS, and its keys.
-fn keys_of<'a>(context: &Context<'a>) -> Result<(&'static Command, Vec<&'a [u8]>), CommandError> {
+/// The full name of the command that stands behind COMMAND GETKEYS, and its keys.
+fn keys_of<'a>(context: &Context<'a>) -> Result<(String, Vec<&'a [u8]>), CommandError> {
     let request = &context.args[2..];
-    let top = table::find(request[0]).ok_or_else(|| CommandError::err("Invalid command specified"))?;
-    let sub = request.get(1).and_then(|name| table::find_subcommand(top, name));
-    let row = sub.unwrap_or(top);
-    if matches!(row.keys, Keys::None) {
+    let unknown = || CommandError::err("Invalid command specified");
+    let top = table::find(request[0]).ok_or_else(unknown)?;
+    let named = match request.get(1) {
+        Some(name) if !top.subcommands.is_empty() => {
+            Named::sub(top, table::find_subcommand(top, name).ok_or_else(unknown)?)
+        }
+        _ => Named::top(top),
+    };
+    if matches!(named.row.keys, Keys::None) || hints::has_no_keys(&named.name) {
         return Err(CommandError::err("The command has no key arguments"));
     }
-    if !row.accepts(request.len()) {
+    if !named.row.accepts(request.len()) {
         return Err(CommandError::err("Invalid number of arguments specified for command"));
     }
-    let keys: Vec<&[u8]> = row.key_positions(request).into_iter().map(|position| request[position]).collect();
-    if keys.is_empty() {
+    let has_count = match named.row.keys {
+        Keys::Counted { count_at, .. } => {
+            let most = request.len().saturating_sub(count_at + 1);
+            number::parse_u64(request[count_at]).is_some_and(|count| (1..=most as u64).contains(&count))
+        }
+        _ => true,
+    };
+    let positions = if has_count { named.row.key_positions(request) } else { SmallVec::new() };
+    // A script need not have keys.
+    if positions.is_empty() && !named.row.is(NO_MANDATORY_KEYS) {
         return Err(CommandError::err("Invalid arguments specified for command"));
     }
-    Ok((row, keys))
+    Ok((named.name, positions.into_iter().map(|position| request[position]).collect()))
 }
 
 fn command_help(context: &mut Context<'_>) -> Outcome {
@@ -440,10 +441,10 @@ mod tests {
         Console::new().script(
             "command info get => *1 *10 get :2 ~2 +readonly +fast :1 :1 :1 ~3 +@read +@string +@fast ~0 ~1 %3 flags ~2 \
              +RO +access begin_search %2 type index spec %1 index :1 find_keys %2 type range spec %3 lastkey :0 \
-             keystep :1 limit :0 *0
+             keystep :1 limit :0 ~0
              command info nosuch => *1 _
              command info config|get => *1 *10 config|get :-3 ~4 +admin +noscript +loading +stale :0 :0 :0 ~3 +@admin \
-             +@slow +@dangerous ~0 ~0 *0",
+             +@slow +@dangerous ~0 ~0 ~0",
         );
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::engine::latency::{Event, Histogram, Sample};
 
-use super::args;
+use super::args::{self, is};
 use super::connection::help;
 use super::introspection::visit_rows;
 use super::spec::{ADMIN, CAT_ADMIN, CAT_DANGEROUS, Command, LOADING, NO_KEYS, NOSCRIPT, STALE, command, container};
@@ -61,23 +61,28 @@ fn reset(context: &mut Context<'_>) -> Outcome {
     Ok(context.reply.count(count))
 }
 
-/// Of the commands that are named, with their subcommands, or of all: calls, and how many took at most so many us.
+/// Of the commands that are named, with their subcommands, as often as they are, or of all: calls, and how many took at
+/// most so many us.
 fn histogram(context: &mut Context<'_>) -> Outcome {
     let names = &context.args[2..];
-    let is_meant = |name: &str| {
-        let container = name.split('|').next().unwrap_or(name);
-        let is = |wanted: &&[u8]| {
-            wanted.eq_ignore_ascii_case(name.as_bytes()) || wanted.eq_ignore_ascii_case(container.as_bytes())
-        };
-        names.is_empty() || names.iter().any(is)
-    };
-    let mut found: Vec<(String, &Histogram)> = Vec::new();
+    let mut called: Vec<(String, &Histogram)> = Vec::new();
     let calls = &context.engine.stats.calls;
     visit_rows(&mut |name, row| {
-        if let Some(histogram) = calls.histogram(row).filter(|_| is_meant(name)) {
-            found.push((name.to_owned(), histogram));
+        if let Some(histogram) = calls.histogram(row) {
+            called.push((name.to_owned(), histogram));
         }
     });
+    let is_meant = |wanted: &[u8], name: &str| {
+        let container = name.split('|').next().unwrap_or(name);
+        is(wanted, name) || is(wanted, container)
+    };
+    let found: Vec<&(String, &Histogram)> = match names {
+        [] => called.iter().collect(),
+        names => {
+            let of = |wanted| called.iter().filter(move |(name, _)| is_meant(wanted, name));
+            names.iter().copied().flat_map(of).collect()
+        }
+    };
     let reply = context.reply.map(found.len());
     for (name, histogram) in found {
         context.reply.bulk(name.as_bytes());
@@ -219,6 +224,7 @@ mod tests {
              set a 2 => +OK
              config get nosuch => %0
              latency histogram set nosuch => %1 set %2 calls :2 histogram_usec %1 :1 :2
+             latency histogram SET set => %2 set %2 calls :2 histogram_usec %1 :1 :2 set %2 calls :2 histogram_usec %1 :1 :2
              latency histogram config => %1 config|get %2 calls :1 histogram_usec %1 :1 :1",
         );
     }

@@ -27,16 +27,16 @@ const SMALL_LEN: u64 = 5 << 20;
 /// Waste below this is not worth a word either.
 const WASTE_LEN: u64 = 10 << 20;
 
-/// The count of SAMPLES is checked and changes nothing: collections know their size.
+/// `USAGE key [SAMPLES count ...]`. The counts are checked and change nothing: collections know their size.
 fn usage(context: &mut Context<'_>) -> Outcome {
-    match context.args[3..] {
-        [] => {}
-        [option, samples] if is(option, "SAMPLES") => {
-            if args::int(samples)? < 0 {
-                return Err(CommandError::Syntax);
-            }
+    let mut options = context.args[3..].chunks_exact(2);
+    for option in &mut options {
+        if !is(option[0], "SAMPLES") || args::int(option[1])? < 0 {
+            return Err(CommandError::Syntax);
         }
-        _ => return Err(CommandError::Syntax),
+    }
+    if !options.remainder().is_empty() {
+        return Err(CommandError::Syntax);
     }
     let key = context.args[2];
     let footprint = context.db_mut().footprint(key);
@@ -229,7 +229,10 @@ mod tests {
         };
         let small = usage(&mut console, "b");
         assert!(usage(&mut console, &"b".repeat(1000)) >= small + 990);
-        assert_eq!(console.run("memory usage a samples -1"), "-ERR syntax error");
+        for wrong in ["samples -1", "samples", "samples 1 samples", "samples 1 samples -1", "nosuch 1"] {
+            assert_eq!(console.run(&format!("memory usage a {wrong}")), "-ERR syntax error", "{wrong}");
+        }
+        assert_eq!(console.run("memory usage a samples 1 samples 2"), console.run("memory usage a"));
         assert!(console.run("memory stats").contains(" keys.count :1 "));
     }
 

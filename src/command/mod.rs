@@ -30,6 +30,7 @@ mod functions;
 mod generic;
 mod geo;
 mod hash;
+mod hints;
 mod hyperloglog;
 mod info;
 mod introspection;

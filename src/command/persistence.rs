@@ -57,6 +57,10 @@ fn bgsave(context: &mut Context<'_>) -> Outcome {
         [option] if is(option, "CANCEL") => return cancel(context),
         _ => return Err(CommandError::Syntax),
     };
+    if context.session.denies_waiting && context.engine.persistence.save.is_none() {
+        schedule(context, Job::BackgroundSave);
+        return Ok(context.reply.simple("Background saving scheduled"));
+    }
     if is_saving(context) {
         return Err(CommandError::SaveInProgress);
     }
@@ -97,8 +101,19 @@ fn bgrewriteaof(context: &mut Context<'_>) -> Outcome {
         persistence.rewrite_scheduled = true;
         return Ok(context.reply.simple("Background append only file rewriting scheduled"));
     }
+    if context.session.denies_waiting {
+        schedule(context, Job::RewriteLog);
+        return Ok(context.reply.simple("Background append only file rewriting scheduled"));
+    }
     context.engine.jobs.push(Job::RewriteLog);
     Ok(context.reply.simple("Background append only file rewriting started"))
+}
+
+/// For a transaction: the work begins when it has ended, once, however often it was asked for.
+fn schedule(context: &mut Context<'_>, job: Job) {
+    if !context.engine.jobs.contains(&job) {
+        context.engine.jobs.push(job);
+    }
 }
 
 fn lastsave(context: &mut Context<'_>) -> Outcome {

@@ -6,7 +6,8 @@ use crate::resp::Reply;
 
 use super::args;
 use super::spec::{
-    ALL_KEYS, CAT_PUBSUB, Command, FAST, LOADING, NO_KEYS, NOSCRIPT, ONE_KEY, PUBSUB, STALE, command, container,
+    ALL_KEYS, CAT_PUBSUB, Command, FAST, LOADING, MAY_REPLICATE, NO_KEYS, NOSCRIPT, ONE_KEY, PUBSUB, STALE, command,
+    container,
 };
 use super::{CommandError, Context, Outcome};
 
@@ -20,8 +21,8 @@ pub const COMMANDS: &[Command] = &[
     command("punsubscribe", -1, LISTENING, NO_KEYS, CAT_PUBSUB, "2.0.0", punsubscribe),
     command("ssubscribe", -2, LISTENING, ALL_KEYS, CAT_PUBSUB, "7.0.0", ssubscribe),
     command("sunsubscribe", -1, LISTENING, ALL_KEYS, CAT_PUBSUB, "7.0.0", sunsubscribe),
-    command("publish", 3, ALWAYS | FAST, NO_KEYS, CAT_PUBSUB, "2.0.0", publish),
-    command("spublish", 3, ALWAYS | FAST, ONE_KEY, CAT_PUBSUB, "7.0.0", spublish),
+    command("publish", 3, ALWAYS | FAST | MAY_REPLICATE, NO_KEYS, CAT_PUBSUB, "2.0.0", publish),
+    command("spublish", 3, ALWAYS | FAST | MAY_REPLICATE, ONE_KEY, CAT_PUBSUB, "7.0.0", spublish),
     container("pubsub", 0, "2.8.0", SUBCOMMANDS),
 ];
 
@@ -42,7 +43,11 @@ fn psubscribe(context: &mut Context<'_>) -> Outcome {
     listen(context, Kind::Pattern, "psubscribe")
 }
 
+/// Unlike the other two not inside MULTI.
 fn ssubscribe(context: &mut Context<'_>) -> Outcome {
+    if context.session.denies_waiting {
+        return Err(CommandError::err("SSUBSCRIBE isn't allowed for a DENY BLOCKING client"));
+    }
     listen(context, Kind::Shard, "ssubscribe")
 }
 

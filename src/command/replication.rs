@@ -23,6 +23,8 @@ const CAT_ADMINS: u32 = CAT_ADMIN | CAT_DANGEROUS;
 const STREAMING: u32 = ADMIN | NO_ASYNC_LOADING | NO_MULTI | NOSCRIPT;
 const FOLLOWING: u32 = ADMIN | NO_ASYNC_LOADING | NOSCRIPT | STALE;
 const TELLING: u32 = ADMIN | NOSCRIPT | LOADING | STALE | ALLOW_BUSY;
+/// The address of a replica is shorter.
+const ADDRESS_LEN: usize = 256;
 
 pub const COMMANDS: &[Command] = &[
     command("role", 1, NOSCRIPT | LOADING | STALE | FAST, NO_KEYS, CAT_ADMINS, "2.8.12", role),
@@ -53,8 +55,17 @@ fn replconf(context: &mut Context<'_>) -> Outcome {
         let (option, value) = (pair[0], pair[1]);
         match option.to_ascii_lowercase().as_slice() {
             b"capa" => context.session.takes_eof_mark |= is(value, "eof"),
-            b"rdb-only" => context.session.wants_rdb_only = args::int(value)? == 1,
-            b"listening-port" | b"ip-address" | b"version" => {}
+            b"rdb-only" => context.session.wants_rdb_only = zero_or_one(value)?,
+            b"listening-port" => {
+                args::int(value)?;
+            }
+            b"ip-address" if value.len() >= ADDRESS_LEN => {
+                let len = value.len();
+                return Err(CommandError::err(format!(
+                    "REPLCONF ip-address provided by replica instance is too long: {len} bytes"
+                )));
+            }
+            b"ip-address" | b"version" => {}
             _ => {
                 let option = args::printable(option);
                 return Err(CommandError::err(format!("Unrecognized REPLCONF option: {option}")));
@@ -62,6 +73,14 @@ fn replconf(context: &mut Context<'_>) -> Outcome {
         }
     }
     Ok(context.reply.ok())
+}
+
+fn zero_or_one(value: &[u8]) -> Result<bool, CommandError> {
+    match args::int(value)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(CommandError::err("value is out of range, value must between 0 and 1")),
+    }
 }
 
 fn sync(context: &mut Context<'_>) -> Outcome {
@@ -85,10 +104,39 @@ fn replicaof(context: &mut Context<'_>) -> Outcome {
     if is(context.args[1], "NO") && is(context.args[2], "ONE") {
         return Ok(context.reply.ok());
     }
+    let port = args::int(context.args[2]).ok().and_then(|port| u16::try_from(port).ok());
+    port.ok_or_else(|| CommandError::err("Invalid master port"))?;
     replication(context)
 }
 
-fn failover(_context: &mut Context<'_>) -> Outcome {
+/// `FAILOVER ABORT`, or `FAILOVER [TO host port] [FORCE] [TIMEOUT ms]`: there is none under way, and nobody to take over.
+fn failover(context: &mut Context<'_>) -> Outcome {
+    let mut rest = &context.args[1..];
+    if matches!(rest, [option] if is(option, "ABORT")) {
+        return Err(CommandError::err("No failover in progress."));
+    }
+    let (mut has_target, mut has_timeout, mut is_forced) = (false, false, false);
+    while let [option, tail @ ..] = rest {
+        rest = match tail {
+            [ms, tail @ ..] if is(option, "TIMEOUT") && !has_timeout => {
+                if args::int(ms)? <= 0 {
+                    return Err(CommandError::err("FAILOVER timeout must be greater than 0"));
+                }
+                has_timeout = true;
+                tail
+            }
+            [_, port, tail @ ..] if is(option, "TO") && !has_target => {
+                args::int(port)?;
+                has_target = true;
+                tail
+            }
+            _ if is(option, "FORCE") && !is_forced => {
+                is_forced = true;
+                tail
+            }
+            _ => return Err(CommandError::Syntax),
+        };
+    }
     Err(CommandError::err("FAILOVER requires connected replicas."))
 }
 
@@ -107,12 +155,31 @@ mod tests {
             "role => *3 master :0 *0
              replicaof no one => +OK
              replconf capa => -ERR syntax error
-             replconf nosuch 1 => -ERR Unrecognized REPLCONF option: nosuch",
+             replconf nosuch 1 => -ERR Unrecognized REPLCONF option: nosuch
+             replconf rdb-only 2 => -ERR value is out of range, value must between 0 and 1
+             replicaof 127.0.0.1 65536 => -ERR Invalid master port",
         );
+        let address = |len| Console::new().run(&format!("replconf ip-address {}", "a".repeat(len)));
+        assert_eq!(address(255), "+OK");
+        assert!(address(256).ends_with(" is too long: 256 bytes"));
         for line in ["replicaof 127.0.0.1 6379", "sync", "psync ? -1"] {
             let refused = Console::new().run(line);
             assert!(refused.starts_with("-ERR this version has no replication"), "{refused}");
         }
+    }
+
+    #[test]
+    fn nobody_takes_over_and_what_is_wrongly_said_is_told_first() {
+        Console::new().script(
+            "failover => -ERR FAILOVER requires connected replicas.
+             failover timeout 1 force to a 1 => -ERR FAILOVER requires connected replicas.
+             failover abort => -ERR No failover in progress.
+             failover abort force => -ERR syntax error
+             failover force force => -ERR syntax error
+             failover to a => -ERR syntax error
+             failover to a b => -ERR value is not an integer or out of range
+             failover timeout 0 => -ERR FAILOVER timeout must be greater than 0",
+        );
     }
 
     #[test]

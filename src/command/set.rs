@@ -143,7 +143,9 @@ fn spop_many(context: &mut Context<'_>, count: usize) -> Outcome {
     if count / MOVED_FROM >= set.len() {
         let first = set.iter().next().map(|member| member.to_vec()).unwrap_or_default();
         let mut fewer = Set::expecting(&first, set.len(), &limits);
-        set.iter().for_each(|member| drop(member.with(|member| fewer.insert(member, &limits))));
+        for member in set.iter() {
+            member.with(|member| fewer.insert(member, &limits));
+        }
         *set = fewer;
     }
     context.changed(count);

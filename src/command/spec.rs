@@ -66,6 +66,10 @@ macro_rules! bits {
     (@constants $bit:expr;) => {};
 }
 
+/// Changes nothing, but replicas hear of it: read-only scripts may not call it, and CLIENT PAUSE WRITE holds it. A flag that
+/// no server shows.
+pub const MAY_REPLICATE: u32 = 1 << 31;
+
 bits! {
     /// Flags as COMMAND spells them.
     FLAG_NAMES:
@@ -85,7 +89,6 @@ bits! {
     FAST = "fast",
     /// May be called before AUTH.
     NO_AUTH = "no_auth",
-    MAY_REPLICATE = "may_replicate",
     NO_ASYNC_LOADING = "no_async_loading",
     /// Not allowed inside MULTI.
     NO_MULTI = "no_multi",

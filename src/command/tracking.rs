@@ -151,10 +151,7 @@ pub(super) fn tracking(context: &mut Context<'_>) -> Outcome {
         mode if is(mode, "ON") => {
             let before = context.engine.tracking.get(client);
             options.check(before)?;
-            let mode = match (options.mode(), before) {
-                (Mode::Reads, Some(before)) => before.mode,
-                (mode, _) => mode,
-            };
+            let mode = options.mode();
             let mut prefixes = before.map(|before| before.prefixes.clone()).unwrap_or_default();
             prefixes.extend(options.prefixes);
             if mode == Mode::Broadcast && prefixes.is_empty() {
@@ -165,7 +162,7 @@ pub(super) fn tracking(context: &mut Context<'_>) -> Outcome {
                 protocol: context.session.protocol,
                 redirect: options.redirect,
                 is_deaf_to_itself: options.is_deaf_to_itself,
-                is_cued: false,
+                is_cued: before.is_some_and(|before| before.is_cued),
                 is_broken: false,
                 prefixes,
             };
@@ -179,8 +176,7 @@ pub(super) fn tracking(context: &mut Context<'_>) -> Outcome {
 /// `CACHING YES|NO`, in front of the command that it is about.
 pub(super) fn caching(context: &mut Context<'_>) -> Outcome {
     let client = context.session.id;
-    let tracker = context.engine.tracking.get_mut(client);
-    let Some(tracker) = tracker.filter(|tracker| matches!(tracker.mode, Mode::OptIn | Mode::OptOut)) else {
+    let Some(tracker) = context.engine.tracking.get_mut(client) else {
         return Err(CommandError::err(
             "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
         ));

@@ -95,7 +95,8 @@ pub struct CommandLog {
 }
 
 impl CommandLog {
-    /// Keeps a command; of more than `most` the oldest go. `secrets` are the arguments that are not to be kept.
+    /// Keeps a command; of more than `most` the oldest go. Where `most` is 0, none is added and none goes. `secrets` are
+    /// the arguments that are not to be kept.
     pub fn push(
         &mut self,
         (reason, value): (Reason, u64),
@@ -104,6 +105,9 @@ impl CommandLog {
         sender: Sender<'_>,
         most: usize,
     ) {
+        if most == 0 {
+            return;
+        }
         let log = &mut self.logs[reason as usize];
         log.entries.push_front(Entry {
             id: log.next_id,
@@ -167,5 +171,7 @@ mod tests {
         log.push((Reason::Slow, 8), &[b"A"], &(0..0), sender, 2);
         assert_eq!(log.entries(Reason::Slow).map(|entry| entry.id).collect::<Vec<_>>(), [3]);
         assert_eq!(log.entries(Reason::LargeReply).len(), 1);
+        log.push((Reason::Slow, 9), &[b"A"], &(0..0), sender, 0);
+        assert_eq!(log.entries(Reason::Slow).map(|entry| entry.id).collect::<Vec<_>>(), [3]);
     }
 }

@@ -11,7 +11,7 @@ pub(super) fn dbsize(context: &mut Context<'_>) -> Outcome {
 }
 
 pub(super) fn select(context: &mut Context<'_>) -> Outcome {
-    let index = args::int(context.args[1])?;
+    let index = args::int32(context.args[1])?;
     context.session.db = usize::try_from(index)
         .ok()
         .filter(|&index| index < context.engine.keyspace.db_count())
@@ -70,14 +70,14 @@ fn check_flush_options(context: &Context<'_>) -> Result<(), CommandError> {
 }
 
 pub(super) fn swapdb(context: &mut Context<'_>) -> Outcome {
-    let index = |argument: &[u8], which: &str| {
-        let index = args::int(argument).map_err(|_| CommandError::err(format!("invalid {which} DB index")))?;
-        usize::try_from(index)
-            .ok()
-            .filter(|&index| index < context.engine.keyspace.db_count())
-            .ok_or(CommandError::DbOutOfRange)
+    let number = |argument: &[u8], which: &str| {
+        args::int32(argument).map_err(|_| CommandError::err(format!("invalid {which} DB index")))
     };
-    let (first, second) = (index(context.args[1], "first")?, index(context.args[2], "second")?);
+    let (first, second) = (number(context.args[1], "first")?, number(context.args[2], "second")?);
+    let count = context.engine.keyspace.db_count();
+    let index =
+        |number: i64| usize::try_from(number).ok().filter(|&index| index < count).ok_or(CommandError::DbOutOfRange);
+    let (first, second) = (index(first)?, index(second)?);
     if first != second {
         context.engine.touch_watched(&[first, second]);
         context.engine.keyspace.swap(first, second);

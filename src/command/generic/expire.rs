@@ -118,8 +118,7 @@ pub(super) fn pttl(context: &mut Context<'_>) -> Outcome {
 }
 
 pub(super) fn expiretime(context: &mut Context<'_>) -> Outcome {
-    // As C adds: the latest times turn negative, in Redis too.
-    tell(context, |at| at.wrapping_add(500) / 1000)
+    tell(context, |at| at / 1000 + (at % 1000 + 500) / 1000)
 }
 
 pub(super) fn pexpiretime(context: &mut Context<'_>) -> Outcome {

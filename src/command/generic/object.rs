@@ -28,31 +28,27 @@ fn refcount(context: &mut Context<'_>) -> Outcome {
 }
 
 fn idletime(context: &mut Context<'_>) -> Outcome {
+    let access = context.engine.keyspace.db(context.session.db).entry(context.args[2]).map(|entry| entry.access);
+    let Some(access) = access else { return Ok(context.reply.null()) };
     if context.engine.keyspace.access.is_frequency() {
         return Err(CommandError::err(
             "An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
              policies at runtime LRU and LFU data will take some time to adjust.",
         ));
     }
-    let access = context.engine.keyspace.db(context.session.db).entry(context.args[2]).map(|entry| entry.access);
-    Ok(match access {
-        Some(access) => context.reply.int(i64::from(context.engine.keyspace.access.idle_seconds(access))),
-        None => context.reply.null(),
-    })
+    Ok(context.reply.int(i64::from(context.engine.keyspace.access.idle_seconds(access))))
 }
 
 fn freq(context: &mut Context<'_>) -> Outcome {
+    let access = context.engine.keyspace.db(context.session.db).entry(context.args[2]).map(|entry| entry.access);
+    let Some(access) = access else { return Ok(context.reply.null()) };
     if !context.engine.keyspace.access.is_frequency() {
         return Err(CommandError::err(
             "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
              between policies at runtime LRU and LFU data will take some time to adjust.",
         ));
     }
-    let access = context.engine.keyspace.db(context.session.db).entry(context.args[2]).map(|entry| entry.access);
-    Ok(match access {
-        Some(access) => context.reply.int(i64::from(context.engine.keyspace.access.frequency(access))),
-        None => context.reply.null(),
-    })
+    Ok(context.reply.int(i64::from(context.engine.keyspace.access.frequency(access))))
 }
 
 fn help(context: &mut Context<'_>) -> Outcome {

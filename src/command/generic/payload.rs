@@ -22,10 +22,18 @@ struct RestoreOptions {
     access: Option<u32>,
 }
 
+/// The option that gave [`RestoreOptions::access`]; the other one is refused then.
+#[derive(PartialEq, Eq)]
+enum Given {
+    Idle,
+    Frequency,
+}
+
 impl RestoreOptions {
     fn parse(context: &Context<'_>) -> Result<Self, CommandError> {
         let mut options = Self { replace: false, absolute: false, access: None };
         let access = &context.engine.keyspace.access;
+        let mut given = None;
         let mut rest = &context.args[4..];
         while let [option, tail @ ..] = rest {
             rest = match tail {
@@ -37,19 +45,21 @@ impl RestoreOptions {
                     options.absolute = true;
                     tail
                 }
-                [value, tail @ ..] if is(option, "IDLETIME") && options.access.is_none() => {
+                [value, tail @ ..] if is(option, "IDLETIME") && given != Some(Given::Frequency) => {
                     let seconds = args::int(value)?;
                     if seconds < 0 {
                         return Err(CommandError::err("Invalid IDLETIME value, must be >= 0"));
                     }
                     options.access = Some(access.restored(None, Some(seconds.unsigned_abs())));
+                    given = Some(Given::Idle);
                     tail
                 }
-                [value, tail @ ..] if is(option, "FREQ") && options.access.is_none() => {
+                [value, tail @ ..] if is(option, "FREQ") && given != Some(Given::Idle) => {
                     let frequency = u8::try_from(args::int(value)?);
                     let frequency =
                         frequency.map_err(|_| CommandError::err("Invalid FREQ value, must be >= 0 and <= 255"))?;
                     options.access = Some(access.restored(Some(frequency), None));
+                    given = Some(Given::Frequency);
                     tail
                 }
                 _ => return Err(CommandError::Syntax),

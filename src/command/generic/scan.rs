@@ -37,6 +37,9 @@ impl<'a> ScanOptions<'a> {
                     parsed.no_values = true;
                     tail
                 }
+                _ if is(option, "NOVALUES") => {
+                    return Err(CommandError::err("NOVALUES option can only be used in HSCAN"));
+                }
                 _ => return Err(CommandError::Syntax),
             };
         }

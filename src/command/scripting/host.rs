@@ -5,7 +5,7 @@ use crate::engine::{Engine, Session};
 use crate::lua::{Effects, Host, LogLevel};
 use crate::resp::{Encoder, Protocol};
 
-use super::super::spec::{DENYOOM, NOSCRIPT, WRITE};
+use super::super::spec::{DENYOOM, MAY_REPLICATE, NOSCRIPT, WRITE};
 use super::super::{Command, CommandError, execute, table};
 
 /// What was found when the script began.
@@ -56,10 +56,10 @@ impl<'a> ScriptHost<'a> {
             return Err(CommandError::NotFromScript);
         }
         let has_written = self.engine.scripts.running.as_ref().is_some_and(|running| running.has_written);
+        if self.rules.is_read_only && command.is(WRITE | MAY_REPLICATE) {
+            return Err(CommandError::ReadOnlyScript);
+        }
         if command.is(WRITE) {
-            if self.rules.is_read_only {
-                return Err(CommandError::ReadOnlyScript);
-            }
             execute::check_disk(self.engine)?;
         }
         if command.is(DENYOOM) && self.rules.is_full && !has_written {

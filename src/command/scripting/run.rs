@@ -35,7 +35,7 @@ pub(super) fn script(context: &mut Context<'_>, digest: &Digest, keys: usize) ->
 pub(in super::super) fn rules(context: &mut Context<'_>, flags: Option<Flags>) -> Result<Rules, CommandError> {
     let is_read_only_command = table::find(context.args[0]).is_some_and(|row| row.is(READONLY));
     let engine = &mut *context.engine;
-    let is_full = engine.config.maxmemory > 0 && engine.make_room() == Room::None;
+    let is_full = is_full(engine);
     let Some(flags) = flags else { return Ok(Rules { is_read_only: is_read_only_command, is_full }) };
     if !flags.has(Flags::NO_WRITES) {
         check_disk(engine)?;
@@ -48,6 +48,11 @@ pub(in super::super) fn rules(context: &mut Context<'_>, flags: Option<Flags>) -
         return Err(CommandError::ScriptOutOfMemory);
     }
     Ok(Rules { is_read_only: is_read_only_command || flags.has(Flags::NO_WRITES), is_full })
+}
+
+/// Whether there is no room for more data, and none can be made.
+pub(in super::super) fn is_full(engine: &mut Engine) -> bool {
+    engine.config.maxmemory > 0 && engine.make_room() == Room::None
 }
 
 fn check_disk(engine: &Engine) -> Result<(), CommandError> {

@@ -145,7 +145,8 @@ pub(super) fn zrandmember(context: &mut Context<'_>) -> Outcome {
     }
     let dimensions = (zset.len(), size.count);
     let draw = |random: &mut fastrand::Rng| zset.random(random);
-    let chosen = sample::distinct(dimensions, &mut random, zset.iter_rev_from(0), draw, |member| member.0.to_vec());
+    let chosen =
+        sample::distinct(dimensions, &mut random, zset.iter_rev_from(zset.len() - 1), draw, |member| member.0.to_vec());
     let places = places(reply, chosen.len(), with_scores);
     let header = reply.array(places);
     chosen.into_iter().for_each(|member| write_member(reply, member, with_scores));

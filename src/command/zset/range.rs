@@ -94,7 +94,7 @@ fn touches(zset: &Zset, low: Bound<LexValue<'_>>, high: Bound<LexValue<'_>>) -> 
             order => order == Ordering::Less,
         },
     };
-    let (first, last) = (zset.iter_from(0).next(), zset.iter_rev_from(0).next());
+    let (first, last) = (zset.iter_from(0).next(), zset.iter_rev_from(zset.len() - 1).next());
     last.is_some_and(|(member, _)| is_above(member)) && first.is_some_and(|(member, _)| is_below(member))
 }
 
