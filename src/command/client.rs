@@ -511,6 +511,19 @@ mod tests {
     }
 
     #[test]
+    fn tracking_switched_on_once_more_has_the_new_options_only() {
+        Console::new().script(
+            "client tracking on optin noloop => +OK
+             client caching yes => +OK
+             client tracking on optin => +OK
+             client trackinginfo => %3 flags ~3 on optin caching-yes redirect :0 prefixes *0
+             client tracking on => +OK
+             client trackinginfo => %3 flags ~1 on redirect :0 prefixes *0
+             client caching yes => -ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.",
+        );
+    }
+
+    #[test]
     fn what_does_not_happen_here_says_so() {
         Console::new().script(
             "client trackinginfo => %3 flags ~1 off redirect :-1 prefixes *0

@@ -13,11 +13,11 @@ use crate::value::{ArrayItem, Element, Object};
 
 use super::acl::unknown_or_wrong;
 use super::args::{self, is};
-use super::spec::{ADMIN, CAT_ADMIN, Command, LOADING, NO_KEYS, NOSCRIPT, STALE, command};
+use super::spec::{ADMIN, CAT_ADMIN, Command, LOADING, NO_KEYS, NOSCRIPT, PROTECTED, STALE, command};
 use super::{CommandError, Context, Outcome};
 
 pub const COMMANDS: &[Command] =
-    &[command("debug", -2, ADMIN | NOSCRIPT | LOADING | STALE, NO_KEYS, CAT_ADMIN, "1.0.0", debug)];
+    &[command("debug", -2, ADMIN | NOSCRIPT | LOADING | STALE | PROTECTED, NO_KEYS, CAT_ADMIN, "1.0.0", debug)];
 
 /// Whether the configuration lets the client call it.
 pub(super) fn check_allowed(engine: &Engine, session: &Session) -> Result<(), CommandError> {
@@ -52,7 +52,6 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ("quicklist-packed-threshold", 3..=3, ok),
     ("set-disable-deny-scripts", 3..=3, ok),
     ("change-repl-id", 2..=2, ok),
-    ("jmap", 2..=2, ok),
     ("log", 3..=3, ok),
     ("help", 2..=2, debug_help),
 ];

@@ -9,9 +9,10 @@ use smallvec::SmallVec;
 use super::events::Before;
 use super::observe::{self, Ran};
 use super::spec::{
-    ALLOW_BUSY, CAT_SCRIPTING, DENYOOM, LOADING, MAY_REPLICATE, NO_AUTH, NO_MANDATORY_KEYS, NO_MULTI, READONLY, WRITE,
+    ALLOW_BUSY, CAT_SCRIPTING, DENYOOM, LOADING, MAY_REPLICATE, NO_AUTH, NO_MANDATORY_KEYS, NO_MULTI, PROTECTED,
+    READONLY, WRITE,
 };
-use super::{Command, CommandError, Context, Outcome, args, changed, table, tracking, waiting};
+use super::{Command, CommandError, Context, Outcome, args, changed, debug, server_cmd, table, tracking, waiting};
 
 /// Executes one request of a client and appends the reply to `out`.
 ///
@@ -324,6 +325,9 @@ fn check(
     if !session.is_authenticated && !command.is(NO_AUTH) {
         return Err(CommandError::NoAuth);
     }
+    if command.is(PROTECTED) {
+        check_allowed(engine, session, command)?;
+    }
     if session.is_subscribed && session.protocol == Protocol::Resp2 && !may_subscriber(command) {
         return Err(CommandError::SubscriberOnly(full_name(command, arguments)));
     }
@@ -352,6 +356,14 @@ fn check(
         return Err(CommandError::ExecRefused(error.to_string()));
     }
     Ok(())
+}
+
+/// Of the commands that the configuration may forbid.
+fn check_allowed(engine: &Engine, session: &Session, command: &Command) -> Result<(), CommandError> {
+    match command.name {
+        "debug" => debug::check_allowed(engine, session),
+        _ => Err(server_cmd::modules_not_allowed()),
+    }
 }
 
 /// The name of a command, that of its container in front.

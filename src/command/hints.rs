@@ -59,9 +59,11 @@ const NO_KEYS: &[&str] = &["spublish", "ssubscribe", "sunsubscribe"];
 const TIPS: &[(&str, &str)] = &[
     (
         "nondeterministic_output",
-        "client|info client|list cluster dump hpttl hrandfield hscan httl lastsave migrate object|encoding object|freq \
-         object|idletime object|refcount pttl spop srandmember sscan time ttl xadd xautoclaim xclaim xinfo|consumers \
-         xpending xtrim zrandmember zscan",
+        "client|info client|list cluster|bumpepoch cluster|count-failure-reports cluster|getkeysinslot cluster|info \
+         cluster|links cluster|myshardid cluster|nodes cluster|replicas cluster|shards cluster|slaves cluster|slots \
+         dump hpttl hrandfield hscan httl lastsave migrate object|encoding object|freq object|idletime \
+         object|refcount pttl spop srandmember sscan time ttl xadd xautoclaim xclaim xinfo|consumers xpending xtrim \
+         zrandmember zscan",
     ),
     (
         "nondeterministic_output_order",

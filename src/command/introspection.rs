@@ -418,7 +418,9 @@ mod tests {
             include_str!("../../testdata/reference/valkey-9.1.2.commands.json"),
         ];
         let references = texts.map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
-        for name in ["acl", "client", "command", "commandlog", "config", "latency", "memory", "module", "slowlog"] {
+        for name in
+            ["acl", "client", "cluster", "command", "commandlog", "config", "latency", "memory", "module", "slowlog"]
+        {
             let container = table::find(name.as_bytes()).unwrap();
             for sub in Named::top(container).subcommands() {
                 let rows = references.iter().map(|commands| &commands[name]["subcommands"][&sub.name]);

@@ -4,13 +4,13 @@ use super::args::{self, is};
 use super::connection::help;
 use super::spec::{
     ADMIN, CAT_ADMIN, CAT_CONNECTION, CAT_DANGEROUS, Command, FAST, LOADING, NO_ASYNC_LOADING, NO_KEYS, NOSCRIPT,
-    READONLY, STALE, command, container,
+    PROTECTED, READONLY, STALE, command, container,
 };
 use super::{CommandError, Context, Outcome};
 
 const ALWAYS: u32 = LOADING | STALE;
 const CAT_ADMINS: u32 = CAT_ADMIN | CAT_DANGEROUS;
-const LOADS: u32 = ADMIN | NO_ASYNC_LOADING | NOSCRIPT;
+const LOADS: u32 = ADMIN | NO_ASYNC_LOADING | NOSCRIPT | PROTECTED;
 const RECONFIGURES: u32 = ADMIN | NO_ASYNC_LOADING | STALE;
 
 pub const COMMANDS: &[Command] = &[

@@ -70,6 +70,9 @@ macro_rules! bits {
 /// no server shows.
 pub const MAY_REPLICATE: u32 = 1 << 31;
 
+/// Refused where the configuration does not allow it, at once also inside MULTI. A flag that no server shows.
+pub const PROTECTED: u32 = 1 << 30;
+
 bits! {
     /// Flags as COMMAND spells them.
     FLAG_NAMES:

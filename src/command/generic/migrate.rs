@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use crate::engine::peer::{Ask, Fault};
-use crate::rdb;
 use crate::resp::{Answer, encode_request};
 
 use super::super::args::{self, is};
 use super::super::{CommandError, Context, Outcome};
+use super::payload::encode;
 
 /// What stands for a timeout of no milliseconds or fewer.
 const DEFAULT_TIMEOUT_MS: u64 = 1000;
@@ -133,10 +133,7 @@ fn encode_restore(
 ) -> Result<bool, CommandError> {
     let now_ms = context.now_ms();
     let Some(expire_at_ms) = context.db_mut().expire_at_ms(key) else { return Ok(false) };
-    let Some(view) = context.db_mut().into_value(key) else { return Ok(false) };
-    let object = view.to_object();
-    let version = context.engine.rdb_version(rdb::Version::needed(&object));
-    let payload = rdb::dump::encode(&object, version).map_err(CommandError::err)?;
+    let Some(payload) = encode(context, key)? else { return Ok(false) };
     let ttl_ms = expire_at_ms.map_or(0, |at| at.saturating_sub(now_ms).max(1));
     let mut number = itoa::Buffer::new();
     let mut words: Vec<&[u8]> = vec![b"RESTORE", key, number.format(ttl_ms).as_bytes(), &payload];

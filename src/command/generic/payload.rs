@@ -6,14 +6,18 @@ use super::super::args::{self, is};
 use super::super::{CommandError, Context, Outcome};
 
 pub(super) fn dump(context: &mut Context<'_>) -> Outcome {
-    let key = context.args[1];
-    let Some(view) = context.db_mut().into_value(key) else {
-        return Ok(context.reply.null());
-    };
+    Ok(match encode(context, context.args[1])? {
+        Some(payload) => context.reply.bulk(&payload),
+        None => context.reply.null(),
+    })
+}
+
+/// The key's value, if there is one, as RESTORE takes it.
+pub(super) fn encode(context: &mut Context<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, CommandError> {
+    let Some(view) = context.db_mut().into_value(key) else { return Ok(None) };
     let object = view.to_object();
     let version = context.engine.rdb_version(rdb::Version::needed(&object));
-    let payload = rdb::dump::encode(&object, version).map_err(CommandError::err)?;
-    Ok(context.reply.bulk(&payload))
+    rdb::dump::encode(&object, version).map(Some).map_err(CommandError::err)
 }
 
 struct RestoreOptions {

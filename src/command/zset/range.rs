@@ -78,24 +78,18 @@ impl<'a> Range<'a> {
 /// Whether the range can hold a member between the first and the last. Where all scores are one it only saves time; where
 /// they are not, for which nothing is specified, it is what Redis asks first.
 fn touches(zset: &Zset, low: Bound<LexValue<'_>>, high: Bound<LexValue<'_>>) -> bool {
-    let is_above = |member: Element<'_>| match low.value {
-        LexValue::Lowest => true,
-        LexValue::Highest => false,
-        LexValue::Member(low_member) => match member.cmp_bytes(low_member) {
-            Ordering::Equal => !low.is_exclusive,
-            order => order == Ordering::Greater,
-        },
+    let order = |member: Element<'_>, bound: Bound<LexValue<'_>>| match bound.value {
+        LexValue::Lowest => Ordering::Greater,
+        LexValue::Highest => Ordering::Less,
+        LexValue::Member(text) => member.cmp_bytes(text),
     };
-    let is_below = |member: Element<'_>| match high.value {
-        LexValue::Lowest => false,
-        LexValue::Highest => true,
-        LexValue::Member(high_member) => match member.cmp_bytes(high_member) {
-            Ordering::Equal => !high.is_exclusive,
-            order => order == Ordering::Less,
-        },
+    let is_within = |member: Element<'_>, bound: Bound<LexValue<'_>>, inside: Ordering| match order(member, bound) {
+        Ordering::Equal => !bound.is_exclusive,
+        order => order == inside,
     };
     let (first, last) = (zset.iter_from(0).next(), zset.iter_rev_from(zset.len() - 1).next());
-    last.is_some_and(|(member, _)| is_above(member)) && first.is_some_and(|(member, _)| is_below(member))
+    last.is_some_and(|(member, _)| is_within(member, low, Ordering::Greater))
+        && first.is_some_and(|(member, _)| is_within(member, high, Ordering::Less))
 }
 
 fn score_bound(argument: &[u8]) -> Result<Bound<f64>, CommandError> {
