@@ -27,8 +27,30 @@ pub const COMMANDS: &[Command] = &[container(
         command("seal", 2, WORKING, NO_KEYS, CAT_ADMIN, "8.10.0", seal),
         command("abort", 2, WORKING, NO_KEYS, CAT_ADMIN, "8.10.0", abort),
         command("cleanup", 2, WORKING, NO_KEYS, CAT_ADMIN, "8.10.0", clean_up),
+        command("help", 2, LOADING | STALE, NO_KEYS, 0, "8.10.0", help),
     ],
 )];
+
+fn help(context: &mut Context<'_>) -> Outcome {
+    Ok(super::connection::help(
+        context,
+        "BACKUP",
+        &[
+            ("CREATE [LABEL <name>]", "Make a backup in the catalogue, read it back, and return its id."),
+            ("LIST", "Return the backups of the catalogue, then the paths of the files of a sealed set."),
+            ("STATUS", "Return the state of the catalogue, of the archive and of the sealed set."),
+            (
+                "VERIFY <id>|latest [QUICK|RESTORE]",
+                "Read a backup back from where it is kept; QUICK compares its bytes only.",
+            ),
+            ("CANCEL", "Give up the backup that is being made."),
+            ("START", "Begin a set: a snapshot, and the log from there on."),
+            ("SEAL", "End the set; its files do not change any more."),
+            ("ABORT", "Give the set up and remove its files."),
+            ("CLEANUP", "Remove the files of a sealed set."),
+        ],
+    ))
+}
 
 /// `BACKUP CREATE [LABEL name]`: the name of the backup, when it is durable and has been read back.
 fn create(context: &mut Context<'_>) -> Outcome {
