@@ -151,7 +151,7 @@ fn each_type_tells_which_of_its_elements_differ() {
     );
     let zset = |score: f64| {
         let mut zset = Zset::new();
-        zset.insert(b"m", score, &limits());
+        zset.insert_exact(b"m", score, &limits());
         zset.insert(b"n", 1.0, &limits());
         Object::Zset(zset)
     };

@@ -253,7 +253,7 @@ fn read_zset<R: Read>(parser: &mut Parser<R>, limits: &Limits) -> Result<Object,
         if score.is_nan() {
             return Err(parser.refused("a score that servers can order", "\"nan\""));
         }
-        match zset.insert(&member, score, limits) {
+        match zset.insert_exact(&member, score, limits) {
             Insert::Added => Ok(()),
             _ => Err(parser.refused("a member that did not come before", shown(&member))),
         }

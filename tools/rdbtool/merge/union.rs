@@ -32,7 +32,7 @@ pub fn unite(earlier: Object, later: Object, limits: &Limits) -> Option<Object> 
             Object::Set(set)
         }
         (Object::Zset(mut zset), Object::Zset(other)) => {
-            other.iter().for_each(|(member, score)| _ = member.with(|member| zset.insert(member, score, limits)));
+            other.iter().for_each(|(member, score)| _ = member.with(|member| zset.insert_exact(member, score, limits)));
             Object::Zset(zset)
         }
         (Object::Hash(hash), Object::Hash(other)) => Object::Hash(unite_hashes(hash, &other, limits)),
