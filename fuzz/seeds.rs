@@ -10,7 +10,7 @@ const MOST_BYTES: usize = 3_000;
 const PER_TYPE: usize = 4;
 
 fn put(target: &str, name: &str, content: &[u8]) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     std::fs::create_dir_all(&folder).expect("a folder can be made");
     std::fs::write(folder.join(name), content).expect("a file can be written");
 }
@@ -77,7 +77,7 @@ fn seeds_of(path: &Path) {
 }
 
 fn main() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/corpus");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/corpus");
     let servers = std::fs::read_dir(corpus).expect("the corpus is there");
     let folders: Vec<PathBuf> =
         servers.map(|entry| entry.expect("a name").path()).filter(|path| path.is_dir()).collect();
