@@ -62,8 +62,7 @@ fn general(reply: &mut Encoder<'_>, stream: &Stream) {
     reply.bulk(b"radix-tree-keys");
     reply.count(stream.node_count());
     reply.bulk(b"radix-tree-nodes");
-    let masters: Vec<_> = stream.nodes().map(|(master, _)| master.to_bytes()).collect();
-    reply.count(radix_nodes(&masters, 0).max(1));
+    reply.count(stream.radix_nodes());
     for (name, id) in [("last-generated-id", stream.last_id()), ("max-deleted-entry-id", stream.max_deleted_id())] {
         reply.bulk(name.as_bytes());
         reply_id(reply, id);
@@ -72,21 +71,6 @@ fn general(reply: &mut Encoder<'_>, stream: &Stream) {
     unsigned(reply, stream.entries_added());
     reply.bulk(b"recorded-first-entry-id");
     reply_id(reply, stream.first_id());
-}
-
-/// Nodes of the radix tree that Redis would keep these keys in, which are sorted and share their first `depth` bytes:
-/// a fork of the keys is one, a run of bytes before a fork or an end is one, and an end is one.
-fn radix_nodes(keys: &[[u8; 16]], depth: usize) -> usize {
-    let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
-        return 0;
-    };
-    let fork = (depth..16).find(|at| first[*at] != last[*at]).unwrap_or(16);
-    let run = usize::from(fork > depth);
-    if fork == 16 {
-        return run + 1;
-    }
-    let below: usize = keys.chunk_by(|a, b| a[fork] == b[fork]).map(|group| radix_nodes(group, fork + 1)).sum();
-    run + 1 + below
 }
 
 fn unsigned(reply: &mut Encoder<'_>, value: u64) -> Reply {

@@ -10,6 +10,7 @@ pub mod id;
 pub mod idempotence;
 pub mod node;
 mod ordered;
+mod radix;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,8 @@ const ELEMENT_OVERHEAD: usize = 11;
 #[derive(Debug, Clone, Default)]
 pub struct Stream {
     nodes: Ordered<Arc<Node>>,
+    /// See [`Stream::radix_nodes`].
+    radix_nodes: usize,
     groups: Arc<BTreeMap<Arc<[u8]>, Arc<Group>>>,
     len: usize,
     last_id: StreamId,
@@ -167,7 +170,7 @@ impl Stream {
             return Err(AppendError::TooLarge);
         }
         if !self.nodes.last().is_some_and(|(_, node)| has_room(node, text, limits)) {
-            self.nodes.insert(id, Arc::new(Node::new(id, fields)));
+            self.insert_node(Node::new(id, fields));
         }
         let last = self.nodes.last_mut().expect("it is there, or was just put there");
         Arc::make_mut(last).append(id, fields);
@@ -229,7 +232,7 @@ impl Stream {
                 }
                 break;
             }
-            self.nodes.remove(master);
+            self.remove_node(master);
             self.len -= live;
             removed += live;
         }
@@ -245,6 +248,12 @@ impl Stream {
         self.nodes.len()
     }
 
+    /// Nodes of the radix tree that Redis would file these nodes in.
+    pub fn radix_nodes(&self) -> usize {
+        // A tree without keys has its root.
+        self.radix_nodes.max(1)
+    }
+
     /// Appends a node from a file, whose bytes are checked. A node that has no living entry is left out.
     pub fn push_node(&mut self, node: Node) -> Result<(), PackedError> {
         let before = self.nodes.last().and_then(|(_, node)| node.last_id());
@@ -258,7 +267,7 @@ impl Stream {
         }
         self.len += node.live();
         self.last_id = self.last_id.max(node.last_id().unwrap_or(master));
-        self.nodes.insert(master, Arc::new(node));
+        self.insert_node(node);
         Ok(())
     }
 
@@ -271,12 +280,23 @@ impl Stream {
         self.idempotence = idempotence.map(Arc::new);
     }
 
+    fn insert_node(&mut self, node: Node) {
+        let master = node.master();
+        self.radix_nodes += radix::share(&self.nodes, master);
+        self.nodes.insert(master, Arc::new(node));
+    }
+
+    fn remove_node(&mut self, master: StreamId) {
+        self.nodes.remove(master);
+        self.radix_nodes -= radix::share(&self.nodes, master);
+    }
+
     /// Changes a node, and drops it if no entry is left in it.
     fn edit<R>(&mut self, master: StreamId, change: impl FnOnce(&mut Node) -> R) -> R {
         let node = Arc::make_mut(self.nodes.get_mut(master).expect("the node was just found"));
         let result = change(node);
         if node.live() == 0 {
-            self.nodes.remove(master);
+            self.remove_node(master);
         }
         result
     }
