@@ -4,6 +4,7 @@
 
 use crate::contest::{Options, build_preload, median, print_head, print_row};
 use crate::rig::{Client, Program, Server};
+use rustix::time::{ClockId, clock_gettime};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -63,6 +64,30 @@ pub fn run(options: &Options) {
         let most = all[0].iter().map(figure).fold(0.0, f64::max);
         print_row(name, &medians, &[format!("ours at most {most:.2}")]);
     }
+    let (longest_ms, above_5_ms) = do_nothing(Duration::from_secs(options.count("seconds") as u64));
+    println!(
+        "\nWhat a host that takes the processor away adds to a thread's CPU time: a loop that only looks at that clock,"
+    );
+    println!(
+        "alone and as long as one run: at most {longest_ms:.2} ms from one look to the next, {above_5_ms} above 5 ms."
+    );
+}
+
+/// The longest step of such a loop, in milliseconds, and how many took more than 5.
+fn do_nothing(length: Duration) -> (f64, usize) {
+    let clock = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
+    };
+    let (began, mut last) = (Instant::now(), clock());
+    let (mut longest_ms, mut above_5_ms) = (0.0, 0);
+    while began.elapsed() < length {
+        let now = clock();
+        longest_ms = f64::max(longest_ms, now - last);
+        above_5_ms += usize::from(now - last > 5.0);
+        last = now;
+    }
+    (longest_ms, above_5_ms)
 }
 
 /// What one run showed.
