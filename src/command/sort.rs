@@ -198,8 +198,9 @@ fn sorted(
     Ok(weighed.into_iter().map(|(_, element)| element).collect())
 }
 
-/// As Redis 8 reads it, which takes nothing at all for 0 here, and what is too large for infinite.
+/// As Redis 8 reads it: up to a NUL, if there is one. It takes nothing at all for 0 here, and what is too large for infinite.
 fn number_of(text: &[u8], are_numbers: &mut bool) -> Weight {
+    let text = memchr::memchr(0, text).map_or(text, |end| &text[..end]);
     let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
     let value = if text.is_empty() { Some(0.0) } else { parsed };
     let value = value.filter(|value: &f64| !value.is_nan());
