@@ -130,16 +130,19 @@ fn run(context: &mut Context<'_>, may_store: bool) -> Outcome {
     }
 }
 
-/// What the key holds, in its own order, or the reverse of it where it is to stay in that. A set that is stored must have
-/// some order, and so gets that of its bytes.
+/// What the key holds, in its own order, or the reverse of it where it is to stay in that. A set that is stored, or that a script
+/// sees, must have some order, and so gets that of its bytes. A packed sorted set is packed no more afterwards, as in
+/// Redis.
 fn elements(context: &mut Context<'_>, key: &[u8], options: &mut Options<'_>) -> Result<Vec<Vec<u8>>, CommandError> {
+    unpack_zset(context, key);
+    let is_scripted = context.session.is_scripted;
     let mut elements: Vec<Vec<u8>> = match context.value(key) {
         None => return Ok(Vec::new()),
         Some(View::Object(Object::List(list))) => list.iter().map(|item| item.to_vec()).collect(),
         Some(View::Object(Object::Zset(zset))) => zset.iter().map(|(member, _)| member.to_vec()).collect(),
         Some(View::Object(Object::Set(set))) => {
             let mut members: Vec<Vec<u8>> = set.iter().map(|member| member.to_vec()).collect();
-            if options.is_unsorted && options.store.is_some() {
+            if options.is_unsorted && (options.store.is_some() || is_scripted) {
                 (options.is_unsorted, options.is_alpha, options.by) = (false, true, None);
             }
             if set.as_packed().is_none() && !options.is_unsorted {
@@ -153,6 +156,14 @@ fn elements(context: &mut Context<'_>, key: &[u8], options: &mut Options<'_>) ->
         elements.reverse();
     }
     Ok(elements)
+}
+
+fn unpack_zset(context: &mut Context<'_>, key: &[u8]) {
+    let mut db = context.db_mut();
+    let is_packed = matches!(db.get(key), Some(View::Object(Object::Zset(zset))) if zset.as_listpack().is_some());
+    if is_packed && let Some(Object::Zset(zset)) = db.object_mut(key) {
+        zset.unpack();
+    }
 }
 
 /// What elements are compared by.

@@ -178,7 +178,7 @@ impl Zset {
         if let Repr::Packed(pack) = &self.0 {
             let too_long = member.len() > limits.zset_max_listpack_value || pack.byte_len() + member.len() > MAX_BYTES;
             if old.is_none() && (self.len() >= limits.zset_max_listpack_entries || too_long) {
-                self.0 = Repr::Table(Box::new(Table::from_pairs(pack)));
+                self.unpack();
             }
         }
         match &mut self.0 {
@@ -191,6 +191,13 @@ impl Zset {
             Repr::Table(table) => return table.insert(member, score),
         }
         if old.is_some() { Insert::Updated } else { Insert::Added }
+    }
+
+    /// Makes a table of a packed set, whatever the limits say.
+    pub fn unpack(&mut self) {
+        if let Repr::Packed(pack) = &self.0 {
+            self.0 = Repr::Table(Box::new(Table::from_pairs(pack)));
+        }
     }
 
     /// Takes `member` out and returns its score.

@@ -14,6 +14,7 @@ const EXHAUSTED: CommandError =
     CommandError::text("ERR The stream has exhausted the last possible ID, unable to add more items");
 const ID_TOO_SMALL: CommandError =
     CommandError::text("ERR The ID specified in XADD is equal or smaller than the target stream top item");
+const NO_STRATEGY: CommandError = CommandError::text("ERR syntax error, XTRIM must be called with a trimming strategy");
 const TWO_STRATEGIES: CommandError =
     CommandError::text("ERR syntax error, MAXLEN and MINID options at the same time are not compatible");
 
@@ -61,9 +62,12 @@ impl Options {
     }
 
     /// What is wrong with options that have all been read. A log may hold a LIMIT where a client may not write one.
-    fn check(&self, context: &Context<'_>) -> Result<(), CommandError> {
-        if self.limit.is_some() && self.keep.is_none() {
+    fn check(&self, context: &Context<'_>, is_add: bool) -> Result<(), CommandError> {
+        if self.limit.is_some_and(|limit| limit > 0) && self.keep.is_none() {
             return Err(CommandError::err("syntax error, LIMIT cannot be used without specifying a trimming strategy"));
+        }
+        if self.keep.is_none() && !is_add {
+            return Err(NO_STRATEGY);
         }
         if self.limit.is_some() && !self.approximate && !context.is_replay {
             return Err(CommandError::err("syntax error, LIMIT cannot be used without the special ~ option"));
@@ -121,7 +125,7 @@ pub(super) fn xadd(context: &mut Context<'_>) -> Outcome {
     let request = context.args;
     let id_text = *request.get(options.end).ok_or(wrong_arity())?;
     let wanted = parse_new_id(id_text)?;
-    options.check(context)?;
+    options.check(context, true)?;
     let pairs = &request[options.end + 1..];
     if pairs.is_empty() || !pairs.len().is_multiple_of(2) {
         return Err(wrong_arity());
@@ -235,9 +239,8 @@ fn choose_id(wanted: NewId, last: StreamId, now_ms: i64) -> Result<StreamId, Com
 
 pub(super) fn xtrim(context: &mut Context<'_>) -> Outcome {
     let options = Options::parse(context, false)?;
-    options.check(context)?;
-    let no_strategy = || CommandError::err("syntax error, XTRIM must be called with a trimming strategy");
-    let trim = options.trim(context).ok_or_else(no_strategy)?;
+    options.check(context, false)?;
+    let trim = options.trim(context).ok_or(NO_STRATEGY)?;
     let key = context.args[1];
     let Some(stream) = context.write_stream(key)? else {
         return Ok(context.reply.int(0));
