@@ -1,7 +1,7 @@
 //! Commands on collections and counters by redis-benchmark, with the depth of pipeline.
 
 use crate::contest::{Contest, Options, print_head};
-use crate::throughput::compare;
+use crate::throughput::{CPU, compare};
 
 pub const OPTIONS: &[(&str, &str)] = &[
     ("rounds", "5"),
@@ -31,7 +31,7 @@ pub fn run(options: &Options) {
     println!(
         "redis-benchmark, {clients} clients, medians of {rounds} rounds, requests per second (ours as a multiple);"
     );
-    println!("then microseconds of the server's CPU per request\n");
+    println!("{CPU}\n");
     let contest = Contest::start(&[]);
     let names = contest.names();
     let cpu: Vec<String> = names.iter().map(|name| format!("CPU {name}")).collect();

@@ -82,7 +82,7 @@ impl Contest {
 
     /// One run of redis-benchmark with these arguments: what it did for `requests` requests.
     pub fn benchmark(&self, server: &Server, requests: usize, arguments: &[&str]) -> Run {
-        let before = server.cpu_seconds();
+        let (before, client_before) = (server.cpu_seconds(), childrens_cpu_seconds());
         let output = Command::new(self.tool("benchmark"))
             .args(["-p", &server.port().to_string(), "-n", &requests.to_string(), "--csv"])
             .args(arguments)
@@ -90,6 +90,7 @@ impl Contest {
             .output()
             .unwrap();
         let cpu_us_each = (server.cpu_seconds() - before) * 1e6 / requests as f64;
+        let client_seconds = childrens_cpu_seconds() - client_before;
         let text = String::from_utf8_lossy(&output.stdout);
         // The last line is the test asked for; those before are the heading and what prepares it.
         let cells: Vec<f64> = text.lines().last().map_or_else(Vec::new, |row| {
@@ -97,7 +98,10 @@ impl Contest {
         });
         // From the end: max, p99, p95, p50, min, avg latency in ms, requests per second.
         match cells.get(6) {
-            Some(&rate) if rate > 0.0 => Run { rate, p99_ms: cells[1], max_ms: cells[0], cpu_us_each },
+            Some(&rate) if rate > 0.0 => {
+                let client_share = client_seconds * rate / requests as f64;
+                Run { rate, p99_ms: cells[1], max_ms: cells[0], cpu_us_each, client_share }
+            }
             _ => panic!("redis-benchmark said:\n{text}{}", String::from_utf8_lossy(&output.stderr)),
         }
     }
@@ -113,6 +117,16 @@ pub struct Run {
     pub max_ms: f64,
     /// CPU time of the server for each request, in microseconds.
     pub cpu_us_each: f64,
+    /// How much of one core redis-benchmark took: where that is all of it, no server could be asked for more.
+    pub client_share: f64,
+}
+
+/// CPU time of all programs that have been run and waited for, in seconds; counted in hundredths.
+fn childrens_cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    // The name in parentheses may hold anything; what follows it are fields from the third on.
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    [16, 17].iter().map(|field: &usize| fields[field - 3].parse::<f64>().unwrap()).sum::<f64>() / 100.0
 }
 
 /// Builds `benches/compare/NAME.c` into `folder`, as a library to preload. None, and a line that says so, without `cc`.

@@ -1,7 +1,7 @@
 //! SET under `appendonly yes`, by policy and number of clients, without pipelining and with it.
 
 use crate::contest::{Contest, Options, print_head};
-use crate::throughput::compare;
+use crate::throughput::{CPU, compare};
 
 pub const OPTIONS: &[(&str, &str)] = &[
     ("rounds", "5"),
@@ -17,7 +17,7 @@ pub fn run(options: &Options) {
     println!(
         "redis-benchmark, 100000 random keys, 64 B values, appendonly yes, medians of {rounds} rounds, requests per"
     );
-    println!("second (ours as a multiple); then microseconds of the server's CPU per request\n");
+    println!("second (ours as a multiple); {CPU}\n");
     for (index, policy) in options.list("policies").into_iter().enumerate() {
         let contest = Contest::start(&[("appendonly", "yes"), ("appendfsync", policy)]);
         let names = contest.names();

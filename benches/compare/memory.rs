@@ -1,5 +1,7 @@
-//! Bytes per key: what a fresh server's resident memory grows by while it is filled, divided by the number of keys, or of
-//! members where one key holds them all. `used_memory`, as INFO tells it, stands behind the resident figure.
+//! Bytes per key: what a server's resident memory (of its own, not the program's pages) grows by while it is filled, divided
+//! by the number of keys, or of members where one key holds them all. It has been filled and emptied once before, with a
+//! thousand, so that what any server comes to need is there. `used_memory`, as INFO tells it, stands behind the resident
+//! figure.
 
 use crate::contest::{Options, print_head, print_row};
 use crate::rig::{Program, Server};
@@ -69,6 +71,8 @@ fn grow(program: &Program, row: &Row, count: usize, settle: Duration) -> Grown {
         std::thread::sleep(settle);
         (resident(&server), used(&server))
     };
+    fill(server.port(), row, 1000);
+    server.client().line("FLUSHALL");
     let before = measure();
     fill(server.port(), row, count);
     let after = measure();
@@ -98,7 +102,7 @@ fn fill(port: u16, row: &Row, count: usize) {
 
 fn resident(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 

@@ -17,7 +17,7 @@ pub const OPTIONS: &[(&str, &str)] = &[
 pub fn run(options: &Options) {
     let (rounds, clients, keys) = (options.count("rounds"), options.text("clients"), options.count("keys"));
     println!("redis-benchmark, {clients} clients, {keys} random keys, medians of {rounds} rounds, requests per second");
-    println!("(ours as a multiple); then microseconds of the server's CPU per request\n");
+    println!("(ours as a multiple); {CPU}\n");
     for (index, size) in options.list("sizes").into_iter().enumerate() {
         let contest = Contest::start(&[("appendonly", options.text("appendonly"))]);
         let names = contest.names();
@@ -42,15 +42,22 @@ pub fn run(options: &Options) {
     }
 }
 
+/// What the columns of [`compare`] behind the rates are.
+pub const CPU: &str = "then microseconds of the server's CPU per request, and how much of a core redis-benchmark took (all of one is all it can)";
+
 /// Measures and prints one row: rates, then CPU.
 pub fn compare(contest: &Contest, name: &str, rounds: usize, mut measure: impl FnMut(&crate::rig::Server) -> Run) {
-    let mut cpu = vec![Vec::new(); contest.servers.len()];
+    let mut cpu = vec![(Vec::new(), Vec::new()); contest.servers.len()];
     let rates = contest.medians(rounds, |server| {
         let run = measure(server);
         let index = contest.servers.iter().position(|other| other.port() == server.port()).unwrap();
-        cpu[index].push(run.cpu_us_each);
+        cpu[index].0.push(run.cpu_us_each);
+        cpu[index].1.push(run.client_share);
         run.rate
     });
-    let cpu: Vec<String> = cpu.iter_mut().map(|figures| format!("{:.2}", median(figures))).collect();
+    let cpu: Vec<String> = cpu
+        .iter_mut()
+        .map(|(server, client)| format!("{:.2} ({:.0} %)", median(server), median(client) * 100.0))
+        .collect();
     print_row(name, &rates, &cpu);
 }

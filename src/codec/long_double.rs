@@ -39,7 +39,9 @@ pub enum Parsed {
 }
 
 impl LongDouble {
-    const ZERO: Self = Self { is_negative: false, mantissa: 0, exponent: 0 };
+    pub const ZERO: Self = Self { is_negative: false, mantissa: 0, exponent: 0 };
+    /// The largest finite number.
+    pub const MAX: Self = Self { is_negative: false, mantissa: u64::MAX, exponent: MOST_BIT - 63 };
 
     /// Reads a number, decimal or [hexadecimal](super::hexadecimal), or `inf`; `None` for anything else, and for what is too large or too
     /// close to 0.
@@ -110,6 +112,25 @@ impl LongDouble {
     /// The power of two of the highest bit.
     fn highest_bit(self) -> i64 {
         self.exponent + 63
+    }
+
+    pub fn negated(self) -> Self {
+        Self { is_negative: !self.is_negative, ..self }
+    }
+
+    /// Which of both is larger. Zeros are equal.
+    pub fn compare(self, other: Self) -> Ordering {
+        let sign = |number: Self| match number.mantissa {
+            0 => 0,
+            _ if number.is_negative => -1,
+            _ => 1,
+        };
+        let by_size = (self.exponent, self.mantissa).cmp(&(other.exponent, other.mantissa));
+        sign(self).cmp(&sign(other)).then(match sign(self) {
+            0 => Ordering::Equal,
+            1 => by_size,
+            _ => by_size.reverse(),
+        })
     }
 
     /// The sum, rounded.

@@ -80,6 +80,12 @@ impl Told<'_> {
         match verb.as_str() {
             "del" | "unlink" if command.name == "spop" => self.event(engine, b's', "spop", (db, key(1))),
             "del" | "unlink" => operation[1..].iter().for_each(|key| self.removed(engine, db, key)),
+            // What it added it tells itself.
+            "set" if command.name == "increx" => {
+                if expires(&operation[3..]) {
+                    self.event(engine, b'g', "expire", (db, key(1)));
+                }
+            }
             "mset" | "msetnx" => {
                 operation[1..].iter().step_by(2).for_each(|key| self.event(engine, b'$', "set", (db, key)));
             }
@@ -144,9 +150,6 @@ impl Told<'_> {
         if !is_stored || has(engine, db, key) {
             self.event(engine, class_of(event, row), event, (db, key));
         }
-        let expires = |words: &[&[u8]]| {
-            words.iter().any(|word| ["EX", "PX", "EXAT", "PXAT"].iter().any(|option| is(word, option)))
-        };
         match row.name {
             "setex" | "psetex" => self.event(engine, b'g', "expire", (db, key)),
             "set" if expires(&operation[3..]) => self.event(engine, b'g', "expire", (db, key)),
@@ -179,6 +182,11 @@ impl Told<'_> {
             engine.tell_event(b'g', "del", db, key);
         }
     }
+}
+
+/// Whether a time is among these options.
+fn expires(options: &[&[u8]]) -> bool {
+    options.iter().any(|word| ["EX", "PX", "EXAT", "PXAT"].iter().any(|option| is(word, option)))
 }
 
 /// A database's number that was checked when the command ran.

@@ -6,7 +6,7 @@
 const ACCESS: &[(&str, &str)] = &[
     (
         "RO access",
-        "bitcount bitfield_ro bitpos dump eval_ro evalsha_ro expiretime fcall_ro geodist geohash geopos georadius_ro \
+        "bitcount bitfield_ro bitpos digest dump eval_ro evalsha_ro expiretime fcall_ro geodist geohash geopos georadius_ro \
          georadiusbymember_ro geosearch get getbit getrange hexpiretime hget hgetall hkeys hmget hpexpiretime hpttl \
          hrandfield hscan httl hvals lcs lindex lpos lrange mget pexpiretime pttl sdiff sinter sintercard smembers \
          smismember sort_ro srandmember sscan substr sunion ttl xinfo|consumers xinfo|groups xinfo|stream xpending xrange \
@@ -15,8 +15,8 @@ const ACCESS: &[(&str, &str)] = &[
     ),
     (
         "RW access update",
-        "bitfield decr decrby eval evalsha fcall getex getset hgetex hincrby hincrbyfloat incr incrby incrbyfloat move \
-         setbit zincrby",
+        "bitfield decr decrby eval evalsha fcall getex getset hgetex hincrby hincrbyfloat incr incrby incrbyfloat increx \
+         move setbit zincrby",
     ),
     (
         "RW update",
@@ -34,7 +34,7 @@ const ACCESS: &[(&str, &str)] = &[
     ),
     (
         "RW delete",
-        "hdel lrem ltrim srem xautoclaim xdel xgroup|delconsumer xgroup|destroy xtrim zrem zremrangebylex zremrangebyrank \
+        "delex hdel lrem ltrim srem xautoclaim xdel xdelex xgroup|delconsumer xgroup|destroy xtrim zrem zremrangebylex zremrangebyrank \
          zremrangebyscore",
     ),
     ("RW insert", "append hsetnx linsert lpush lpushx pfadd rpush rpushx sadd xgroup|create xgroup|createconsumer"),
@@ -48,6 +48,7 @@ const ACCESS: &[(&str, &str)] = &[
     ("OW insert", "msetnx setnx"),
     ("RO access/OW update", "copy georadius georadiusbymember sort"),
     ("RM delete", "del delifeq unlink"),
+    ("RW update delete", "xackdel"),
     ("RW access delete/OW insert", "renamenx"),
     ("RW access delete/OW update", "rename"),
     ("RW access insert/RO access", "pfmerge"),

@@ -20,6 +20,7 @@ mod backup;
 mod bitmap;
 mod changed;
 mod client;
+mod compare;
 mod config_cmd;
 mod connection;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod geo;
 mod hash;
 mod hints;
 mod hyperloglog;
+mod increx;
 mod info;
 mod introspection;
 mod latency;

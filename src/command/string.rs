@@ -4,6 +4,7 @@ use crate::codec::long_double::{Infinite, LongDouble, Parsed};
 use crate::keyspace::Expiry;
 
 use super::args::{self, is};
+use super::compare::Condition;
 use super::spec::{
     ALL_KEYS, CAT_STRING, Command, DENYOOM, FAST, Keys, MOVABLE_KEYS, ONE_KEY, READONLY, WRITE, command,
 };
@@ -17,7 +18,6 @@ pub const COMMANDS: &[Command] = &[
     command("psetex", 4, WRITE | DENYOOM, ONE_KEY, CAT_STRING, "2.6.0", psetex),
     command("getset", 3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "1.0.0", getset),
     command("getdel", 2, WRITE | FAST, ONE_KEY, CAT_STRING, "6.2.0", getdel),
-    command("delifeq", 3, WRITE | FAST, ONE_KEY, CAT_STRING, "9.0.0", delifeq),
     command("getex", -2, WRITE | FAST, ONE_KEY, CAT_STRING, "6.2.0", getex),
     command("strlen", 2, READONLY | FAST, ONE_KEY, CAT_STRING, "2.2.0", strlen),
     command("append", 3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STRING, "2.0.0", append),
@@ -57,8 +57,7 @@ fn get(context: &mut Context<'_>) -> Outcome {
 struct SetOptions<'a> {
     only_if_absent: bool,
     only_if_present: bool,
-    /// Only if the value is this one.
-    only_if_equal: Option<&'a [u8]>,
+    condition: Option<Condition<'a>>,
     get: bool,
     keep_ttl: bool,
     expire_at_ms: Option<i64>,
@@ -77,15 +76,16 @@ impl<'a> SetOptions<'a> {
         let mut rest = &context.args[from..];
         while let [option, tail @ ..] = rest {
             rest = tail;
-            let has_equal = options.only_if_equal.is_some();
-            if is(option, "NX") && !options.only_if_present && !has_equal {
+            let has_condition = options.condition.is_some();
+            if is(option, "NX") && !options.only_if_present && !has_condition {
                 options.only_if_absent = true;
-            } else if is(option, "XX") && !options.only_if_absent && !has_equal {
+            } else if is(option, "XX") && !options.only_if_absent && !has_condition {
                 options.only_if_present = true;
-            } else if let (true, [value, tail @ ..]) = (is(option, "IFEQ"), tail)
-                && !(options.only_if_absent || options.only_if_present || has_equal)
+            } else if let [value, tail @ ..] = tail
+                && let Some(condition) = Condition::of(option, value)
+                && !(options.only_if_absent || options.only_if_present || has_condition)
             {
-                (options.only_if_equal, options.is_rephrased) = (Some(*value), true);
+                (options.condition, options.is_rephrased) = (Some(condition), true);
                 rest = tail;
             } else if is(option, "GET") {
                 (options.get, options.is_rephrased) = (true, true);
@@ -116,7 +116,7 @@ pub(super) struct ExpireUnit {
 
 impl ExpireUnit {
     /// The unit of EX, PX, EXAT, PXAT.
-    fn of(option: &[u8]) -> Option<Self> {
+    pub(super) fn of(option: &[u8]) -> Option<Self> {
         let (ms_per_unit, is_relative) = match option.to_ascii_uppercase().as_slice() {
             b"EX" => (1000, true),
             b"PX" => (1, true),
@@ -128,7 +128,7 @@ impl ExpireUnit {
     }
 
     /// Unix ms of an expiry that must lie after the epoch.
-    fn absolute(self, value: &[u8], now_ms: i64, command: &'static str) -> Result<i64, CommandError> {
+    pub(super) fn absolute(self, value: &[u8], now_ms: i64, command: &'static str) -> Result<i64, CommandError> {
         let value = args::int(value)?;
         let invalid = CommandError::InvalidExpire(command);
         if value <= 0 {
@@ -147,8 +147,8 @@ fn set(context: &mut Context<'_>) -> Outcome {
     let options = SetOptions::parse(context)?;
     let (key, value) = (context.args[1], context.args[2]);
     let former = if options.get { context.read_string(key)?.map(|string| string.to_vec()) } else { None };
-    let is_refused = match options.only_if_equal {
-        Some(wanted) => !is_equal(context, key, wanted)?,
+    let is_refused = match options.condition {
+        Some(condition) => !condition.holds(context.read_string(key)?)?,
         None => {
             let needs_presence = options.only_if_absent || options.only_if_present;
             needs_presence && context.db_mut().contains(key) == options.only_if_absent
@@ -166,22 +166,6 @@ fn set(context: &mut Context<'_>) -> Outcome {
         (true, None) => context.reply.null(),
         (false, _) => context.reply.ok(),
     })
-}
-
-/// Whether the key has this value; an error if it holds no string.
-fn is_equal(context: &mut Context<'_>, key: &[u8], wanted: &[u8]) -> Result<bool, CommandError> {
-    Ok(context.read_string(key)?.is_some_and(|string| string.with(|value| value == wanted)))
-}
-
-fn delifeq(context: &mut Context<'_>) -> Outcome {
-    let (key, wanted) = (context.args[1], context.args[2]);
-    let goes = is_equal(context, key, wanted)?;
-    if goes {
-        context.remove(key);
-        context.changed(1);
-        context.log_as(&[b"DEL", key]);
-    }
-    Ok(context.reply.int(i64::from(goes)))
 }
 
 fn store(context: &mut Context<'_>, key: &[u8], value: &[u8], options: &SetOptions<'_>) {
@@ -499,7 +483,7 @@ fn msetex(context: &mut Context<'_>) -> Outcome {
     }
     let count = pair_count(args).ok_or(CommandError::Syntax)?;
     let options = SetOptions::parse_from(context, 2 + 2 * count, "msetex")?;
-    if options.get || options.only_if_equal.is_some() {
+    if options.get || options.condition.is_some() {
         return Err(CommandError::Syntax);
     }
     let pairs = args[2..2 + 2 * count].chunks_exact(2);

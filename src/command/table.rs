@@ -8,6 +8,8 @@ use super::Command;
 /// One place in memory: a constant may have several, and rows are known by their address.
 static GROUPS: &[&[Command]] = &[
     super::string::COMMANDS,
+    super::compare::COMMANDS,
+    super::increx::COMMANDS,
     super::lcs::COMMANDS,
     super::bitmap::COMMANDS,
     super::hyperloglog::COMMANDS,

@@ -4,6 +4,7 @@
 //! may stop early as the trim that leaves the same entries, a delivery to a consumer as the XCLAIM that delivers it.
 
 mod claim;
+mod delete;
 mod group;
 mod info;
 mod pending;
@@ -27,6 +28,8 @@ pub const COMMANDS: &[Command] = &[
     command("xadd", -5, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STREAM, "5.0.0", write::xadd),
     command("xtrim", -4, WRITE, ONE_KEY, CAT_STREAM, "5.0.0", write::xtrim),
     command("xdel", -3, WRITE | FAST, ONE_KEY, CAT_STREAM, "5.0.0", write::xdel),
+    command("xdelex", -5, WRITE | FAST, ONE_KEY, CAT_STREAM, "8.2.0", delete::xdelex),
+    command("xackdel", -6, WRITE | FAST, ONE_KEY, CAT_STREAM, "8.2.0", delete::xackdel),
     command("xsetid", -3, WRITE | DENYOOM | FAST, ONE_KEY, CAT_STREAM, "5.0.0", write::xsetid),
     command("xlen", 2, READONLY | FAST, ONE_KEY, CAT_STREAM, "5.0.0", range::xlen),
     command("xrange", -4, READONLY, ONE_KEY, CAT_STREAM, "5.0.0", range::xrange),
