@@ -77,6 +77,7 @@ pub struct Append {
     /// The failed fsync was known when the rewrite under way took its snapshot, so its base makes up for it.
     is_covered: bool,
     sync_in_flight: Option<u64>,
+    syncs_lent: u64,
     last_sync: Instant,
     delayed_syncs: u64,
 }
@@ -200,6 +201,7 @@ impl Append {
             fault: None,
             is_covered: false,
             sync_in_flight: None,
+            syncs_lent: 0,
             last_sync: now,
             delayed_syncs: 0,
         }
@@ -287,16 +289,32 @@ impl Append {
         self.lent.is_none() && !self.needs_new_base() && is_due
     }
 
-    /// Takes note of what has been done elsewhere.
-    pub fn take_report(&mut self) {
+    /// How long a sync takes, where what the journal holds could be written and synced now, and must be.
+    pub fn next_sync_takes(&self, journal: &Journal, policy: AppendFsync) -> Option<Duration> {
+        let is_wanted = policy == AppendFsync::Always && self.target.is_some() && !self.is_forming && !self.held;
+        let has_any = !self.bytes.queue.is_empty() || !journal.pending().is_empty();
+        let may_begin =
+            is_wanted && has_any && self.fault.is_none() && self.may_lend() && self.sync_in_flight.is_none();
+        may_begin.then(|| Duration::from_secs_f64(self.pace.sync_us / 1e6))
+    }
+
+    /// Batches with a sync that others have been given.
+    pub fn syncs_lent(&self) -> u64 {
+        self.syncs_lent
+    }
+
+    /// Takes note of what has been done elsewhere; false if nothing has.
+    pub fn take_report(&mut self) -> bool {
         let report = match &self.lent {
             None => None,
             Some(lent) if lent.is_in_tray => self.tray.as_ref().and_then(|tray| tray.report()),
             Some(_) => self.thread.as_ref().and_then(LogThread::report),
         };
+        let is_there = report.is_some();
         if let Some(report) = report {
             self.take_back(report);
         }
+        is_there
     }
 
     /// Writes what the journal holds; under `always` also syncs it. The error is remembered as [`Append::fault`].
@@ -638,6 +656,7 @@ impl Append {
         } else {
             target.reserve.wanted(target.len + len as u64, since).map_or(Room::AsItIs, Room::Until) // usize has at most 64 bits
         };
+        self.syncs_lent += u64::from(batch.wants_sync);
         let errand = Errand { file, bytes, wants_sync: batch.wants_sync, room };
         if let Some(tray) = tray {
             tray.place(errand, target.len);

@@ -91,8 +91,10 @@ pub struct Tray {
 enum TrayState {
     Empty,
     Placed(Work),
-    /// Somebody is carrying it out.
-    Taken,
+    /// Somebody is carrying it out; somebody may wait for him.
+    Taken {
+        is_awaited: bool,
+    },
     Reported(Report),
 }
 
@@ -128,7 +130,7 @@ impl Tray {
         if !matches!(*state, TrayState::Placed(_)) {
             return None;
         }
-        match std::mem::replace(&mut *state, TrayState::Taken) {
+        match std::mem::replace(&mut *state, TrayState::Taken { is_awaited: false }) {
             TrayState::Placed(work) => Some(work),
             _ => None,
         }
@@ -137,8 +139,10 @@ impl Tray {
     /// Does the work, however long the disk takes, and leaves the report here.
     pub fn carry_out(&self, work: Work) {
         let report = carry_out(work.errand, work.len);
-        *self.state() = TrayState::Reported(report);
-        self.is_reported.notify_all();
+        let before = std::mem::replace(&mut *self.state(), TrayState::Reported(report));
+        if matches!(before, TrayState::Taken { is_awaited: true }) {
+            self.is_reported.notify_all();
+        }
     }
 
     /// The report, if it is there.
@@ -158,7 +162,13 @@ impl Tray {
         if let Some(work) = self.take() {
             self.carry_out(work);
         }
-        let waiting = self.is_reported.wait_while(self.state(), |state| matches!(state, TrayState::Taken));
+        let waiting = self.is_reported.wait_while(self.state(), |state| match state {
+            TrayState::Taken { is_awaited } => {
+                *is_awaited = true;
+                true
+            }
+            _ => false,
+        });
         drop(waiting);
         self.report()
     }

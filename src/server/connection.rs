@@ -48,6 +48,8 @@ pub(super) struct Connection {
     is_draining: Cell<bool>,
     /// How far the log has got, as of the last flush.
     settled: Cell<u64>,
+    /// The last sync that it has waited for: see [`Writers`](super::writers::Writers).
+    pub(super) last_sync: Cell<u64>,
     /// Wakes the reading task.
     reader: RefCell<Option<Waker>>,
     reader_waits: Cell<bool>,
@@ -76,6 +78,7 @@ impl Connection {
             has_ended: Cell::new(false),
             is_draining: Cell::new(false),
             settled: Cell::new(0),
+            last_sync: Cell::new(0),
             reader: RefCell::default(),
             reader_waits: Cell::new(false),
             is_parting: Cell::new(false),

@@ -36,6 +36,29 @@ pub(super) fn flush(shared: &Rc<Shared>) {
     let settled = shared.append.borrow().settled(policy);
     send_pending(shared, settled);
     note_synced(shared);
+    shared.writers.follow(shared.append.borrow().syncs_lent());
+}
+
+/// Sends what waits for what somebody else has written or synced by now.
+pub(super) fn take_report(shared: &Rc<Shared>) {
+    let settled = {
+        let (mut engine, mut append) = (shared.engine.borrow_mut(), shared.append.borrow_mut());
+        if !append.take_report() {
+            return;
+        }
+        let policy = engine.config.appendfsync;
+        let settled = append.settled(policy);
+        engine.unsynced.settle(settled, policy == AppendFsync::Always && append.is_on());
+        settled
+    };
+    send_pending(shared, settled);
+    note_synced(shared);
+}
+
+/// Sends what may leave without anything being written first.
+pub(super) fn send_settled(shared: &Rc<Shared>) {
+    let settled = shared.append.borrow().settled(shared.engine.borrow().config.appendfsync);
+    send_pending(shared, settled);
 }
 
 /// Tells those who wait for writes to be on the disk how far it is.

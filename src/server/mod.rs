@@ -48,5 +48,6 @@ mod tick;
 mod turn;
 mod vanished;
 mod waiting;
+mod writers;
 
 pub use start::run;

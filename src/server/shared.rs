@@ -21,6 +21,7 @@ use super::connection::Connection;
 use super::input::Spare;
 use super::seat::Place;
 use super::senders::Senders;
+use super::writers::Writers;
 
 pub(super) struct Shared {
     pub(super) engine: RefCell<Engine>,
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     /// Buffers for reading that no connection holds.
     pub(super) spare: RefCell<Spare>,
     pub(super) senders: RefCell<Senders>,
+    pub(super) writers: Writers,
     /// The time, as of the last [`Shared::tick`].
     pub(super) now_ms: Cell<i64>,
     /// Wakes the executor.
@@ -80,6 +82,7 @@ impl Shared {
             ready: RefCell::default(),
             spare: RefCell::default(),
             senders: RefCell::default(),
+            writers: Writers::default(),
             now_ms,
             turn_wanted,
             tray,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::batch::{Batch, Budget};
 use super::flush;
 use super::shared::Shared;
+use super::writers::Gathering;
 
 /// How long one turn may execute.
 const TURN: Duration = Duration::from_millis(1);
@@ -24,12 +25,25 @@ const TRY_AGAIN_AFTER: u32 = 32;
 pub(super) async fn take_turns(shared: Rc<Shared>) {
     let mut batch = Batch::default();
     let mut patience = Patience::default();
+    let mut gathering = Gathering::default();
     loop {
         shared.turn_wanted.notified().await;
         shared.is_executor_awake.set(true);
         loop {
             shared.is_turn_wanted.set(false);
-            let is_done = take_turn(&shared, &mut batch);
+            let mut turn = Turn::begin(&shared);
+            flush::take_report(&shared);
+            turn.execute(&shared, &mut batch);
+            if gathering.goes_on(&shared) {
+                flush::send_settled(&shared);
+                if !turn.in_commands.is_zero() {
+                    turn.end(&shared);
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
+            flush::flush(&shared);
+            let is_done = turn.end(&shared);
             if shared.tray.is_waiting() {
                 // The next turn begins when the log is written.
                 break;
@@ -75,35 +89,49 @@ impl Patience {
     }
 }
 
-/// One turn; false if requests are left for the next one.
-fn take_turn(shared: &Rc<Shared>, batch: &mut Batch) -> bool {
-    let started = shared.tick();
-    let mut budget = Budget::new(started, TURN);
-    let mut in_commands = Duration::ZERO;
-    while !budget.is_spent && shared.exit.get().is_none() && gather(shared, batch) {
-        let before = Instant::now();
-        {
-            let mut engine = shared.engine.borrow_mut();
-            batch.prefetch(&engine.keyspace);
-            batch.run(shared, &mut engine, &mut budget);
-            if engine.is_room_wanted() {
-                shared.room_wanted.notify_one();
+/// One turn.
+struct Turn {
+    started: Instant,
+    budget: Budget,
+    in_commands: Duration,
+}
+
+impl Turn {
+    fn begin(shared: &Shared) -> Self {
+        let started = shared.tick();
+        Self { started, budget: Budget::new(started, TURN), in_commands: Duration::ZERO }
+    }
+
+    /// Executes what has come.
+    fn execute(&mut self, shared: &Rc<Shared>, batch: &mut Batch) {
+        while !self.budget.is_spent && shared.exit.get().is_none() && gather(shared, batch) {
+            let before = Instant::now();
+            {
+                let mut engine = shared.engine.borrow_mut();
+                batch.prefetch(&engine.keyspace);
+                batch.run(shared, &mut engine, &mut self.budget);
+                if engine.is_room_wanted() {
+                    shared.room_wanted.notify_one();
+                }
+            }
+            let now = Instant::now();
+            self.in_commands += now - before;
+            self.budget.is_spent |= now - self.started >= TURN;
+            settle(shared, batch);
+            shared.take_up_jobs();
+            if !shared.append.borrow().is_on() {
+                // Nothing is to be written first, so the clients of this batch need not wait for the next one's.
+                flush::send_pending(shared, u64::MAX);
             }
         }
-        let now = Instant::now();
-        in_commands += now - before;
-        budget.is_spent |= now - started >= TURN;
-        settle(shared, batch);
-        shared.take_up_jobs();
-        if !shared.append.borrow().is_on() {
-            // Nothing is to be written first, so the clients of this batch need not wait for the next one's.
-            flush::send_pending(shared, u64::MAX);
-        }
     }
-    flush::flush(shared);
-    let stats = &mut shared.engine.borrow_mut().stats.turns;
-    stats.count(started.elapsed(), in_commands);
-    shared.ready.borrow().is_empty() || shared.exit.get().is_some()
+
+    /// Ends it, the log written or not; false if requests are left for the next turn.
+    fn end(self, shared: &Shared) -> bool {
+        let stats = &mut shared.engine.borrow_mut().stats.turns;
+        stats.count(self.started.elapsed(), self.in_commands);
+        shared.ready.borrow().is_empty() || shared.exit.get().is_some()
+    }
 }
 
 /// Finds the next requests of the clients that have sent any; false if there are none.
@@ -126,6 +154,9 @@ fn gather(shared: &Shared, batch: &mut Batch) -> bool {
 fn settle(shared: &Rc<Shared>, batch: &mut Batch) {
     for member in batch.members.drain(..) {
         let connection = member.connection;
+        if connection.waits_for_log() {
+            shared.writers.count(&connection.last_sync);
+        }
         connection.settle(shared, member.consumed, member.has_more || member.is_cut, member.is_cut);
     }
 }

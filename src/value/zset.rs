@@ -161,8 +161,14 @@ impl Zset {
         self.insert_with(member, score, limits, |score| score + 0.0)
     }
 
-    /// Loader: [`insert`](Self::insert) of what a file holds, a zero's sign with it.
+    /// [`insert`](Self::insert) of what a file holds, or of a result, a zero's sign with it.
     pub fn insert_exact(&mut self, member: &[u8], score: f64, limits: &Limits) -> Insert {
+        let is_other_zero = |old: f64| old == 0.0 && old.is_sign_negative() != score.is_sign_negative();
+        if score == 0.0 && self.score(member).is_some_and(is_other_zero) {
+            self.remove(member);
+            self.insert_with(member, score, limits, |score| score);
+            return Insert::Updated;
+        }
         self.insert_with(member, score, limits, |score| score)
     }
 
@@ -191,6 +197,17 @@ impl Zset {
             Repr::Table(table) => return table.insert(member, score),
         }
         if old.is_some() { Insert::Updated } else { Insert::Added }
+    }
+
+    /// Takes the sign from each zero of a packed set, as where a command had packed it.
+    pub fn forget_packed_signs(&mut self) {
+        let Repr::Packed(pack) = &mut self.0 else { return };
+        let is_signed = |score: f64| score == 0.0 && score.is_sign_negative();
+        let signed = (Pairs { items: pack.iter() }).filter(|pair| is_signed(pair.1)).map(|pair| pair.0.to_vec());
+        for member in signed.collect::<Vec<_>>() {
+            remove_pair(pack, &member);
+            insert_pair(pack, &member, 0.0);
+        }
     }
 
     /// Makes a table of a packed set, whatever the limits say.
@@ -567,6 +584,12 @@ mod tests {
             assert!(zset.score(b"a").unwrap().is_sign_negative());
             assert_eq!(zset.insert(b"a", 0.0, &limits), Insert::Unchanged);
             assert_eq!(zset.rank(b"b"), Some(1));
+            assert_eq!(zset.insert_exact(b"a", 0.0, &limits), Insert::Updated);
+            assert!(zset.score(b"a").unwrap().is_sign_positive() && zset.len() == 2);
+            zset.insert_exact(b"b", -0.0, &limits);
+            let is_packed = zset.as_listpack().is_some();
+            zset.forget_packed_signs();
+            assert_eq!(zset.score(b"b").unwrap().is_sign_positive(), is_packed);
         }
     }
 

@@ -148,7 +148,7 @@ fn operands<'e>(db: Db<'e>, keys: &[&[u8]]) -> Result<SmallVec<[Operand<'e>; 8]>
     db.into_values(keys).into_iter().map(Operand::of).collect()
 }
 
-/// The result of an operation on operands with their weights.
+/// The result of an operation on operands with their weights, zeros with their signs.
 fn compute(operation: Operation, operands: &[Operand<'_>], options: &Options, limits: &Limits) -> Zset {
     let mut weighted: SmallVec<[(Operand<'_>, f64); 8]> =
         operands.iter().copied().zip(options.weights.iter().copied()).collect();
@@ -166,7 +166,7 @@ fn compute(operation: Operation, operands: &[Operand<'_>], options: &Options, li
                     member.with(|text| {
                         let former = result.score(text);
                         let score = former.map_or(score, |former| options.aggregate.of(former, score));
-                        result.insert(text, score, limits)
+                        result.insert_exact(text, score, limits)
                     });
                     true
                 });
@@ -180,7 +180,7 @@ fn compute(operation: Operation, operands: &[Operand<'_>], options: &Options, li
                 let start = number(score * weight);
                 let score = others.iter().try_fold(start, |sum, operand| combine(sum, operand, text));
                 if let Some(score) = score {
-                    result.insert(text, score, limits);
+                    result.insert_exact(text, score, limits);
                 }
             });
             true
@@ -188,7 +188,7 @@ fn compute(operation: Operation, operands: &[Operand<'_>], options: &Options, li
         Operation::Difference => first.visit(|member, score| {
             member.with(|text| {
                 if !others.iter().any(|(operand, _)| operand.score(text).is_some()) {
-                    result.insert(text, score, limits);
+                    result.insert_exact(text, score, limits);
                 }
             });
             true
@@ -240,8 +240,9 @@ fn compute_and_store(context: &mut Context<'_>, operation: Operation, name: &'st
     let db = context.engine.keyspace.db(context.session.db);
     let operands = operands(db, keys)?;
     let options = Options::parse(rest, keys.len(), operation, true)?;
-    let result = compute(operation, &operands, &options, &limits);
+    let mut result = compute(operation, &operands, &options, &limits);
     drop(operands);
+    result.forget_packed_signs();
     store(context, result)
 }
 
