@@ -14,13 +14,15 @@ use super::shared::Shared;
 /// these limits.
 const SILENCE_OF_SYNC: u32 = 8;
 const SILENCE: std::ops::Range<Duration> = Duration::from_micros(20)..Duration::from_micros(250);
-/// How long they are waited for at most.
-const LONGEST_IN_SYNCS: u32 = 2;
+/// How long they are waited for at most: as long as two syncs take, and no longer than this.
+const LONGEST: Duration = Duration::from_millis(5);
 
 /// Counts the clients that wait for the next sync, and those who waited for the one before and have sent nothing since.
 pub(super) struct Writers {
-    /// Syncs that have begun.
-    begun: Cell<u64>,
+    /// The number of the next sync.
+    next: Cell<u64>,
+    /// [`Append::syncs_lent`](crate::persist::append::Append::syncs_lent), as of the last one: another log counts anew.
+    lent: Cell<u64>,
     waiting: Cell<usize>,
     missing: Cell<usize>,
 }
@@ -28,14 +30,14 @@ pub(super) struct Writers {
 impl Default for Writers {
     fn default() -> Self {
         // A client that has never waited is known with 0.
-        Self { begun: Cell::new(1), waiting: Cell::new(0), missing: Cell::new(0) }
+        Self { next: Cell::new(2), lent: Cell::new(0), waiting: Cell::new(0), missing: Cell::new(0) }
     }
 }
 
 impl Writers {
     /// A client waits for the next sync; `last` is the one that it has waited for last.
     pub(super) fn count(&self, last: &Cell<u64>) {
-        let next = self.begun.get() + 1;
+        let next = self.next.get();
         let before = last.replace(next);
         if before < next {
             self.waiting.set(self.waiting.get() + 1);
@@ -45,10 +47,10 @@ impl Writers {
         }
     }
 
-    /// So many syncs have begun.
-    pub(super) fn follow(&self, begun: u64) {
-        // The first has number 2.
-        if self.begun.replace(begun + 1) != begun + 1 {
+    /// The log has lent so many syncs: where that is another number, one has begun.
+    pub(super) fn follow(&self, lent: u64) {
+        if self.lent.replace(lent) != lent {
+            self.next.set(self.next.get() + 1);
             self.missing.set(self.waiting.take());
         }
     }
@@ -83,7 +85,7 @@ impl Gathering {
         let heard = if missing < before { now } else { heard };
         self.since = Some((began, heard, missing));
         let silence = (sync_takes / SILENCE_OF_SYNC).clamp(SILENCE.start, SILENCE.end);
-        now - heard < silence && now - began < sync_takes * LONGEST_IN_SYNCS
+        now - heard < silence && now - began < LONGEST.min(sync_takes * 2)
     }
 }
 
@@ -109,6 +111,8 @@ mod tests {
         writers.follow(3);
         assert_eq!(writers.missing.get(), 0, "nobody has waited for that one");
         assert_eq!(come(&[0]), 0);
+        writers.follow(1);
+        assert_eq!(writers.missing.get(), 1, "another log was begun");
     }
 
     #[test]
@@ -116,9 +120,9 @@ mod tests {
         let start = Instant::now();
         let (sync_takes, us) = (Duration::from_micros(400), Duration::from_micros);
         let mut gathering = Gathering::default();
-        let mut looks = [(0, 9), (40, 9), (49, 8), (90, 8), (98, 7)]
+        let looks = [(0, 9), (40, 9), (49, 8), (90, 8), (98, 7)]
             .map(|(at, missing)| gathering.is_worth_it(start + us(at), missing, sync_takes));
-        assert!(looks.iter_mut().all(|look| *look));
+        assert_eq!(looks, [true; 5]);
         assert!(!gathering.is_worth_it(start + us(150), 7, sync_takes), "52 us without any");
         let mut gathering = Gathering::default();
         let waited =
