@@ -1,8 +1,7 @@
 //! Lists: one listpack, or a sequence of nodes.
 //!
 //! A short list is a single [`Listpack`]. One that exceeds `list-max-listpack-size` is a `quicklist`: nodes in order,
-//! each a listpack within that limit, or a single element that alone exceeds it ("plain"). What is put in front of all others
-//! moves a whole node, so the first one gets no more than [`FRONT_BYTES`] that way. It becomes one listpack again
+//! each a listpack within that limit, or a single element that alone exceeds it ("plain"). It becomes one listpack again
 //! when a removal leaves one node of at most half the limit, so that a list at the edge does not go back and forth.
 
 use super::packed::Checked;
@@ -16,9 +15,6 @@ use std::sync::Arc;
 const SAFE_BYTES: usize = 8192;
 /// What an entry is taken to cost beside its bytes when room in a node is judged.
 const ENTRY_OVERHEAD: usize = 8;
-
-/// How large the first node becomes by elements that are put in front of it.
-const FRONT_BYTES: usize = 2048;
 
 /// One node of a list, as the RDB stores it.
 #[derive(Clone, Copy, Debug)]
@@ -391,11 +387,7 @@ fn insert_into(nodes: &mut Sequence<Node>, index: usize, item: &[u8], limit: Nod
     if within == 0 && ordinal > 0 && fits(nodes, ordinal - 1) {
         return put(nodes, ordinal - 1, None);
     }
-    let is_front_full = |nodes: &Sequence<Node>| match nodes.first() {
-        Some(Node::Packed(pack)) => pack.byte_len() + item.len() > FRONT_BYTES,
-        _ => false,
-    };
-    if fits(nodes, ordinal) && !(index == 0 && is_front_full(nodes)) {
+    if fits(nodes, ordinal) {
         return put(nodes, ordinal, Some(within));
     }
     if within == 0 {
