@@ -1,16 +1,20 @@
 //! A byte buffer behind one thin pointer: eight bytes where it is held, instead of the 24 of a `Vec`.
 //!
 //! ```text
-//! len u32 | capacity u32 | bytes ...
+//! len u32 | capacity u32 | gap u32 | gap | bytes | room
 //! ```
 //!
-//! Millions of collections are such buffers, so what one costs beside its bytes counts. The capacity fills a size class
-//! of the allocator (up to 32 KB, and by the same steps beyond): what is left over is what the allocator would round up to
-//! anyway. A buffer that shrinks to less than half gives the rest back.
+//! Millions of collections are such buffers, so what one costs beside its bytes counts. The capacity, gap and room included,
+//! fills a size class of the allocator (up to 32 KB, and by the same steps beyond): what is left over is what the allocator
+//! would round up to anyway. A buffer that shrinks to less than half gives the rest back.
+//!
+//! With a gap an edit moves the bytes on its shorter side. What is left over stands on the side that has last asked for more,
+//! so that who adds and takes away at one end, or at both, moves all of it once in many times. The price is that reading
+//! waits for the header, so that not every buffer has a gap.
 
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
@@ -21,24 +25,25 @@ use std::ptr::NonNull;
 struct Header {
     len: u32,
     capacity: u32,
+    gap: u32,
 }
 
 const HEADER: usize = size_of::<Header>();
 /// Up to here the size classes of the allocator lie eight bytes apart, beyond there are four for each doubling.
 const FINE_CLASSES: usize = 64;
 
-/// Bytes, owned; see the module. At most 4 GB, less a little.
-pub struct ThinBytes {
+/// Bytes, owned, with a gap in front of them or without; see the module. At most 4 GB, less a little.
+pub struct ThinBytes<const HAS_GAP: bool = false> {
     block: NonNull<Header>,
     owned: PhantomData<Box<[u8]>>,
 }
 
 // SAFETY: it owns plain bytes, and hands them out as `&self` and `&mut self` allow.
-unsafe impl Send for ThinBytes {}
+unsafe impl<const HAS_GAP: bool> Send for ThinBytes<HAS_GAP> {}
 // SAFETY: as above.
-unsafe impl Sync for ThinBytes {}
+unsafe impl<const HAS_GAP: bool> Sync for ThinBytes<HAS_GAP> {}
 
-impl ThinBytes {
+impl<const HAS_GAP: bool> ThinBytes<HAS_GAP> {
     /// No bytes, room for `len`.
     fn with_room(len: usize) -> Self {
         let size = class_of(HEADER + len);
@@ -46,7 +51,7 @@ impl ThinBytes {
         // SAFETY: the size is not zero.
         let Some(block) = NonNull::new(unsafe { alloc(layout) }.cast::<Header>()) else { handle_alloc_error(layout) };
         // SAFETY: the block has room for a header, and is aligned for it.
-        unsafe { block.write(Header { len: 0, capacity: capacity_of(size) }) };
+        unsafe { block.write(Header { len: 0, capacity: capacity_of(size), gap: 0 }) };
         ThinBytes { block, owned: PhantomData }
     }
 
@@ -71,22 +76,69 @@ impl ThinBytes {
     pub fn replace(&mut self, range: Range<usize>, len: usize) -> &mut [u8] {
         let old = self.len();
         assert!(range.start <= range.end && range.end <= old, "a range within the bytes is replaced");
-        let new = old - (range.end - range.start) + len;
-        if new > self.capacity() {
-            self.resize_block(new);
+        let edit = Edit { behind: old - range.end, range, len };
+        let new = edit.new_len();
+        let is_front = HAS_GAP && edit.is_nearer_to_front();
+        if new > self.capacity() || class_of(HEADER + new) <= (HEADER + self.capacity()) / 2 {
+            self.replace_elsewhere(&edit, is_front);
+        } else {
+            self.replace_here(&edit, is_front);
         }
-        // SAFETY: `new` bytes have room: what is behind the range moves to behind the zeros, both within the capacity, and
-        // all up to `new` is then written.
+        &mut self[edit.range.start..edit.range.start + len]
+    }
+
+    /// In the block as it is, which has the room.
+    fn replace_here(&mut self, edit: &Edit, is_front: bool) {
+        let (old, new, gap) = (self.len(), edit.new_len(), self.gap());
+        let left_over = self.capacity() - new;
+        let room = self.capacity() - gap - old;
+        // Where the bytes in front of the edit, or behind it, stay as they are, unless there is too little left over on that
+        // side: then all that is left over comes there.
+        let gap = match (is_front, gap + old >= new, new <= old + room) {
+            (true, true, _) => gap + old - new,
+            (true, false, _) => left_over,
+            (false, _, true) => gap,
+            (false, _, false) => 0,
+        };
+        // SAFETY: both parts lie within the capacity, where they are and where they come to. The one that makes way for the
+        // other goes first.
         unsafe {
-            let start = self.start().add(range.start);
-            std::ptr::copy(self.start().add(range.end), start.add(len), old - range.end);
-            start.write_bytes(0, len);
+            let (from, to) = (self.start(), self.room().add(gap));
+            if to <= from {
+                edit.move_front(from, to);
+                edit.move_rest(from, to);
+            } else {
+                edit.move_rest(from, to);
+                edit.move_front(from, to);
+            }
         }
-        self.set_len(new);
-        if class_of(HEADER + new) <= (HEADER + self.capacity()) / 2 {
-            self.resize_block(new);
+        self.finish(edit, gap);
+    }
+
+    /// In a block of a fitting size.
+    fn replace_elsewhere(&mut self, edit: &Edit, is_front: bool) {
+        let mut other = Self::with_room(edit.new_len());
+        let gap = if is_front { other.capacity() - edit.new_len() } else { 0 };
+        // SAFETY: both parts have room in the other block.
+        unsafe {
+            let to = other.room().add(gap);
+            edit.move_front(self.start(), to);
+            edit.move_rest(self.start(), to);
         }
-        &mut self[range.start..range.start + len]
+        other.finish(edit, gap);
+        *self = other;
+    }
+
+    /// Writes what the edit puts in, its parts being where they belong.
+    fn finish(&mut self, edit: &Edit, gap: usize) {
+        debug_assert!(gap + edit.new_len() <= self.capacity());
+        // SAFETY: the block begins with its header; what is within the capacity fits 32 bits. The zeros lie between the parts
+        // that were moved, so that all of the new length is written.
+        unsafe {
+            let header = self.block.as_ptr();
+            ((*header).len, (*header).gap) = (edit.new_len() as u32, gap as u32);
+            self.start().add(edit.range.start).write_bytes(0, edit.len);
+        }
     }
 
     /// Keeps the first `len` bytes, if there are more.
@@ -102,22 +154,8 @@ impl ThinBytes {
         self.replace(end..end, bytes.len()).copy_from_slice(bytes);
     }
 
-    fn resize_block(&mut self, len: usize) {
-        let size = class_of(HEADER + len);
-        let new = layout_of(size);
-        let old = layout_of(HEADER + self.capacity());
-        // SAFETY: the block was taken with the layout that its capacity gives, and the new size is not zero.
-        let moved = unsafe { realloc(self.block.as_ptr().cast(), old, new.size()) };
-        let Some(block) = NonNull::new(moved.cast::<Header>()) else { handle_alloc_error(new) };
-        self.block = block;
-        // SAFETY: the block begins with its header.
-        unsafe { (*block.as_ptr()).capacity = capacity_of(size) };
-    }
-
-    fn set_len(&mut self, len: usize) {
-        debug_assert!(len <= self.capacity());
-        // SAFETY: the block begins with its header. A length within the capacity fits 32 bits.
-        unsafe { (*self.block.as_ptr()).len = len as u32 };
+    fn gap(&self) -> usize {
+        if HAS_GAP { self.header().gap as usize } else { 0 } // usize has 64 bits on what we build for
     }
 
     fn header(&self) -> &Header {
@@ -125,13 +163,19 @@ impl ThinBytes {
         unsafe { self.block.as_ref() }
     }
 
-    fn start(&self) -> *mut u8 {
+    /// Where gap, bytes and room begin.
+    fn room(&self) -> *mut u8 {
         // SAFETY: the block reaches at least to the end of its header.
         unsafe { self.block.as_ptr().cast::<u8>().add(HEADER) }
     }
+
+    fn start(&self) -> *mut u8 {
+        // SAFETY: the gap lies within the capacity.
+        unsafe { self.room().add(self.gap()) }
+    }
 }
 
-impl Drop for ThinBytes {
+impl<const HAS_GAP: bool> Drop for ThinBytes<HAS_GAP> {
     fn drop(&mut self) {
         let layout = layout_of(HEADER + self.capacity());
         // SAFETY: the block was taken with the layout that its capacity gives.
@@ -139,7 +183,7 @@ impl Drop for ThinBytes {
     }
 }
 
-impl Deref for ThinBytes {
+impl<const HAS_GAP: bool> Deref for ThinBytes<HAS_GAP> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -148,40 +192,87 @@ impl Deref for ThinBytes {
     }
 }
 
-impl DerefMut for ThinBytes {
+impl<const HAS_GAP: bool> DerefMut for ThinBytes<HAS_GAP> {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.start(), self.header().len as usize) }
     }
 }
 
-impl From<&[u8]> for ThinBytes {
+impl<const HAS_GAP: bool> From<&[u8]> for ThinBytes<HAS_GAP> {
     fn from(bytes: &[u8]) -> Self {
-        let mut thin = ThinBytes::with_room(bytes.len());
+        let thin = ThinBytes::with_room(bytes.len());
         // SAFETY: there is room for as many, and a new block overlaps nothing.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), thin.start(), bytes.len()) };
-        thin.set_len(bytes.len());
+        // SAFETY: the block begins with its header. A length within the capacity fits 32 bits.
+        unsafe { (*thin.block.as_ptr()).len = bytes.len() as u32 };
         thin
     }
 }
 
-impl Clone for ThinBytes {
+impl<const HAS_GAP: bool> Clone for ThinBytes<HAS_GAP> {
     fn clone(&self) -> Self {
         ThinBytes::from(&**self)
     }
 }
 
-impl PartialEq for ThinBytes {
+impl<const HAS_GAP: bool> PartialEq for ThinBytes<HAS_GAP> {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
 }
 
-impl Eq for ThinBytes {}
+impl<const HAS_GAP: bool> Eq for ThinBytes<HAS_GAP> {}
 
-impl fmt::Debug for ThinBytes {
+impl<const HAS_GAP: bool> fmt::Debug for ThinBytes<HAS_GAP> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.deref().fmt(out)
+    }
+}
+
+/// What [`ThinBytes::replace`] does.
+struct Edit {
+    range: Range<usize>,
+    /// Bytes behind the range.
+    behind: usize,
+    /// Bytes that it puts in.
+    len: usize,
+}
+
+impl Edit {
+    fn new_len(&self) -> usize {
+        self.range.start + self.len + self.behind
+    }
+
+    fn is_nearer_to_front(&self) -> bool {
+        self.range.start < self.behind
+    }
+
+    /// Moves the bytes in front of the edit, of a buffer that begins at `from` and will begin at `to`.
+    ///
+    /// # Safety
+    ///
+    /// They are at `from`, and have room at `to`.
+    unsafe fn move_front(&self, from: *const u8, to: *mut u8) {
+        if from != to {
+            // SAFETY: as the caller says.
+            unsafe { std::ptr::copy(from, to, self.range.start) };
+        }
+    }
+
+    /// Moves the bytes behind the edit.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Edit::move_front`].
+    unsafe fn move_rest(&self, from: *const u8, to: *mut u8) {
+        // SAFETY: as the caller says.
+        unsafe {
+            let (from, to) = (from.add(self.range.end), to.add(self.range.start + self.len));
+            if from != to {
+                std::ptr::copy(from, to, self.behind);
+            }
+        }
     }
 }
 
@@ -208,8 +299,13 @@ mod tests {
 
     #[test]
     fn a_buffer_behaves_as_a_vector() {
+        behaves_as_a_vector::<false>();
+        behaves_as_a_vector::<true>();
+    }
+
+    fn behaves_as_a_vector<const HAS_GAP: bool>() {
         let mut rng = fastrand::Rng::with_seed(4);
-        let (mut thin, mut model) = (ThinBytes::from(&b"begin"[..]), b"begin".to_vec());
+        let (mut thin, mut model) = (ThinBytes::<HAS_GAP>::from(&b"begin"[..]), b"begin".to_vec());
         for step in 0..20_000 {
             let (a, b) = (rng.usize(..=model.len()), rng.usize(..=model.len()));
             let range = a.min(b)..a.max(b).min(a.min(b) + rng.usize(..200));
@@ -227,6 +323,33 @@ mod tests {
             assert_eq!((&copy, copy.footprint()), (&thin, class_of(HEADER + model.len())));
             assert!(thin.footprint() <= 2 * class_of(HEADER + model.len()));
         }
+    }
+
+    /// How often the far end changes its place while so many times three bytes come or go at the other one.
+    fn moves(thin: &mut ThinBytes<true>, count: usize, is_front: bool, is_coming: bool) -> usize {
+        let mut moved = 0;
+        for _ in 0..count {
+            let far_end = |thin: &ThinBytes<true>| if is_front { thin.as_ptr_range().end } else { thin.as_ptr() };
+            let before = far_end(thin);
+            let (gone, come) = if is_coming { (0, 3) } else { (3, 0) };
+            let at = if is_front { 0 } else { thin.len() - gone };
+            thin.replace(at..at + gone, come);
+            moved += usize::from(far_end(thin) != before);
+        }
+        moved
+    }
+
+    #[test]
+    fn what_is_left_over_stands_where_it_is_asked_for() {
+        let mut thin = ThinBytes::<true>::zeroed(1000);
+        assert!((1..=9).contains(&moves(&mut thin, 1000, true, true)), "a block is filled from its front");
+        assert_eq!(moves(&mut thin, 100, true, false) + moves(&mut thin, 100, true, true), 0, "and there again");
+        assert!((1..=5).contains(&moves(&mut thin, 1000, false, true)), "from its end");
+        assert_eq!(moves(&mut thin, 100, false, false) + moves(&mut thin, 100, false, true), 0);
+        assert_eq!(moves(&mut thin, 100, false, false) + moves(&mut thin, 200, true, false), 0, "what goes makes room");
+        assert_eq!(moves(&mut thin, 100, false, true) + moves(&mut thin, 200, true, true), 0, "at both ends");
+        assert_eq!(moves(&mut thin, 1200, true, false), 1, "when half of the block is enough");
+        assert_eq!(thin.len(), 3400);
     }
 
     #[test]

@@ -26,7 +26,7 @@ const WIDTH: usize = 4;
 
 /// A sorted set of integers in the bytes that Redis stores.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Intset(ThinBytes);
+pub struct Intset(ThinBytes<true>);
 
 impl Default for Intset {
     fn default() -> Self {

@@ -47,7 +47,7 @@ pub const MAX_BYTES: usize = 1 << 30;
 /// Strings and integers in the bytes that Redis stores. Positions are byte offsets of entries, as [`Listpack::first`],
 /// [`Listpack::next`] and [`Listpack::seek`] give them; a change makes those behind it invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listpack(ThinBytes);
+pub struct Listpack(ThinBytes<true>);
 
 impl Default for Listpack {
     fn default() -> Self {
