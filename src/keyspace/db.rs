@@ -87,9 +87,20 @@ impl Table {
     }
 
     pub(super) fn prefetch_entry(&self, place: Place) {
-        if let Some(payload) = self.slots.likely(place) {
-            Entry::from_payload(payload).prefetch();
-        }
+        self.likely(place).into_iter().for_each(Entry::prefetch);
+    }
+
+    /// Whether [`Table::prefetch_rest`] has something to do.
+    pub(super) fn is_long(&self, place: Place) -> bool {
+        self.likely(place).is_some_and(Entry::is_long)
+    }
+
+    pub(super) fn prefetch_rest(&self, place: Place) {
+        self.likely(place).into_iter().for_each(Entry::prefetch_rest);
+    }
+
+    fn likely(&self, place: Place) -> Option<Entry> {
+        self.slots.likely(place).map(Entry::from_payload)
     }
 }
 

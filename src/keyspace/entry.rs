@@ -31,6 +31,9 @@ use crate::value::{Compact, Element, Object, Shape};
 const ALIGN: usize = 8;
 /// Bytes that the processor fetches at once.
 const CACHE_LINE: usize = 64;
+/// What [`Entry::prefetch`] fetches; and up to where the rest is fetched: beyond that the processor has seen where it goes.
+const FIRST_FETCHED: usize = 2 * CACHE_LINE;
+const MOST_FETCHED: usize = 2048;
 const META: usize = 0;
 const BIRTH: usize = 4;
 const BODY: usize = 6;
@@ -202,6 +205,17 @@ impl Entry {
     pub(super) fn prefetch(self) {
         prefetch(self.0.as_ptr());
         prefetch(self.0.as_ptr().wrapping_byte_add(CACHE_LINE));
+    }
+
+    /// Whether there is more than what [`Entry::prefetch`] fetches, which must have come.
+    pub(super) fn is_long(self) -> bool {
+        self.size() > FIRST_FETCHED
+    }
+
+    /// Fetches what follows that.
+    pub(super) fn prefetch_rest(self) {
+        let end = self.size().min(MOST_FETCHED);
+        (FIRST_FETCHED..end).step_by(CACHE_LINE).for_each(|at| prefetch(self.0.as_ptr().wrapping_byte_add(at)));
     }
 
     /// The low half of the epoch in which it was made. For the executor only.

@@ -17,8 +17,8 @@ use super::connection::Connection;
 use super::log;
 use super::shared::Shared;
 
-/// Requests of one batch, and of one client in it.
-const MOST_REQUESTS: usize = 256;
+/// Requests of one batch, and of one client in it: so many that what is fetched for them stays in the nearest cache.
+const MOST_REQUESTS: usize = 64;
 const MOST_OF_ONE: usize = 64;
 /// Keys of one request that are fetched ahead.
 const MOST_KEYS: usize = 16;

@@ -119,10 +119,6 @@ impl Turn {
             self.budget.is_spent |= now - self.started >= TURN;
             settle(shared, batch);
             shared.take_up_jobs();
-            if !shared.append.borrow().is_on() {
-                // Nothing is to be written first, so the clients of this batch need not wait for the next one's.
-                flush::send_pending(shared, u64::MAX);
-            }
         }
     }
 
@@ -335,12 +331,17 @@ mod tests {
             while shared.ready.borrow().len() < 2 {
                 tokio::task::yield_now().await;
             }
-            assert!(gather(&shared, &mut batch), "both have sent something");
-            assert_eq!(batch.members.len(), 2);
-            let mut budget = Budget::new(Instant::now(), TURN);
-            batch.run(&shared, &mut shared.engine.borrow_mut(), &mut budget);
-            assert!(batch.members.iter().all(|member| member.consumed > 0), "each had its share");
-            assert!(batch.members[0].has_more, "the rest waits behind the other");
+            let mut take_batch = || {
+                assert!(gather(&shared, &mut batch), "both have sent something");
+                let mut budget = Budget::new(Instant::now(), TURN);
+                batch.run(&shared, &mut shared.engine.borrow_mut(), &mut budget);
+                let first = &batch.members[0];
+                let served = (first.connection.session.borrow().id, first.consumed > 0, first.has_more);
+                settle(&shared, &mut batch);
+                served
+            };
+            assert_eq!(take_batch(), (1, true, true), "a part of many");
+            assert_eq!(take_batch(), (2, true, false), "the rest waits behind the other");
         });
     }
 }
