@@ -71,7 +71,7 @@ fn note_synced(shared: &Shared) {
 }
 
 /// Sends what may leave. Who still waits for the log, which a change of files may hold, stays in the list.
-pub(super) fn send_pending(shared: &Rc<Shared>, settled: u64) {
+fn send_pending(shared: &Rc<Shared>, settled: u64) {
     let mut pending = std::mem::take(&mut *shared.pending.borrow_mut());
     shared.senders.borrow_mut().send(shared, &pending, settled);
     pending.retain(|connection| {
